@@ -1,0 +1,56 @@
+# run and test take Go and make alone, build and lint the SAM CLI, too.
+
+.DEFAULT_GOAL := help
+.PHONY: run test build lint help build-RotateFunction build-VendFunction
+
+## make run     the main job on this machine, until Ctrl-C
+##              ONCE=1: until the first vend; COMMUNIC8=name: how its stand-in behaves
+# Not by go run, which ends badly on Ctrl-C and leaves its child behind on SIGTERM.
+run:
+	@go build -o .aws-sam/local ./internal/local && \
+		exec .aws-sam/local $(if $(ONCE),-once) $(if $(COMMUNIC8),-communic8 $(COMMUNIC8))
+
+## make test    all tests that need no Docker and no AWS
+test:
+	$(if $(RACE),,@echo 'make test: without the race detector, as cgo is off or finds no C compiler')
+	go test $(RACE) ./...
+
+# The race detector takes cgo, which Go turns off by itself where no C compiler is.
+RACE = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+
+## make build   sam build
+##              ARCH=x86_64: for that processor instead of arm64
+build:
+	@$(NEED_SAM)
+	ARCH=$(ARCH) sam build --parameter-overrides Architecture=$(ARCH)
+
+## make lint    formatting, vet, linters, template checks
+lint:
+	@files=$$(gofmt -l .) && test -z "$$files" || { echo "make lint: gofmt is due for" $$files; exit 1; }
+	go vet ./...
+	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
+	@$(NEED_SAM)
+	sam validate --lint --template template.yaml
+	sam validate --lint --template tenant.yaml
+
+NEED_SAM = command -v sam >/dev/null || { echo 'make $@: sam, the AWS SAM CLI, is missing'; exit 1; }
+
+## make help    this list
+help:
+	@sed -n 's/^## //p' Makefile
+
+# What sam build calls, in a copy of the tree. It does not say for which processor, so
+# that ARCH in the environment has to agree with the template's parameter Architecture:
+# ARCH=x86_64 sam build --parameter-overrides Architecture=x86_64.
+ARCH ?= arm64
+build-RotateFunction: FUNCTION = rotate
+build-VendFunction:   FUNCTION = vend
+build-RotateFunction build-VendFunction: GOOS = linux
+build-RotateFunction build-VendFunction: GOARCH = $(or $(GOARCH_$(ARCH)),$(error ARCH must be arm64 or x86_64))
+GOARCH_arm64  = arm64
+GOARCH_x86_64 = amd64
+
+build-RotateFunction build-VendFunction:
+	CGO_ENABLED=0 GOOS=$(GOOS) GOARCH=$(GOARCH) go build -trimpath -buildvcs=false \
+		-tags lambda.norpc -ldflags '-s -w' \
+		-o "$(or $(ARTIFACTS_DIR),$(error ARTIFACTS_DIR is not set))/bootstrap" ./functions/$(FUNCTION)

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/c8auth/c8auth/pkg/c8auth"
+)
+
+const defaultTenant = "default"
+
+// errEvent does not repeat the event, which may hold anything.
+var errEvent = errors.New(`unknown event: expected {"tenant": "acme"}, {"tenant": "acme", "force": true}, an EventBridge Scheduled Event, or {}`)
+
+// parseEvent turns the function's input into a request.
+func parseEvent(payload []byte) (c8auth.Request, error) {
+	var event map[string]json.RawMessage
+	if json.Unmarshal(payload, &event) != nil || event == nil {
+		return c8auth.Request{}, errEvent
+	}
+	var detailType string
+	if json.Unmarshal(event["detail-type"], &detailType) == nil && detailType == "Scheduled Event" || len(event) == 0 {
+		return c8auth.Request{Tenant: defaultTenant}, nil
+	}
+	var in struct {
+		Tenant        string `json:"tenant"`
+		Force         bool   `json:"force"`
+		ScheduledTime string `json:"scheduled_time"` // of the schedule's input; nothing depends on it
+	}
+	for key := range event { // encoding/json would take any case
+		if key != "tenant" && key != "force" && key != "scheduled_time" {
+			return c8auth.Request{}, errEvent
+		}
+	}
+	if _, ok := event["tenant"]; !ok || json.Unmarshal(payload, &in) != nil {
+		return c8auth.Request{}, errEvent
+	}
+	if err := c8auth.CheckTenant(in.Tenant); err != nil {
+		return c8auth.Request{}, fmt.Errorf("tenant: %w", err)
+	}
+	return c8auth.Request{Tenant: in.Tenant, Force: in.Force}, nil
+}

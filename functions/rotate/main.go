@@ -1,0 +1,48 @@
+// Rotate is the Lambda function that keeps tenants' tokens fresh. EventBridge
+// Scheduler invokes it every few minutes for each tenant.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"github.com/c8auth/c8auth/pkg/c8auth"
+)
+
+func main() {
+	log := c8auth.NewLogger(os.Stdout)
+	settings, err := c8auth.ReadSettings(os.LookupEnv)
+	if err != nil {
+		log.Error(err.Error())
+		os.Exit(1)
+	}
+	store, err := c8auth.OpenStore(context.Background(), settings.Stack)
+	if err != nil {
+		log.Error(err.Error())
+		os.Exit(1)
+	}
+	lambda.Start(handler{&c8auth.Rotator{
+		Store:    store,
+		Endpoint: &c8auth.Endpoint{Client: c8auth.NewHTTPClient(), ProbePath: settings.ProbePath},
+		Log:      log,
+	}})
+}
+
+type handler struct{ rotator *c8auth.Rotator }
+
+// Invoke implements lambda.Handler.
+func (h handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	request, err := parseEvent(payload)
+	if err != nil {
+		h.rotator.Log.ErrorContext(ctx, err.Error())
+		return nil, err
+	}
+	result, err := h.rotator.Rotate(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(result)
+}

@@ -1,0 +1,47 @@
+// Vend is the Lambda function that gives the current token to callers whom IAM
+// allows. API Gateway invokes it for GET /tokens/{tenant}.
+package main
+
+import (
+	"context"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"github.com/c8auth/c8auth/pkg/c8auth"
+)
+
+// prefetchTimeout bounds the reading during initialization, of which Lambda allows
+// 10 seconds. What is not read by then is read at the first request.
+const prefetchTimeout = 2 * time.Second
+
+func main() {
+	log := c8auth.NewLogger(os.Stdout)
+	settings, err := c8auth.ReadSettings(os.LookupEnv)
+	if err != nil {
+		log.Error(err.Error())
+		os.Exit(1)
+	}
+	store, err := c8auth.OpenStore(context.Background(), settings.Stack)
+	if err != nil {
+		log.Error(err.Error())
+		os.Exit(1)
+	}
+	vendor := &c8auth.Vendor{Store: store, TTL: settings.CacheTTL}
+	prefetch(vendor, settings.Prefetch)
+	lambda.Start(handler{vendor, log})
+}
+
+// prefetch fills the vendor's cache. A failure is left to the first request, which
+// reads again and answers for it.
+func prefetch(vendor *c8auth.Vendor, tenants []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), prefetchTimeout)
+	defer cancel()
+	var reading sync.WaitGroup
+	for _, tenant := range tenants {
+		reading.Go(func() { _, _ = vendor.Vend(ctx, tenant, false) })
+	}
+	reading.Wait()
+}

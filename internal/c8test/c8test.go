@@ -1,0 +1,332 @@
+// Package c8test is a stand-in for Communic8: a plain [http.Handler] with its token
+// endpoint and one API endpoint, and a switch for everything that Communic8's
+// documentation leaves open.
+//
+//	c8 := &c8test.Server{}
+//	c8.AddClient("id", "value")
+//	c8.Set(func(b *c8test.Behaviour) { b.Exclusive = true })
+//	server := httptest.NewServer(c8)
+//
+// What it holds as true of tokens can be asked: [Server.Alive], [Server.Issued],
+// [Server.Asked].
+package c8test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// TokenPath is where tokens are requested; every other path is the API.
+const TokenPath = "/int/v1/oauth/token"
+
+// Server is a Communic8 instance. The zero value is ready to use and has no client.
+// All methods may be called concurrently.
+type Server struct {
+	mu        sync.Mutex
+	behaviour Behaviour
+	clients   map[string]string    // secret by id
+	tokens    map[string]time.Time // end of life by token; zero: never
+	issued    []string
+	owner     map[string]string // id by token
+	asked     int
+	tried     int
+}
+
+// Behaviour is what the documentation leaves open. The zero value is the friendly
+// reading of it.
+type Behaviour struct {
+	Lifetime  time.Duration // of a new token; 0 means a day, as in the documentation's example
+	Exclusive bool          // a new token ends the life of the client's others
+	Same      bool          // asking again gives the same token while it lives, with the life it has left
+	ExpiresIn string        // raw JSON in the place of expires_in; "-" leaves it out
+	Refusal   Refusal       // how wrong credentials are refused
+	Rejection Rejection     // how a dead token is rejected
+	// Fault, if not nil, may answer in the place of the instance. n counts the
+	// requests to the same endpoint from 1.
+	Fault func(r *http.Request, n int) *Fault
+}
+
+// Refusal is an answer to wrong credentials.
+type Refusal int
+
+// The three refusals.
+const (
+	Refuse401 Refusal = iota // HTTP 401
+	Refuse400                // HTTP 400 with RFC 6749's invalid_client
+	Refuse200                // HTTP 200 with success:false
+)
+
+// Rejection is an answer to a dead token.
+type Rejection int
+
+// The three rejections.
+const (
+	Reject401 Rejection = iota
+	Reject403
+	Reject200 // HTTP 200 with success:false
+)
+
+// Fault is something else than what the instance would say.
+type Fault struct {
+	Delay   time.Duration // before anything else; the client's end of patience ends it
+	After   bool          // the request takes effect, and only then it goes wrong
+	Status  int           // 0 means 200
+	Header  http.Header
+	Body    string
+	Endless bool          // the body repeats without end
+	Drip    time.Duration // between a body's bytes
+	Break   bool          // the connection breaks off, after Body if there is one
+}
+
+// Set changes the behaviour.
+func (s *Server) Set(change func(*Behaviour)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.behaviour)
+}
+
+// AddClient makes an OAuth 2 client known, or changes its secret.
+func (s *Server) AddClient(id, secret string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.clients == nil {
+		s.clients = make(map[string]string)
+	}
+	s.clients[id] = secret
+}
+
+// RemoveClient makes the client unknown. Its tokens live on.
+func (s *Server) RemoveClient(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.clients, id)
+}
+
+// AddAccessKey makes a bearer token known that never expires.
+func (s *Server) AddAccessKey(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.add(key, "", time.Time{})
+}
+
+// Revoke ends the life of a token or access key.
+func (s *Server) Revoke(token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.tokens, token)
+}
+
+// Alive reports whether the API would take the token now.
+func (s *Server) Alive(token string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.alive(token)
+}
+
+// Issued returns every token that was issued, oldest first.
+func (s *Server) Issued() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.issued...)
+}
+
+// Asked returns how many token requests came in, faulty and refused ones too.
+func (s *Server) Asked() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked
+}
+
+// Tried returns how many requests to the API came in.
+func (s *Server) Tried() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tried
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	answer, counter := s.api, &s.tried
+	if r.URL.Path == TokenPath {
+		answer, counter = s.token, &s.asked
+	}
+	s.mu.Lock()
+	*counter++
+	n, fault := *counter, s.behaviour.Fault
+	s.mu.Unlock()
+	if fault != nil {
+		if f := fault(r, n); f != nil {
+			if !wait(r.Context(), f.Delay) {
+				return
+			}
+			if f.After {
+				answer(r)
+			}
+			f.serve(w, r)
+			return
+		}
+	}
+	status, body := answer(r)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+}
+
+type object map[string]any
+
+var (
+	unsuccessful = object{"success": false, "message": "Invalid parameters"}
+	unauthorized = object{"error": "unauthorized"}
+)
+
+// token serves the token endpoint.
+func (s *Server) token(r *http.Request) (int, any) {
+	if r.Method != http.MethodPost || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
+		return http.StatusBadRequest, object{"error": "invalid_request"}
+	}
+	var in struct {
+		GrantType *string `json:"grant_type"`
+	}
+	if json.NewDecoder(r.Body).Decode(&in) != nil || in.GrantType != nil && *in.GrantType != "client_credentials" {
+		return http.StatusBadRequest, object{"error": "unsupported_grant_type"}
+	}
+	credential, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	pair, _ := base64.StdEncoding.DecodeString(credential)
+	id, secret, _ := strings.Cut(string(pair), ":")
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known, ok := s.clients[id]; !ok || known != secret {
+		switch s.behaviour.Refusal {
+		case Refuse400:
+			return http.StatusBadRequest, object{"error": "invalid_client"}
+		case Refuse200:
+			return http.StatusOK, unsuccessful
+		}
+		return http.StatusUnauthorized, unauthorized
+	}
+	token := s.issue(id)
+	out := object{
+		"access_token": token,
+		"token_type":   "Bearer",
+		"expires_in":   int(time.Until(s.tokens[token]).Round(time.Second).Seconds()),
+	}
+	switch raw := s.behaviour.ExpiresIn; raw {
+	case "":
+	case "-":
+		delete(out, "expires_in")
+	default:
+		out["expires_in"] = json.RawMessage(raw)
+	}
+	return http.StatusOK, out
+}
+
+// issue returns a token for the client. The nth token is the same in every run.
+func (s *Server) issue(id string) string {
+	if s.behaviour.Same {
+		for token, owner := range s.owner {
+			if owner == id && s.alive(token) {
+				return token
+			}
+		}
+	}
+	if s.behaviour.Exclusive {
+		for token, owner := range s.owner {
+			if owner == id {
+				delete(s.tokens, token)
+			}
+		}
+	}
+	lifetime := s.behaviour.Lifetime
+	if lifetime == 0 {
+		lifetime = 24 * time.Hour
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", id, len(s.issued)))
+	token := fmt.Sprintf("%x", sum[:16])
+	s.issued = append(s.issued, token)
+	s.add(token, id, time.Now().Add(lifetime))
+	return token
+}
+
+func (s *Server) add(token, owner string, end time.Time) {
+	if s.tokens == nil {
+		s.tokens, s.owner = make(map[string]time.Time), make(map[string]string)
+	}
+	s.tokens[token], s.owner[token] = end, owner
+}
+
+func (s *Server) alive(token string) bool {
+	end, ok := s.tokens[token]
+	return ok && (end.IsZero() || time.Now().Before(end))
+}
+
+// api serves every other endpoint.
+func (s *Server) api(r *http.Request) (int, any) {
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.alive(token) {
+		return http.StatusOK, object{"success": true, "data": []object{{"title": "a broadcast", "author": "a person"}}}
+	}
+	switch s.behaviour.Rejection {
+	case Reject403:
+		return http.StatusForbidden, unauthorized
+	case Reject200:
+		return http.StatusOK, unsuccessful
+	}
+	return http.StatusUnauthorized, unauthorized
+}
+
+// serve writes the fault.
+func (f *Fault) serve(w http.ResponseWriter, r *http.Request) {
+	if f.Break && f.Body == "" {
+		panic(http.ErrAbortHandler)
+	}
+	for name, values := range f.Header {
+		w.Header()[name] = values
+	}
+	if f.Status != 0 {
+		w.WriteHeader(f.Status)
+	}
+	for first := true; first || f.Endless; first = false {
+		if f.Drip == 0 {
+			if _, err := w.Write([]byte(f.Body)); err != nil {
+				return
+			}
+			continue
+		}
+		for i := range len(f.Body) {
+			if _, err := w.Write([]byte{f.Body[i]}); err != nil {
+				return
+			}
+			_ = http.NewResponseController(w).Flush()
+			if !wait(r.Context(), f.Drip) {
+				return
+			}
+		}
+	}
+	if f.Break {
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// wait reports whether d passed before ctx was done.
+func wait(ctx context.Context, d time.Duration) bool {
+	if d == 0 {
+		return true
+	}
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,148 @@
+package gwtest
+
+// The event that a REST API hands to its function (payload format 1.0):
+// https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+)
+
+// object is a JSON object, in which nil is the null that AWS sends.
+// (aws-lambda-go's type for the event leaves nulls out, or makes them "".)
+type object = map[string]any
+
+func (g *Gateway) event(r *http.Request, id, keyID, tenant string, body []byte) object {
+	now := time.Now().UTC()
+	path := "/tokens/" + tenant
+	headers := forwarded(r, now)
+	query := r.URL.Query()
+	text, isBase64 := encode(body)
+	domain := g.api() + ".execute-api." + g.region() + ".amazonaws.com"
+	return object{
+		"resource":                        "/tokens/{tenant}",
+		"path":                            path,
+		"httpMethod":                      r.Method,
+		"headers":                         last(headers),
+		"multiValueHeaders":               headers,
+		"queryStringParameters":           orNull(last(query)),
+		"multiValueQueryStringParameters": orNull(query),
+		"pathParameters":                  object{"tenant": tenant},
+		"stageVariables":                  nil,
+		"requestContext": object{
+			"accountId":         g.account(),
+			"apiId":             g.api(),
+			"deploymentId":      "d3pl0y",
+			"domainName":        domain,
+			"domainPrefix":      g.api(),
+			"extendedRequestId": base64.StdEncoding.EncodeToString(random(11)),
+			"httpMethod":        r.Method,
+			"identity":          identity(r, keyID, g.Keys[keyID].ARN),
+			"path":              "/" + g.stage() + path,
+			"protocol":          r.Proto,
+			"requestId":         id,
+			"requestTime":       now.Format("02/Jan/2006:15:04:05 -0700"),
+			"requestTimeEpoch":  now.UnixMilli(),
+			"resourceId":        "t0k3ns",
+			"resourcePath":      "/tokens/{tenant}",
+			"stage":             g.stage(),
+		},
+		"body":            text,
+		"isBase64Encoded": isBase64,
+	}
+}
+
+// identity is the caller, as AWS_IAM authorization knows it. The unique id of
+// its user or role is made up.
+func identity(r *http.Request, keyID, caller string) object {
+	a, _ := arn.Parse(caller) // if it is none, there is little to tell
+	unique := "AIDAEXAMPLE0123456789"
+	if strings.HasPrefix(a.Resource, "assumed-role/") {
+		unique = "AROAEXAMPLE0123456789:" + a.Resource[strings.LastIndex(a.Resource, "/")+1:]
+	}
+	return object{
+		"accessKey":                     keyID,
+		"accountId":                     a.AccountID,
+		"caller":                        unique,
+		"cognitoAuthenticationProvider": nil,
+		"cognitoAuthenticationType":     nil,
+		"cognitoIdentityId":             nil,
+		"cognitoIdentityPoolId":         nil,
+		"principalOrgId":                nil,
+		"sourceIp":                      sourceIP(r),
+		"user":                          unique,
+		"userAgent":                     r.UserAgent(),
+		"userArn":                       caller,
+	}
+}
+
+// forwarded is the headers that reach the function: the caller's, without the
+// signature, and those that API Gateway adds.
+func forwarded(r *http.Request, now time.Time) http.Header {
+	h := r.Header.Clone()
+	for _, name := range []string{"Authorization", "Connection", "Content-Length"} {
+		h.Del(name)
+	}
+	h.Set("Host", r.Host)
+	h.Set("X-Amzn-Trace-Id", fmt.Sprintf("Root=1-%08x-%x", now.Unix(), random(12)))
+	h.Add("X-Forwarded-For", sourceIP(r))
+	h.Set("X-Forwarded-For", strings.Join(h.Values("X-Forwarded-For"), ", "))
+	h.Set("X-Forwarded-Port", "443")
+	h.Set("X-Forwarded-Proto", "https")
+	return h
+}
+
+func sourceIP(r *http.Request) string {
+	host, _, _ := net.SplitHostPort(r.RemoteAddr)
+	return host
+}
+
+// last is the last value of each name: what one gets who asks for one.
+func last[M http.Header | url.Values](all M) map[string]string {
+	one := make(map[string]string)
+	for name, values := range all {
+		if n := len(values); n > 0 {
+			one[name] = values[n-1]
+		}
+	}
+	return one
+}
+
+func orNull[M ~map[string]V, V any](m M) any {
+	if len(m) == 0 {
+		return nil
+	}
+	return m
+}
+
+func encode(body []byte) (text any, isBase64 bool) {
+	switch {
+	case len(body) == 0:
+		return nil, false
+	case utf8.Valid(body):
+		return string(body), false
+	}
+	return base64.StdEncoding.EncodeToString(body), true
+}
+
+// newID is a random UUID.
+func newID() string {
+	b := random(16)
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails
+	return b
+}

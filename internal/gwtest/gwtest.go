@@ -1,0 +1,212 @@
+// Package gwtest stands in for Amazon API Gateway: one stage of a REST API
+// whose only method, GET /tokens/{tenant}, asks for AWS_IAM authorization and
+// hands the request to a Lambda function (proxy integration).
+//
+//	gateway := &gwtest.Gateway{
+//		Keys:   map[string]gwtest.Key{"AKIDEXAMPLE": {SecretAccessKey: "…", ARN: "…", Tenants: []string{"acme"}}},
+//		Invoke: function.Invoke,
+//	}
+//	http.ListenAndServe(address, gateway)
+//
+// A request passes if it is for the one route, its signature is right (see
+// sigv4.go), and its key may get that tenant's token; then the function gets
+// the event that a REST API would send (see event.go). Everything else is
+// answered in API Gateway's words, except that no answer repeats what the
+// caller sent to prove who it is. A function that fails is 502, also when it
+// ran out of its own time; 504 is for one that takes over 29 seconds.
+//
+// It differs from API Gateway in this: a signature in the query string is not
+// looked at, IAM is a list of tenants by key, and every answer that says
+// isBase64Encoded is decoded, as with the binary media type */*.
+package gwtest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+)
+
+// Gateway is a stage of a REST API in front of one function. Its fields must
+// not change while it serves.
+type Gateway struct {
+	Region  string         // empty means "eu-central-1"
+	Account string         // the API's, not the callers'; empty means "123456789012"
+	API     string         // its id; empty means "c8auth0api"
+	Stage   string         // first segment of the path; empty means "v1"
+	Keys    map[string]Key // by access key id
+
+	// Invoke calls the function; usually it is (*lambdatest.Function).Invoke.
+	// Its context ends with the integration's time, 29 s, and not when the
+	// caller hangs up.
+	Invoke func(ctx context.Context, event []byte) ([]byte, error)
+}
+
+// Key is an access key, whose it is, and what it may do.
+type Key struct {
+	SecretAccessKey string
+	SessionToken    string   // of temporary credentials: the request must carry it. Empty: it must carry none.
+	ARN             string   // the caller's, such as arn:aws:sts::123456789012:assumed-role/payroll/i-0123
+	Tenants         []string // whose token it may get, as the path spells them; "*" is all
+}
+
+const (
+	integrationTimeout = 29 * time.Second
+	maxBody            = 10 << 20 // 10 MB
+)
+
+// failure is an answer of API Gateway itself.
+type failure struct {
+	status  int
+	kind    string // x-amzn-ErrorType
+	message string
+}
+
+var (
+	missingToken = &failure{http.StatusForbidden, "MissingAuthenticationTokenException", "Missing Authentication Token"}
+	tooLarge     = &failure{http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "HTTP content length exceeded 10485760 bytes."}
+	badGateway   = &failure{http.StatusBadGateway, "InternalServerErrorException", "Internal server error"}
+	outOfTime    = &failure{http.StatusGatewayTimeout, "InternalServerErrorException", "Endpoint request timed out"}
+)
+
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := newID()
+	w.Header().Set("x-amzn-RequestId", id)
+	answer, failed := g.serve(w, r, id)
+	if failed != nil {
+		failed.write(w)
+		return
+	}
+	answer.write(w)
+}
+
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, id string) (*answer, *failure) {
+	tenant, ok := g.route(r)
+	if !ok {
+		return nil, missingToken
+	}
+	var body []byte
+	if r.Body != nil { // as it may be where no server is between
+		var err error
+		if body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
+			return nil, tooLarge
+		}
+	}
+	keyID, failed := g.authenticate(r, body)
+	if failed != nil {
+		return nil, failed
+	}
+	if failed := g.authorize(g.Keys[keyID], r.Method, tenant); failed != nil {
+		return nil, failed
+	}
+	event, err := json.Marshal(g.event(r, id, keyID, tenant, body))
+	if err != nil {
+		return nil, badGateway
+	}
+	// The function is not told that the caller has hung up.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), integrationTimeout)
+	defer cancel()
+	raw, err := g.Invoke(ctx, event)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, outOfTime
+	case err != nil:
+		return nil, badGateway
+	}
+	return parseAnswer(raw)
+}
+
+// route finds the tenant in the path, spelled as the caller did: like API
+// Gateway, it does not decode, so an encoded slash stays within its segment.
+func (g *Gateway) route(r *http.Request) (tenant string, ok bool) {
+	tenant, ok = strings.CutPrefix(r.URL.EscapedPath(), "/"+g.stage()+"/tokens/")
+	ok = ok && r.Method == http.MethodGet && tenant != "" && !strings.Contains(tenant, "/")
+	return tenant, ok
+}
+
+// authorize asks what IAM would be asked.
+func (g *Gateway) authorize(key Key, method, tenant string) *failure {
+	if slices.Contains(key.Tenants, tenant) || slices.Contains(key.Tenants, "*") {
+		return nil
+	}
+	account := g.account()
+	if len(account) == 12 { // of its own account, API Gateway shows the end
+		account = "********" + account[8:]
+	}
+	resource := "arn:aws:execute-api:" + g.region() + ":" + account + ":" + g.api() + "/" + g.stage() + "/" + method + "/tokens/" + tenant
+	return &failure{http.StatusForbidden, "AccessDeniedException",
+		"User: " + key.ARN + " is not authorized to perform: execute-api:Invoke on resource: " + resource +
+			" because no identity-based policy allows the execute-api:Invoke action"}
+}
+
+func (f *failure) write(w http.ResponseWriter) {
+	form := `{"message":%s}`
+	switch { // to the letter
+	case f.kind == "AccessDeniedException":
+		form = `{"Message":%s}`
+	case f.status >= 500:
+		form = `{"message": %s}`
+	}
+	message, _ := json.Marshal(f.message) // a string: cannot fail
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("x-amzn-ErrorType", f.kind)
+	w.WriteHeader(f.status)
+	_, _ = fmt.Fprintf(w, form, message)
+}
+
+type answer struct {
+	events.APIGatewayProxyResponse
+	body []byte // decoded
+}
+
+// parseAnswer accepts what a proxy integration may return, and nothing besides.
+func parseAnswer(raw []byte) (*answer, *failure) {
+	a := new(answer)
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if d.Decode(&a.APIGatewayProxyResponse) != nil || d.More() || a.StatusCode < 200 || a.StatusCode > 599 {
+		return nil, badGateway
+	}
+	a.body = []byte(a.Body)
+	if a.IsBase64Encoded {
+		var err error
+		if a.body, err = base64.StdEncoding.DecodeString(a.Body); err != nil {
+			return nil, badGateway
+		}
+	}
+	return a, nil
+}
+
+func (a *answer) write(w http.ResponseWriter) {
+	h := w.Header()
+	for name, value := range a.Headers {
+		if !slices.Contains(a.MultiValueHeaders[name], value) {
+			h.Add(name, value)
+		}
+	}
+	for name, values := range a.MultiValueHeaders {
+		for _, value := range values {
+			h.Add(name, value)
+		}
+	}
+	if h.Get("Content-Type") == "" {
+		h.Set("Content-Type", "application/json")
+	}
+	w.WriteHeader(a.StatusCode)
+	_, _ = w.Write(a.body)
+}
+
+func (g *Gateway) region() string  { return cmp.Or(g.Region, "eu-central-1") }
+func (g *Gateway) account() string { return cmp.Or(g.Account, "123456789012") }
+func (g *Gateway) api() string     { return cmp.Or(g.API, "c8auth0api") }
+func (g *Gateway) stage() string   { return cmp.Or(g.Stage, "v1") }

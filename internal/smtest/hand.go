@@ -1,0 +1,109 @@
+package smtest
+
+// The operator's hand: what a person does in the console. It takes names only,
+// and panics where AWS would refuse, for then it is the test that is wrong.
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+)
+
+// Create makes a secret as CloudFormation does: without any version.
+func (s *Server) Create(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.secrets[name] != nil {
+		panic(fmt.Sprintf("smtest: secret %q exists already", name))
+	}
+	s.add(name)
+}
+
+// Put stores the value as a new version, makes that AWSCURRENT, and returns its
+// id. It creates the secret if there is none.
+func (s *Server) Put(name, text string) (id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.secrets[name] == nil {
+		s.add(name)
+	}
+	on := s.secrets[name]
+	if !on.deleted.IsZero() || text == "" {
+		panic(fmt.Sprintf("smtest: secret %q: nothing to put, or scheduled for deletion", name))
+	}
+	return on.put(uuid(on.arn, len(on.versions)), value{data: text}, []string{current}).id
+}
+
+// Value returns what is AWSCURRENT, or nothing if there is none.
+func (s *Server) Value(name string) (text, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := cmp.Or(s.look(name).labels[current], &version{})
+	return v.value.data, v.id
+}
+
+// Version returns a version and its labels, or nothing if there is none.
+func (s *Server) Version(name, id string) (text string, stages []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	on := s.look(name)
+	v := cmp.Or(on.version(id), &version{})
+	return v.value.data, on.stages(v)
+}
+
+// Versions returns how many versions there are, deprecated ones among them.
+func (s *Server) Versions(name string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.look(name).versions)
+}
+
+// Move attaches the label to the version, wherever it was before.
+func (s *Server) Move(name, stage, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	on := s.look(name)
+	if on.version(id) == nil || stage == "" {
+		panic(fmt.Sprintf("smtest: secret %q: cannot move %q to version %q", name, stage, id))
+	}
+	on.move(stage, on.version(id))
+}
+
+// Delete schedules the secret for deletion in 30 days.
+func (s *Server) Delete(name string) { s.schedule(name, time.Now().AddDate(0, 0, 30)) }
+
+// Restore undoes Delete.
+func (s *Server) Restore(name string) { s.schedule(name, time.Time{}) }
+
+// Destroy removes the secret at once, if there is one.
+func (s *Server) Destroy(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.secrets, name)
+}
+
+// Calls returns how many requests for the operation there were, or for any if
+// it is empty. Requests that failed count too.
+func (s *Server) Calls(op string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if op == "" {
+		return s.total
+	}
+	return s.calls[op]
+}
+
+func (s *Server) schedule(name string, deleted time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	on := s.secrets[name]
+	if on == nil {
+		panic(fmt.Sprintf("smtest: no secret %q", name))
+	}
+	on.deleted, on.changed = deleted, time.Now()
+}
+
+// look saves asking whether there is such a secret.
+func (s *Server) look(name string) *secret {
+	return cmp.Or(s.secrets[name], &secret{})
+}

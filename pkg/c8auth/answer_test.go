@@ -1,0 +1,189 @@
+package c8auth
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestReadGrant(t *testing.T) {
+	const (
+		ok      = `{"access_token":"0123","token_type":"Bearer","expires_in":86400}`
+		refused = "refused"
+		again   = "again" // worth asking again
+		final   = "final" // not worth it
+	)
+	for _, test := range []struct {
+		name   string
+		status int
+		body   string
+		want   any // a lifetime, or what kind of error
+	}{
+		{"as documented", 200, ok, 24 * time.Hour},
+		{"with more than documented", 200, `{"success":true,"access_token":"0123","token_type":"bearer","expires_in":60,"scope":"x"}`, time.Minute},
+
+		{"401", 401, `{"success":false,"message":"MARK"}`, refused},
+		{"401 with HTML", 401, `<html>MARK`, refused},
+		{"401 with nothing", 401, ``, refused},
+		{"403", 403, `MARK`, refused},
+		{"400 with RFC 6749's error", 400, `{"error":"invalid_client","error_description":"MARK"}`, refused},
+		{"400 with an error of its own", 400, `{"error":"MARK"}`, refused},
+		{"200 with success:false", 200, `{"success":false,"message":"MARK"}`, refused},
+		{"200 with success:false and a token", 200, `{"success":false,"access_token":"MARK","token_type":"Bearer"}`, refused},
+		{"400 with HTML", 400, `<html>MARK`, final},
+		{"400 with other JSON", 400, `{"message":"MARK"}`, final},
+		{"404", 404, `MARK`, final},
+		{"201", 201, ok, final},
+		{"204", 204, ``, final},
+		{"301", 301, `MARK`, final},
+		{"307", 307, ok, final},
+		{"429", 429, `MARK`, again},
+		{"408", 408, `MARK`, again},
+		{"500", 500, `MARK`, again},
+		{"503 with a token", 503, ok, again},
+		{"599", 599, ``, again},
+
+		{"200 with HTML", 200, `<html>MARK`, again},
+		{"200 with nothing", 200, ``, again},
+		{"200 with null", 200, `null`, again},
+		{"200 with a list", 200, `["MARK"]`, again},
+		{"200 cut off", 200, ok[:40], again},
+		{"success:true and no token", 200, `{"success":true}`, again},
+		{"an empty token", 200, `{"access_token":"","token_type":"Bearer"}`, again},
+		{"a token that is a number", 200, `{"access_token":12345,"token_type":"Bearer"}`, again},
+		{"a token with a line end", 200, `{"access_token":"MARK\r\nX: y","token_type":"Bearer"}`, again},
+		{"another token_type", 200, `{"access_token":"MARK","token_type":"mac","expires_in":86400}`, final},
+		{"no token_type", 200, `{"access_token":"MARK","expires_in":86400}`, final},
+
+		{"no expires_in", 200, expiresIn(""), assumedLifetime},
+		{"null", 200, expiresIn("null"), assumedLifetime},
+		{"a string", 200, expiresIn(`"86400"`), 24 * time.Hour},
+		{"a string with blanks", 200, expiresIn(`" 86400 "`), 24 * time.Hour},
+		{"a fraction", 200, expiresIn(`3599.999`), 3599 * time.Second},
+		{"a fraction in a string", 200, expiresIn(`"3599.5"`), 3599 * time.Second},
+		{"with an exponent", 200, expiresIn(`8.64e4`), 24 * time.Hour},
+		{"thirty days", 200, expiresIn(`2592000`), 30 * 24 * time.Hour},
+		{"absurdly long", 200, expiresIn(`1e18`), maxLifetime},
+		{"longer than a float", 200, expiresIn(`1e999`), maxLifetime},
+		{"milliseconds since 1970", 200, expiresIn(`1767323045000`), maxLifetime},
+		{"zero", 200, expiresIn(`0`), again},
+		{"negative", 200, expiresIn(`-86400`), again},
+		{"absurdly negative", 200, expiresIn(`-1e999`), again},
+		{"shorter than the margin", 200, expiresIn(`29.9`), again},
+		{"just the margin", 200, expiresIn(`30`), Margin},
+		{"words", 200, expiresIn(`"a day"`), assumedLifetime},
+		{"an empty string", 200, expiresIn(`""`), assumedLifetime},
+		{"not a number", 200, expiresIn(`"NaN"`), assumedLifetime},
+		{"infinity", 200, expiresIn(`"Infinity"`), assumedLifetime},
+		{"hexadecimal", 200, expiresIn(`"0x100"`), assumedLifetime},
+		{"a boolean", 200, expiresIn(`true`), assumedLifetime},
+		{"a list", 200, expiresIn(`[86400]`), assumedLifetime},
+		{"an object", 200, expiresIn(`{"seconds":86400}`), assumedLifetime},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			grant, err := readGrant(&http.Response{StatusCode: test.status}, []byte(test.body), noon)
+			if lifetime, ok := test.want.(time.Duration); ok {
+				if err != nil || grant.Lifetime != lifetime || grant.AccessToken.Reveal() != "0123" {
+					t.Fatalf("got %v, %v, want a token for %v", grant.Lifetime, err, lifetime)
+				}
+				return
+			}
+			var upstream *UpstreamError
+			if !errors.As(err, &upstream) || upstream.Status != test.status {
+				t.Fatalf("got %v, %#v", grant.Lifetime, err)
+			}
+			kind := final
+			switch {
+			case upstream.Refused && upstream.Temporary:
+				kind = "both"
+			case upstream.Refused:
+				kind = refused
+			case upstream.Temporary:
+				kind = again
+			}
+			if kind != test.want || errors.Is(err, ErrRefused) != (kind == refused) {
+				t.Errorf("%v is %s, want %s", err, kind, test.want)
+			}
+			if strings.Contains(err.Error(), "MARK") {
+				t.Errorf("the error shows the answer: %v", err)
+			}
+		})
+	}
+}
+
+func expiresIn(raw string) string {
+	if raw == "" {
+		return `{"access_token":"0123","token_type":"Bearer"}`
+	}
+	return `{"access_token":"0123","token_type":"Bearer","expires_in":` + raw + `}`
+}
+
+func TestReadRetryAfter(t *testing.T) {
+	for value, want := range map[string]time.Duration{
+		"":                              0,
+		"7":                             7 * time.Second,
+		"0":                             0,
+		"-7":                            0,
+		"1.5":                           0,
+		"soon":                          0,
+		"99999999":                      maxRetryAfter,
+		"99999999999999999999":          0,
+		"Fri, 02 Jan 2026 12:01:30 GMT": 90 * time.Second,
+		"Fri, 02 Jan 2026 11:00:00 GMT": 0,
+		"Fri, 02 Jan 2099 12:00:00 GMT": maxRetryAfter,
+	} {
+		if got := readRetryAfter(http.Header{"Retry-After": {value}}, noon); got != want {
+			t.Errorf("%q: got %v, want %v", value, got, want)
+		}
+	}
+}
+
+func TestReadTrial(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		status int
+		body   string
+		want   Trial
+	}{
+		{"success", 200, `{"success":true,"data":[{"author":"MARK"}]}`, TrialGood},
+		{"401", 401, `{"success":true}`, TrialRejected},
+		{"401 with HTML", 401, `<html>MARK`, TrialRejected},
+		{"success:false", 200, `{"success":false,"message":"MARK"}`, TrialInconclusive},
+		{"403", 403, `{"success":false}`, TrialInconclusive},
+		{"403 with success", 403, `{"success":true}`, TrialInconclusive},
+		{"HTML", 200, `<html>MARK`, TrialInconclusive},
+		{"nothing", 200, ``, TrialInconclusive},
+		{"success as a string", 200, `{"success":"true"}`, TrialInconclusive},
+		{"a redirect", 302, ``, TrialInconclusive},
+		{"404", 404, ``, TrialInconclusive},
+		{"429", 429, ``, TrialInconclusive},
+		{"500", 500, `{"success":true}`, TrialInconclusive},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, detail := readTrial(test.status, []byte(test.body))
+			if got != test.want || strings.Contains(detail, "MARK") {
+				t.Errorf("got %s (%s), want %s", got, detail, test.want)
+			}
+		})
+	}
+}
+
+func FuzzReadGrant(f *testing.F) {
+	f.Add(200, []byte(`{"access_token":"0123","token_type":"Bearer","expires_in":86400}`))
+	f.Add(200, []byte(`{"success":false,"message":"Invalid parameters"}`))
+	f.Add(400, []byte(`{"error":"invalid_client"}`))
+	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		grant, err := readGrant(&http.Response{StatusCode: status}, body, noon)
+		var upstream *UpstreamError
+		switch {
+		case err == nil:
+			if status != 200 || grant.Lifetime < Margin || grant.Lifetime > maxLifetime || !isBearer(grant.AccessToken.Reveal()) {
+				t.Errorf("HTTP %d became a token that lives %v", status, grant.Lifetime)
+			}
+		case !errors.As(err, &upstream):
+			t.Errorf("%v is no UpstreamError", err)
+		}
+	})
+}

@@ -1,0 +1,113 @@
+package c8auth
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestParseCredentials(t *testing.T) {
+	oauth := func(base string) string {
+		return `{"base_url": "` + base + `", "client_id": "id", "client_secret": "MARK"}`
+	}
+	for _, test := range []struct {
+		name, in string
+		want     string // a part of the error; empty for none
+	}{
+		{"OAuth 2", oauth("https://acme.communic8.com"), ""},
+		{"access key", `{"base_url": "https://acme.communic8.com", "access_key": "MARK"}`, ""},
+		{"with a port", oauth("https://acme.communic8.com:8443"), ""},
+		{"an IP address", oauth("https://[2001:db8::1]:443"), ""},
+		{"http on loopback", oauth("http://127.0.0.1:9701"), ""},
+		{"http on IPv6 loopback", oauth("http://[::1]:9701"), ""},
+		{"http on localhost", oauth("http://localhost"), ""},
+		{"http on Docker's host", oauth("http://host.docker.internal:9701"), ""},
+		{"colon and letters of any kind in the secret", `{"base_url": "https://a.b", "client_id": "id", "client_secret": "pä:ß MARK"}`, ""},
+
+		{"nothing", ``, "not a JSON object"},
+		{"empty object", `{}`, `"base_url" is missing`},
+		{"null", `null`, "not a JSON object"},
+		{"a string", `"MARK"`, "not a JSON object"},
+		{"an array", `["MARK"]`, "not a JSON object"},
+		{"cut off", `{"base_url": "https://a.b", "client_id": "id", "client_secret": "MARK`, "not a JSON object"},
+		{"cut off after a value", `{"access_key": "MARK"`, "not a JSON object"},
+		{"something behind it", oauth("https://a.b") + "MARK", "not a JSON object"},
+		{"not JSON", "client_secret=MARK", "not a JSON object"},
+		{"both methods", `{"base_url": "https://a.b", "client_id": "id", "client_secret": "MARK", "access_key": "MARK"}`, "both methods at once"},
+		{"one and a half methods", `{"base_url": "https://a.b", "client_id": "id", "access_key": "MARK"}`, "both methods at once"},
+		{"half a method", `{"base_url": "https://a.b", "client_secret": "MARK"}`, "neither method is complete"},
+		{"no method", `{"base_url": "https://a.b"}`, "neither method is complete"},
+		{"an unknown key", `{"base_url": "https://a.b", "clientsecret": "MARK"}`, `unknown key "clientsecret"`},
+		{"a key in another case", `{"base_url": "https://a.b", "Access_Key": "MARK"}`, `unknown key "Access_Key"`},
+		{"a key twice", `{"base_url": "https://a.b", "access_key": "MARK", "access_key": "MARK"}`, `"access_key" is there twice`},
+		{"a number", `{"base_url": "https://a.b", "access_key": 12345}`, `"access_key" must be a string`},
+		{"a null", `{"base_url": "https://a.b", "access_key": null}`, `"access_key" must be a string`},
+		{"an object", `{"base_url": "https://a.b", "access_key": {"x": "MARK"}}`, `"access_key" must be a string`},
+		{"an empty value", `{"base_url": "https://a.b", "access_key": ""}`, `"access_key" is empty`},
+		{"a line end copied along", `{"base_url": "https://a.b", "access_key": "MARK\n"}`, `"access_key" begins or ends with white space`},
+		{"white space within an access key", `{"base_url": "https://a.b", "access_key": "MARK MARK"}`, `"access_key" must be the key alone`},
+		{"ID and value in one", `{"base_url": "https://a.b", "client_id": "id:MARK", "client_secret": "MARK"}`, `"client_id" must not contain a colon`},
+
+		{"http", oauth("http://acme.communic8.com"), "must begin with https://"},
+		{"http on an address of the network", oauth("http://10.0.0.1"), "must begin with https://"},
+		{"http on a name that begins like localhost", oauth("http://localhost.evil.example"), "must begin with https://"},
+		{"a path", oauth("https://a.b/MARK"), `"base_url" must be https://`},
+		{"a slash", oauth("https://a.b/"), `"base_url" must be https://`},
+		{"a query", oauth("https://a.b?MARK"), `"base_url" must be https://`},
+		{"a fragment", oauth("https://a.b#MARK"), `"base_url" must be https://`},
+		{"an empty fragment", oauth("https://a.b#"), `"base_url" must be https://`},
+		{"a user name", oauth("https://MARK@a.b"), `"base_url" must be https://`},
+		{"a password", oauth("https://u:MARK@a.b"), `"base_url" must be https://`},
+		{"no scheme", oauth("acme.communic8.com"), `"base_url" must be https://`},
+		{"another scheme", oauth("ftp://acme.communic8.com"), `"base_url" must be https://`},
+		{"no host", oauth("https://"), `"base_url" must be https://`},
+		{"a port without a host", oauth("https://:443"), `"base_url" must be https://`},
+		{"a colon without a port", oauth("https://a.b:"), `"base_url" must be https://`},
+		{"a port that is none", oauth("https://a.b:99999"), `"base_url" must be https://`},
+		{"a space", oauth("https://a b"), `"base_url" must be https://`},
+		{"a line end", oauth(`https://a.b\nHost: evil`), `"base_url" must be https://`},
+		{"letters that no host has", oauth("https://ä.example"), `"base_url" must be https://`},
+		{"a zone", oauth("http://[::1%25lo]"), `"base_url" must be https://`},
+		{"an empty base_url", oauth(""), `"base_url" is empty`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c, err := ParseCredentials([]byte(test.in))
+			if test.want == "" {
+				if err != nil {
+					t.Fatalf("refused: %v", err)
+				}
+				if secret := c.ClientSecret.Reveal() + c.AccessKey.Reveal(); !strings.Contains(secret, "MARK") || c.BaseURL == "" {
+					t.Errorf("got %q", secret)
+				}
+				return
+			}
+			if !errors.Is(err, ErrCredentials) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want an ErrCredentials with %q", err, test.want)
+			}
+			if strings.Contains(err.Error(), "MARK") || c != (Credentials{}) {
+				t.Errorf("a refusal shows a value: %v", err)
+			}
+		})
+	}
+}
+
+func FuzzParseCredentials(f *testing.F) {
+	f.Add([]byte(`{"base_url": "https://acme.communic8.com", "client_id": "id", "client_secret": "value"}`))
+	f.Add([]byte(`{"base_url": "http://localhost:1", "access_key": "key"}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := ParseCredentials(data)
+		if err != nil {
+			if !errors.Is(err, ErrCredentials) {
+				t.Errorf("%v is no ErrCredentials", err)
+			}
+			return
+		}
+		oauth := c.ClientID != "" && c.ClientSecret.Reveal() != ""
+		if key := c.AccessKey.Reveal() != ""; oauth == key {
+			t.Errorf("not exactly one method: %s", data)
+		}
+		if err := checkBaseURL(c.BaseURL); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,338 @@
+package c8auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	// maxAsks is how often one invocation asks for a token that it does not get.
+	maxAsks = 5
+	// firstBackoff doubles with every ask that failed, up to maxBackoff.
+	firstBackoff = 500 * time.Millisecond
+	maxBackoff   = 10 * time.Second
+	// maxRounds is how often one invocation takes up a race that it has lost.
+	maxRounds = 3
+)
+
+// Rotator replaces a tenant's token when one is due. It may be used concurrently,
+// in any number of processes.
+type Rotator struct {
+	Store    *Store
+	Endpoint *Endpoint
+	Log      *slog.Logger
+}
+
+// Request is a wish that a tenant's token be looked after.
+type Request struct {
+	Tenant string
+	Force  bool // replace the token though nothing else is due, unless it is younger than a minute
+}
+
+// Outcome is what came of a Request.
+type Outcome string
+
+// The outcomes.
+const (
+	Rotated Outcome = "rotated" // a new token is stored
+	Fresh   Outcome = "fresh"   // nothing was due, or another rotation has just done it
+	Waiting Outcome = "waiting" // nobody has stored credentials yet
+)
+
+// Result is what a rotation came to. It holds no secret.
+type Result struct {
+	Tenant    string    `json:"tenant"`
+	Outcome   Outcome   `json:"outcome"`
+	Reason    Reason    `json:"reason,omitempty"`     // why a token was due
+	Version   string    `json:"version,omitempty"`    // of the stored token's secret
+	ExpiresAt time.Time `json:"expires_at,omitzero"`  // left out if the token does not expire
+	ExpiresIn int64     `json:"expires_in,omitempty"` // seconds left now
+}
+
+// Rotate looks whether a new token is due for the tenant and if so gets, tries and
+// stores one, all before the deadline of ctx, which should have one. It writes one
+// line to Log, whatever happens.
+//
+// If there is an error, the stored token is as it was, unless storing the new one
+// is what failed: then it is either. The error is an [ErrTenantName],
+// [ErrUnknownTenant], [ErrUnavailable], [ErrCredentials], [*UpstreamError] (with
+// [ErrRefused] among them), [ErrRejected] or [ErrLostRace].
+func (r *Rotator) Rotate(ctx context.Context, req Request) (Result, error) {
+	if err := CheckTenant(req.Tenant); err != nil {
+		return Result{}, err
+	}
+	ctx, cancel := withReserve(ctx, 20, time.Second) // to write the line
+	defer cancel()
+	run := rotation{Rotator: r, Request: req}
+	result, err := run.rotate(ctx)
+	run.log(ctx, result, err)
+	return result, err
+}
+
+// rotation is one call of Rotate and what it learns on its way.
+type rotation struct {
+	*Rotator
+	Request
+	stored   *Token // what the token secret holds, as far as is known; zero for nothing usable
+	version  string // its version
+	asked    bool   // whether Communic8 was
+	upstream time.Duration
+	trial    Trial // of the latest token tried
+	detail   string
+	refused  error // why the newest credentials were not used
+}
+
+func (run *rotation) rotate(ctx context.Context) (Result, error) {
+	stored, version, readErr := run.Store.Token(ctx, run.Tenant)
+	if readErr != nil && !errors.Is(readErr, ErrNoToken) && !errors.Is(readErr, ErrUnreadable) {
+		return Result{}, readErr
+	}
+	run.stored, run.version = &stored, version
+	credentials, err := run.Store.CredentialsVersion(ctx, run.Tenant)
+	if err != nil {
+		return Result{}, err
+	}
+	if credentials == "" {
+		return run.result(Waiting, ""), nil
+	}
+
+	reason := run.due(ctx, readErr, credentials)
+	if reason == "" {
+		return run.result(Fresh, ""), nil
+	}
+	token, err := run.obtain(ctx, readErr)
+	if err != nil {
+		return Result{}, err
+	}
+	if token == nil {
+		return run.result(Fresh, ""), nil
+	}
+	return run.put(ctx, *token, reason)
+}
+
+// due is the function due, and when that sees nothing, a trial of the stored token:
+// one that Communic8 does not take any more, because it was revoked or because
+// another one ended its life, is replaced before callers have to notice.
+func (run *rotation) due(ctx context.Context, readErr error, credentials string) Reason {
+	reason := due(now(), *run.stored, readErr, credentials, run.Force)
+	if reason == "" && run.try(ctx, *run.stored) == TrialRejected {
+		return Rejected
+	}
+	return reason
+}
+
+// obtain gets a new token by the current credentials or, if those are refused, by
+// the previous ones. It returns nil if the stored token is the one to keep.
+func (run *rotation) obtain(ctx context.Context, readErr error) (*Token, error) {
+	current, err := run.Store.credentials(ctx, run.Tenant, awsCurrent)
+	if err != nil {
+		return nil, err
+	}
+	token, err := run.issue(ctx, current)
+	if !errors.Is(err, ErrRefused) {
+		return token, err
+	}
+	refused := fmt.Errorf("%w: store the right ones in %s", err, run.Store.credentialsName(run.Tenant))
+	previous, err := run.Store.credentials(ctx, run.Tenant, awsPrevious)
+	if err != nil {
+		return nil, refused
+	}
+	run.refused = refused
+	// Every heartbeat comes by here until somebody mends the credentials. Once the
+	// previous ones have stood in, their token is good for its half life like any other.
+	stoodIn := run.stored.CredentialsVersion == previous.version && run.stored.IssuedAt.After(current.created)
+	if stoodIn && run.due(ctx, readErr, previous.version) == "" {
+		return nil, nil
+	}
+	token, err = run.issue(ctx, previous)
+	if err != nil {
+		run.refused = nil
+		return nil, fmt.Errorf("%w; and with the previous ones: %w", refused, err)
+	}
+	return token, nil
+}
+
+// issue makes a token from credentials, asking as often as is sensible, and tries it.
+func (run *rotation) issue(ctx context.Context, c storedCredentials) (*Token, error) {
+	token := Token{BaseURL: c.BaseURL, TokenType: bearer, CredentialsVersion: c.version}
+	if c.AccessKey.Reveal() != "" {
+		token.AccessToken = c.AccessKey
+		token.IssuedAt = now().Truncate(time.Second)
+	} else {
+		grant, asked, err := run.ask(ctx, c.Credentials)
+		if err != nil {
+			return nil, err
+		}
+		token.AccessToken = grant.AccessToken
+		token.IssuedAt = asked.Truncate(time.Second)
+		token.ExpiresAt = token.IssuedAt.Add(grant.Lifetime)
+	}
+	if run.try(ctx, token) == TrialRejected {
+		return nil, explain(ErrRejected, "Communic8 answered %s at the probe path; the token was not stored. If this stays so, give the token's user the right to the path, or set C8AUTH_PROBE_PATH to another one", run.detail)
+	}
+	return &token, nil
+}
+
+// ask requests a token until it gets one, is refused, or time runs out. It returns
+// the moment before the request that was answered.
+func (run *rotation) ask(ctx context.Context, c Credentials) (Grant, time.Time, error) {
+	ctx, cancel := withReserve(ctx, 3, tryTimeout+storeAttempt) // to try and store the token
+	defer cancel()
+	for n := 1; ; n++ {
+		asked := now()
+		grant, err := run.Endpoint.Ask(ctx, c)
+		run.took(asked)
+		if err == nil {
+			return grant, asked, nil
+		}
+		err = fmt.Errorf("token request %d: %w", n, err)
+		var upstream *UpstreamError
+		if !errors.As(err, &upstream) || !upstream.Temporary {
+			return Grant{}, asked, err
+		}
+		wait := max(backoff(n), upstream.RetryAfter)
+		if deadline, ok := ctx.Deadline(); n == maxAsks || ok && time.Until(deadline) < wait {
+			return Grant{}, asked, fmt.Errorf("%w; the next heartbeat asks again", err)
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return Grant{}, asked, err
+		}
+	}
+}
+
+// backoff is how long to wait after the nth ask failed, with jitter so that tenants
+// do not come back all at once.
+func backoff(n int) time.Duration {
+	full := min(maxBackoff, firstBackoff<<(n-1))
+	return full/2 + rand.N(full/2) // #nosec G404 -- spreads load, guards nothing
+}
+
+func (run *rotation) try(ctx context.Context, token Token) Trial {
+	if run.Endpoint.ProbePath == "" {
+		return ""
+	}
+	start := now()
+	run.trial, run.detail = run.Endpoint.Try(ctx, token)
+	run.took(start)
+	return run.trial
+}
+
+func (run *rotation) took(since time.Time) {
+	run.asked = true
+	run.upstream += now().Sub(since)
+}
+
+// put stores the token in the place of the one that was found to be due.
+//
+// When another rotation was quicker, both may hold living tokens or, if a new token
+// ends the life of the ones before, only one does, and who stored last need not be
+// the one. So the winner's token stays only if it is proven good. Otherwise ours
+// takes its place if that is proven good, and else one that is asked for now: asked
+// for after the winner's, it is the living one.
+func (run *rotation) put(ctx context.Context, token Token, reason Reason) (Result, error) {
+	for range maxRounds {
+		version, err := run.Store.PutToken(ctx, run.Tenant, token, run.version)
+		if err == nil {
+			run.stored, run.version = &token, version
+			return run.result(Rotated, reason), nil
+		}
+		if !errors.Is(err, ErrLostRace) {
+			return Result{}, err
+		}
+		winner, version, err := run.Store.Token(ctx, run.Tenant)
+		if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUnknownTenant) {
+			return Result{}, err
+		}
+		run.stored, run.version = &winner, version
+		if winner.Alive(now()) && run.try(ctx, winner) == TrialGood {
+			return run.result(Fresh, ""), nil
+		}
+		if run.try(ctx, token) != TrialGood {
+			again, err := run.obtain(ctx, err)
+			if err != nil {
+				return Result{}, err
+			}
+			if again == nil {
+				return run.result(Fresh, ""), nil
+			}
+			token = *again
+		}
+	}
+	return Result{}, explain(ErrLostRace, "%d times in a row; the next heartbeat looks again", maxRounds)
+}
+
+// result reports on what is stored now.
+func (run *rotation) result(outcome Outcome, reason Reason) Result {
+	result := Result{Tenant: run.Tenant, Outcome: outcome, Reason: reason, Version: run.version}
+	if run.stored.Expires() {
+		result.ExpiresAt = run.stored.ExpiresAt
+		result.ExpiresIn = int64(run.stored.Remaining(now()) / time.Second)
+	}
+	return result
+}
+
+// log writes the line of this rotation, which is audit record and metric in one.
+func (run *rotation) log(ctx context.Context, result Result, err error) {
+	level := slog.LevelInfo
+	var metrics []Metric
+	if run.stored != nil { // else it could not be read
+		if run.stored.Expires() || !run.stored.Alive(now()) {
+			metrics = append(metrics, Metric{"TokenSecondsRemaining", "Seconds", float64(run.stored.Remaining(now()) / time.Second)})
+		}
+	}
+	attrs := []slog.Attr{slog.String("tenant", run.Tenant), slog.Bool("force", run.Force)}
+	add := func(key, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(key, value))
+		}
+	}
+	add("outcome", string(result.Outcome))
+	add("reason", string(result.Reason))
+	add("version", run.version)
+	add("trial", string(run.trial))
+	add("trial_detail", run.detail)
+	if run.trial == TrialInconclusive {
+		level = slog.LevelWarn
+	}
+	switch result.Outcome {
+	case Rotated:
+		metrics = append(metrics, Count("RotationSucceeded"))
+	case Waiting:
+		metrics = append(metrics, Count("CredentialsMissing"))
+		add("hint", "store credentials in "+run.Store.credentialsName(run.Tenant))
+		level = slog.LevelWarn
+	}
+	if run.refused != nil {
+		metrics = append(metrics, Count("CredentialsFallback"))
+		attrs = append(attrs, slog.Bool("credentials_fallback", true))
+		add("hint", "the previous credentials stand in: "+run.refused.Error())
+		level = slog.LevelWarn
+	}
+	if run.asked {
+		metrics = append(metrics, Metric{"UpstreamMilliseconds", "Milliseconds", float64(run.upstream.Milliseconds())})
+	}
+	if err != nil {
+		metrics = append(metrics, Count("RotationFailed"))
+		add("error", err.Error())
+		level = slog.LevelError
+	}
+	attrs = append(attrs, EmbedMetrics(run.Store.Stack, run.Tenant, metrics...))
+	run.Log.LogAttrs(ctx, level, "rotation", attrs...)
+}
+
+// withReserve moves the deadline of ctx, if it has one, ahead by at most reserve:
+// by no more than 1/part of the time that is left.
+func withReserve(ctx context.Context, part int64, reserve time.Duration) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return ctx, func() {}
+	}
+	left := time.Until(deadline)
+	return context.WithDeadline(ctx, deadline.Add(-min(reserve, left/time.Duration(part))))
+}

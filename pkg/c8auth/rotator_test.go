@@ -1,0 +1,709 @@
+package c8auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/c8auth/c8auth/internal/c8test"
+	"github.com/c8auth/c8auth/internal/smtest"
+)
+
+// From empty secrets to a token and through its half-lives: rotate decides, however
+// often it is called.
+func TestLifeOfATenant(t *testing.T) {
+	inWorld(t, func(w *world) {
+		if result := w.must(Waiting, ""); result.Version != "" {
+			t.Errorf("waiting, but version %s", result.Version)
+		}
+		credentials := w.sm.Put(acmeCreds, acmeOAuth)
+		result := w.must(Rotated, FirstToken)
+		token, version := w.stored()
+		want := Result{Tenant: "acme", Outcome: Rotated, Reason: FirstToken, Version: version, ExpiresAt: time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC), ExpiresIn: 86400}
+		if !reflect.DeepEqual(result, want) {
+			t.Errorf("got  %+v\nwant %+v", result, want)
+		}
+		if token.CredentialsVersion != credentials || token.BaseURL != acmeBase || token.TokenType != "Bearer" {
+			t.Errorf("stored %+v", token)
+		}
+		asked := w.c8.Asked()
+		for range 11 {
+			time.Sleep(time.Hour)
+			w.must(Fresh, "")
+			w.must(Fresh, "") // the event came twice
+		}
+		if w.c8.Asked() != asked || w.sm.Calls("PutSecretValue") != 1 {
+			t.Errorf("asked for %d tokens, stored %d, while none was due", w.c8.Asked()-asked, w.sm.Calls("PutSecretValue")-1)
+		}
+		time.Sleep(time.Hour)
+		if result := w.must(Rotated, HalfLife); result.Version == version {
+			t.Error("the version is still the same")
+		}
+		w.living()
+	})
+}
+
+// The long-lived secret is read only when a token is due.
+func TestCredentialsAreReadOnlyWhenDue(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.must(Rotated, FirstToken)
+		w.sm.Fault = func(op, name string) *smtest.Fault {
+			if op == "GetSecretValue" && name == acmeCreds {
+				t.Error("the credentials were read")
+			}
+			return nil
+		}
+		w.must(Fresh, "")
+		time.Sleep(time.Hour)
+		w.must(Fresh, "")
+	})
+}
+
+func TestForce(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.must(Rotated, FirstToken)
+		for _, step := range []struct {
+			after  time.Duration
+			want   Outcome
+			reason Reason
+		}{{0, Fresh, ""}, {time.Minute, Fresh, ""}, {time.Second, Rotated, Forced}, {time.Second, Fresh, ""}} {
+			time.Sleep(step.after)
+			if result, err := w.rotate(true); err != nil || result.Outcome != step.want || result.Reason != step.reason {
+				t.Errorf("got %+v, %v, want %+v", result, err, step)
+			}
+		}
+	})
+}
+
+func TestAccessKey(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.c8.AddAccessKey("key-1")
+		w.sm.Put(acmeCreds, acmeKey)
+		result := w.must(Rotated, FirstToken)
+		token, _ := w.stored()
+		if !result.ExpiresAt.IsZero() || result.ExpiresIn != 0 || token.Expires() || token.AccessToken.Reveal() != "key-1" {
+			t.Errorf("got %+v, %+v", result, token)
+		}
+		if _, ok := w.line()["TokenSecondsRemaining"]; ok {
+			t.Error("TokenSecondsRemaining of a token that does not expire")
+		}
+		time.Sleep(1000 * time.Hour)
+		w.must(Fresh, "")
+		if w.c8.Asked() != 0 {
+			t.Error("a token was requested")
+		}
+		// A person makes a new key and stores it. The old one is gone.
+		w.c8.Revoke("key-1")
+		w.c8.AddAccessKey("key-2")
+		w.sm.Put(acmeCreds, strings.ReplaceAll(acmeKey, "key-1", "key-2"))
+		w.must(Rotated, CredentialsChanged)
+		w.living()
+		// The method itself may change.
+		w.sm.Put(acmeCreds, acmeOAuth)
+		if result := w.must(Rotated, CredentialsChanged); result.ExpiresIn != 86400 {
+			t.Errorf("got %+v", result)
+		}
+	})
+}
+
+// An access key that Communic8 does not take is not stored over one that it does.
+func TestWrongAccessKey(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.c8.AddAccessKey("key-1")
+		w.sm.Put(acmeCreds, acmeKey)
+		w.must(Rotated, FirstToken)
+		w.sm.Put(acmeCreds, strings.ReplaceAll(acmeKey, "key-1", "typo"))
+		if _, err := w.rotate(false); !errors.Is(err, ErrRejected) {
+			t.Errorf("got %v, want ErrRejected", err)
+		}
+		w.living()
+	})
+}
+
+// A token that was revoked is replaced at the next heartbeat.
+func TestRevokedToken(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.must(Rotated, FirstToken)
+		w.c8.Revoke(w.c8.Issued()[0])
+		w.must(Rotated, Rejected)
+		w.living()
+		w.must(Fresh, "")
+	})
+}
+
+// Only a 401 rejects the stored token. Whatever else the probe path says, nothing
+// is due.
+func TestInconclusiveTrialOfTheStoredToken(t *testing.T) {
+	for name, fault := range map[string]c8test.Fault{
+		"403":           {Status: 403},
+		"500":           {Status: 500},
+		"success:false": {Body: `{"success":false}`},
+		"HTML":          {Body: "<html>"},
+		"no answer":     {Delay: time.Hour},
+		"broken off":    {Break: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.sm.Put(acmeCreds, acmeOAuth)
+				w.must(Rotated, FirstToken)
+				w.behave(func(b *c8test.Behaviour) { b.Fault = func(*http.Request, int) *c8test.Fault { return &fault } })
+				w.must(Fresh, "")
+				if line := w.line(); line["trial"] != "inconclusive" || line["level"] != "WARN" {
+					t.Errorf("logged %v", line)
+				}
+			})
+		})
+	}
+}
+
+func TestTrialOfTheNewToken(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		probe c8test.Fault
+		want  error
+	}{
+		{"good", c8test.Fault{Body: `{"success":true}`}, nil},
+		{"rejected", c8test.Fault{Status: 401}, ErrRejected},
+		{"forbidden", c8test.Fault{Status: 403}, nil},
+		{"unsuccessful", c8test.Fault{Body: `{"success":false}`}, nil},
+		{"no answer", c8test.Fault{Delay: time.Hour}, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.sm.Put(acmeCreds, acmeOAuth)
+				w.must(Rotated, FirstToken)
+				_, version := w.stored()
+				time.Sleep(12 * time.Hour)
+				w.behave(func(b *c8test.Behaviour) {
+					b.Fault = func(r *http.Request, _ int) *c8test.Fault {
+						if r.URL.Path == c8test.TokenPath {
+							return nil
+						}
+						return &test.probe
+					}
+				})
+				_, err := w.rotate(false)
+				if !errors.Is(err, test.want) {
+					t.Fatalf("got %v, want %v", err, test.want)
+				}
+				if _, now := w.stored(); (now != version) != (test.want == nil) {
+					t.Errorf("stored: %t", now != version)
+				}
+			})
+		})
+	}
+}
+
+// Without a probe path no token is ever tried.
+func TestNoProbePath(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.rotator.Endpoint.ProbePath = ""
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.must(Rotated, FirstToken)
+		w.must(Fresh, "")
+		if w.c8.Tried() != 0 {
+			t.Error("a token was tried")
+		}
+	})
+}
+
+// Each form of refusal is one: it is not retried, changes nothing, and says what to
+// do.
+func TestRefusal(t *testing.T) {
+	for name, refusal := range map[string]c8test.Refusal{"401": c8test.Refuse401, "400": c8test.Refuse400, "200": c8test.Refuse200} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.behave(func(b *c8test.Behaviour) { b.Refusal = refusal })
+				w.c8.RemoveClient("id")
+				w.sm.Put(acmeCreds, acmeOAuth)
+				_, err := w.rotate(false)
+				if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "store the right ones in stack/credentials/acme") {
+					t.Errorf("got %v", err)
+				}
+				if w.c8.Asked() != 1 || w.sm.Calls("PutSecretValue") != 0 {
+					t.Errorf("asked %d times, stored %d times", w.c8.Asked(), w.sm.Calls("PutSecretValue"))
+				}
+				if line := w.line(); line["RotationFailed"] != 1.0 || line["TokenSecondsRemaining"] != 0.0 || line["level"] != "ERROR" {
+					t.Errorf("logged %v", line)
+				}
+			})
+		})
+	}
+}
+
+// Credentials that were replaced by wrong ones: the previous ones stand in, loudly,
+// once. They make no more tokens than they would have anyway.
+func TestCredentialsFallback(t *testing.T) {
+	inWorld(t, func(w *world) {
+		good := w.sm.Put(acmeCreds, acmeOAuth)
+		w.must(Rotated, FirstToken)
+		time.Sleep(time.Hour)
+		bad := w.sm.Put(acmeCreds, strings.ReplaceAll(acmeOAuth, "secret-1", "typo"))
+		time.Sleep(time.Minute)
+		w.must(Rotated, CredentialsChanged)
+		loud := func() {
+			t.Helper()
+			if line := w.line(); line["credentials_fallback"] != true || line["CredentialsFallback"] != 1.0 || line["level"] != "WARN" {
+				t.Errorf("logged %v", line)
+			}
+		}
+		loud()
+		if token, _ := w.stored(); token.CredentialsVersion != good {
+			t.Errorf("made from %s, want the previous %s", token.CredentialsVersion, good)
+		}
+		for range 10 {
+			time.Sleep(5 * time.Minute)
+			w.must(Fresh, "")
+			loud()
+		}
+		if n := w.sm.Calls("PutSecretValue"); n != 2 {
+			t.Errorf("stored %d tokens", n)
+		}
+		// The token that they made is looked after like any other.
+		w.c8.Revoke(w.c8.Issued()[1])
+		w.must(Rotated, CredentialsChanged)
+		w.living()
+		time.Sleep(12 * time.Hour)
+		w.must(Rotated, HalfLife)
+		loud()
+		// Communic8 makes the new ones good after all.
+		w.c8.AddClient("id", "typo")
+		w.must(Rotated, CredentialsChanged)
+		if token, _ := w.stored(); token.CredentialsVersion != bad || w.line()["CredentialsFallback"] != nil {
+			t.Errorf("made from %s, want %s; logged %v", token.CredentialsVersion, bad, w.line())
+		}
+		w.must(Fresh, "")
+	})
+}
+
+// When neither works, the error says so of both, and the stored token stays.
+func TestNeitherCredentialsWork(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.must(Rotated, FirstToken)
+		w.sm.Put(acmeCreds, strings.ReplaceAll(acmeOAuth, "secret-1", "typo"))
+		w.c8.RemoveClient("id")
+		_, version := w.stored()
+		_, err := w.rotate(false)
+		if !errors.Is(err, ErrRefused) || strings.Count(err.Error(), "refuses the credentials") != 2 {
+			t.Errorf("got %v", err)
+		}
+		if _, now := w.stored(); now != version {
+			t.Error("the stored token was replaced")
+		}
+	})
+}
+
+// Credentials that are malformed are an error that names what is wrong; what is
+// stored stays.
+func TestMalformedCredentials(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.must(Rotated, FirstToken)
+		_, version := w.stored()
+		for _, bad := range []string{"{}", " ", "secret-2", `{"base_url": "https://a.b", "acces_key": "secret-2"}`} {
+			w.sm.Put(acmeCreds, bad)
+			_, err := w.rotate(false)
+			if !errors.Is(err, ErrCredentials) || !strings.HasPrefix(err.Error(), acmeCreds+": ") || strings.Contains(err.Error(), "secret-2") {
+				t.Errorf("got %v", err)
+			}
+		}
+		if _, now := w.stored(); now != version {
+			t.Error("the stored token was replaced")
+		}
+	})
+}
+
+// What is worth asking again is asked again, with growing pauses, and not beyond
+// what one invocation may ask.
+func TestRetries(t *testing.T) {
+	for name, fault := range map[string]c8test.Fault{
+		"429":           {Status: 429},
+		"503":           {Status: 503},
+		"HTML":          {Body: "<html>"},
+		"no answer":     {Delay: time.Hour},
+		"broken off":    {Break: true},
+		"zero lifetime": {Body: `{"access_token":"0123","token_type":"Bearer","expires_in":0}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.sm.Put(acmeCreds, acmeOAuth)
+				w.c8Fault(fault)
+				start := time.Now()
+				_, err := w.rotate(false)
+				var upstream *UpstreamError
+				if !errors.As(err, &upstream) || !strings.HasSuffix(err.Error(), "the next heartbeat asks again") {
+					t.Errorf("got %v", err)
+				}
+				if n := w.c8.Asked(); n < 4 || n > maxAsks {
+					t.Errorf("asked %d times", n)
+				}
+				if took := time.Since(start); took > time.Minute {
+					t.Errorf("took %v", took)
+				}
+				// And when it is over, all is well.
+				w.behave(func(b *c8test.Behaviour) { b.Fault = nil })
+				w.must(Rotated, FirstToken)
+			})
+		})
+	}
+}
+
+func TestRetryThenSuccess(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.behave(func(b *c8test.Behaviour) {
+			b.Fault = func(r *http.Request, n int) *c8test.Fault {
+				if r.URL.Path == c8test.TokenPath && n < 3 {
+					return &c8test.Fault{Status: 429, Header: http.Header{"Retry-After": {"7"}}}
+				}
+				return nil
+			}
+		})
+		start := time.Now()
+		result := w.must(Rotated, FirstToken)
+		if took := time.Since(start); took != 14*time.Second {
+			t.Errorf("took %v, want twice the Retry-After of 7s", took)
+		}
+		// Expiry counts from the moment before the request that was answered.
+		if want := start.Add(14*time.Second + 24*time.Hour); !result.ExpiresAt.Equal(want) {
+			t.Errorf("expires %v, want %v", result.ExpiresAt, want)
+		}
+	})
+}
+
+// Who wants to be left alone longer than the invocation lasts is left alone.
+func TestRetryAfterBeyondTheDeadline(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.c8Fault(c8test.Fault{Status: 429, Header: http.Header{"Retry-After": {"120"}}})
+		start := time.Now()
+		if _, err := w.rotate(false); err == nil || w.c8.Asked() != 1 || time.Since(start) > time.Second {
+			t.Errorf("got %v after %d requests and %v", err, w.c8.Asked(), time.Since(start))
+		}
+	})
+}
+
+// Expiry is measured from before the request: a slow answer never makes a token
+// live longer.
+func TestExpiryIsMeasuredBeforeTheRequest(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.c8Fault(c8test.Fault{Delay: 9 * time.Second, Body: `{"access_token":"0123","token_type":"Bearer","expires_in":3600}`})
+		w.rotator.Endpoint.ProbePath = ""
+		start := time.Now()
+		if result := w.must(Rotated, FirstToken); !result.ExpiresAt.Equal(start.Add(time.Hour)) {
+			t.Errorf("expires %v, want an hour after %v", result.ExpiresAt, start)
+		}
+	})
+}
+
+// A dead, garbled or missing token is replaced, whatever state it is found in.
+func TestUnreadableToken(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.sm.Put(acmeToken, "hello")
+		w.must(Rotated, UnreadableToken)
+		w.living()
+	})
+}
+
+// A tenant that has no such secrets is an error, found before Communic8 is asked.
+func TestUnknownTenant(t *testing.T) {
+	for name, lose := range map[string]func(*smtest.Server){
+		"no credentials secret":               func(s *smtest.Server) { s.Destroy(acmeCreds) },
+		"no token secret":                     func(s *smtest.Server) { s.Destroy(acmeToken) },
+		"credentials scheduled for deletion":  func(s *smtest.Server) { s.Delete(acmeCreds) },
+		"token secret scheduled for deletion": func(s *smtest.Server) { s.Delete(acmeToken) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.sm.Put(acmeCreds, acmeOAuth)
+				lose(w.sm)
+				if _, err := w.rotate(false); !errors.Is(err, ErrUnknownTenant) {
+					t.Errorf("got %v", err)
+				}
+				if w.c8.Asked() != 0 {
+					t.Error("Communic8 was asked")
+				}
+			})
+		})
+	}
+	inWorld(t, func(w *world) {
+		for _, name := range []string{"", "../x", "a/b", strings.Repeat("a", 200)} {
+			if _, err := w.rotator.Rotate(w.Context(), Request{Tenant: name}); !errors.Is(err, ErrTenantName) {
+				t.Errorf("%q: got %v", name, err)
+			}
+		}
+		if w.sm.Calls("") != 0 {
+			t.Error("the store was asked for what is no tenant")
+		}
+	})
+}
+
+// Whatever Secrets Manager does, the stored token is as it was or the new one, and
+// all is well when it is over.
+func TestStoreFaults(t *testing.T) {
+	for name, fault := range map[string]smtest.Fault{
+		"throttles":              {Status: 400, Type: "ThrottlingException", Message: "Rate exceeded"},
+		"denies":                 {Status: 400, Type: "AccessDeniedException", Message: "User: arn:aws:sts::1:assumed-role/r/s is not authorized"},
+		"fails":                  {Status: 500, Type: "InternalServiceError"},
+		"hangs":                  {Hang: true},
+		"breaks off":             {Break: true},
+		"answers garbage":        {Status: 500, Body: "<html>"},
+		"writes and then fails":  {Status: 500, Type: "InternalServiceError", After: true},
+		"writes and then hangs":  {After: true, Hang: true},
+		"writes and then breaks": {After: true, Break: true},
+	} {
+		for _, op := range []string{"GetSecretValue", "DescribeSecret", "PutSecretValue"} {
+			t.Run(name+" at "+op, func(t *testing.T) {
+				inWorld(t, func(w *world) {
+					w.sm.Put(acmeCreds, acmeOAuth)
+					w.must(Rotated, FirstToken)
+					_, version := w.stored()
+					time.Sleep(12 * time.Hour)
+					w.smFault(op, fault)
+					start := time.Now()
+					_, err := w.rotate(false)
+					if !errors.Is(err, ErrUnavailable) {
+						t.Errorf("got %v, want ErrUnavailable", err)
+					}
+					if took := time.Since(start); took > 59*time.Second {
+						t.Errorf("took %v", took)
+					}
+					if line := w.line(); line["RotationFailed"] != 1.0 {
+						t.Errorf("logged %v", line)
+					}
+					w.living()
+					if _, now := w.stored(); now != version && !fault.After {
+						t.Error("the stored token was replaced")
+					}
+					w.sm.Fault = nil
+					if _, err := w.rotate(false); err != nil {
+						t.Errorf("afterwards: %v", err)
+					}
+					w.living()
+					if _, now := w.stored(); now == version {
+						t.Error("the token was not replaced afterwards")
+					}
+				})
+			})
+		}
+	}
+}
+
+// A write whose answer is lost once is repeated under the same version id, and is
+// one write.
+func TestLostAnswerOfAWrite(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.sm.Fault = func(op, _ string) *smtest.Fault {
+			if op == "PutSecretValue" && w.sm.Calls(op) == 1 {
+				return &smtest.Fault{After: true, Status: 500, Type: "InternalServiceError"}
+			}
+			return nil
+		}
+		w.must(Rotated, FirstToken)
+		if n, m := w.sm.Calls("PutSecretValue"), w.sm.Versions(acmeToken); n != 2 || m != 1 {
+			t.Errorf("%d calls, %d versions; want 2, 1", n, m)
+		}
+		w.must(Fresh, "")
+	})
+}
+
+// Two rotations at once, in every order of their steps: one outcome is stored, and
+// it is a living one, whether or not a new token ends the life of the others and
+// whether or not tokens can be tried.
+func TestTwoAtOnce(t *testing.T) {
+	for _, exclusive := range []bool{false, true} {
+		for _, probe := range []string{defaultProbePath, ""} {
+			for _, rejection := range []c8test.Rejection{c8test.Reject401, c8test.Reject403, c8test.Reject200} {
+				for first := range 8 {
+					for second := range 8 {
+						name := fmt.Sprintf("exclusive=%t probe=%t rejection=%d steps=%d,%d", exclusive, probe != "", rejection, first, second)
+						t.Run(name, func(t *testing.T) { twoAtOnce(t, exclusive, probe, rejection, first, second) })
+					}
+				}
+			}
+		}
+	}
+}
+
+// twoAtOnce lets two rotations run with pauses that make the first be overtaken
+// after its step numbered first, and the other after its step numbered second.
+func twoAtOnce(t *testing.T, exclusive bool, probe string, rejection c8test.Rejection, first, second int) {
+	inWorld(t, func(w *world) {
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.rotator.Endpoint.ProbePath = probe
+		w.behave(func(b *c8test.Behaviour) { b.Exclusive, b.Rejection = exclusive, rejection })
+		w.must(Rotated, FirstToken)
+		time.Sleep(12 * time.Hour)
+
+		done := make(chan error, 2)
+		for i, pauseAfter := range []int{first, second} {
+			// Each has its own clients, whose requests are counted and held up.
+			steps := 0
+			held := func(h http.Handler) http.Handler {
+				return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					if steps == pauseAfter {
+						time.Sleep(time.Duration(i+1) * 100 * time.Millisecond)
+					}
+					steps++
+					h.ServeHTTP(rw, r)
+				})
+			}
+			rotator := w.clone(held)
+			go func() {
+				ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
+				defer cancel()
+				_, err := rotator.Rotate(ctx, Request{Tenant: "acme"})
+				done <- err
+			}()
+		}
+		for range 2 {
+			// Under exclusive, the one whose token was ended before it was tried fails.
+			if err := <-done; err != nil && !(exclusive && errors.Is(err, ErrRejected)) {
+				t.Errorf("failed: %v", err)
+			}
+		}
+		w.living()
+		w.must(Fresh, "")
+	})
+}
+
+// AWSCURRENT moved back by hand to an older version: rotate gets away from it, every
+// time, though the version ids that it derives have been taken.
+func TestCurrentMovedByHand(t *testing.T) {
+	for _, exclusive := range []bool{false, true} {
+		t.Run(fmt.Sprintf("exclusive=%t", exclusive), func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.sm.Put(acmeCreds, acmeOAuth)
+				w.behave(func(b *c8test.Behaviour) { b.Exclusive = exclusive })
+				old := w.must(Rotated, FirstToken).Version
+				time.Sleep(12 * time.Hour)
+				w.must(Rotated, HalfLife)
+				for range 5 {
+					time.Sleep(5 * time.Minute)
+					w.sm.Move(acmeToken, awsCurrent, old)
+					w.must(Rotated, HalfLife)
+					w.living()
+					w.must(Fresh, "")
+				}
+			})
+		})
+	}
+}
+
+// A rotation that is invoked with little time leaves what is stored alone and still
+// writes its line.
+func TestShortDeadline(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.c8Fault(c8test.Fault{Delay: time.Hour})
+		ctx, cancel := context.WithTimeout(w.Context(), 3*time.Second)
+		defer cancel()
+		_, err := w.rotator.Rotate(ctx, Request{Tenant: "acme"})
+		if err == nil || ctx.Err() != nil || w.line()["RotationFailed"] != 1.0 {
+			t.Errorf("got %v, %v, %v", err, ctx.Err(), w.line())
+		}
+	})
+}
+
+// An outage of Communic8 of half a lifetime is not noticed by anybody who vends.
+func TestOutageOfHalfALifetime(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.must(Rotated, FirstToken)
+		time.Sleep(12*time.Hour - time.Minute)
+		w.behave(func(b *c8test.Behaviour) {
+			b.Fault = func(*http.Request, int) *c8test.Fault { return &c8test.Fault{Break: true} }
+		})
+		for range 12 * 12 {
+			time.Sleep(5*time.Minute - 5*time.Second)
+			_, _ = w.rotate(false)
+			if _, err := w.vendor.Vend(w.Context(), "acme", false); err != nil {
+				t.Fatalf("%v: %v", time.Now(), err)
+			}
+		}
+		if line := w.line(); line["RotationFailed"] != 1.0 || line["TokenSecondsRemaining"].(float64) > 3600 {
+			t.Errorf("logged %v", line)
+		}
+		w.behave(func(b *c8test.Behaviour) { b.Fault = nil })
+		w.must(Rotated, HalfLife)
+	})
+}
+
+// Clocks that are minutes off, either way, never make a token that has expired look
+// alive, nor stop its rotation: it is renewed at half of a life that is far longer.
+func TestClockMinutesOff(t *testing.T) {
+	for _, off := range []time.Duration{-10 * time.Minute, 10 * time.Minute} {
+		t.Run(off.String(), func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.sm.Put(acmeCreds, acmeOAuth)
+				w.must(Rotated, FirstToken)
+				// As a rotate whose clock is off would have written it.
+				token, _ := w.stored()
+				token.IssuedAt, token.ExpiresAt = token.IssuedAt.Add(off), token.ExpiresAt.Add(off)
+				text, err := token.encode()
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.sm.Put(acmeToken, text)
+				for range 24 * 12 {
+					if _, err := w.rotate(false); err != nil {
+						t.Fatal(err)
+					}
+					vending, err := w.vendor.Vend(w.Context(), "acme", true)
+					if err != nil || !w.c8.Alive(vending.Token.AccessToken.Reveal()) {
+						t.Fatalf("%v: vended a token that is not alive, or %v", time.Now(), err)
+					}
+					time.Sleep(5 * time.Minute)
+				}
+			})
+		})
+	}
+}
+
+// The line of a rotation is an audit record and a CloudWatch metric in one.
+func TestRotationLine(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.must(Waiting, "")
+		if line := w.line(); line["CredentialsMissing"] != 1.0 || line["TokenSecondsRemaining"] != 0.0 || line["outcome"] != "waiting" {
+			t.Errorf("logged %v", line)
+		}
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.c8Fault(c8test.Fault{Delay: 1500 * time.Millisecond, Body: `{"access_token":"0123","token_type":"Bearer","expires_in":3600}`})
+		w.rotator.Endpoint.ProbePath = ""
+		result := w.must(Rotated, FirstToken)
+		line := w.line()
+		for key, want := range map[string]any{
+			"msg": "rotation", "level": "INFO", "tenant": "acme", "outcome": "rotated", "reason": "first_token", "version": result.Version, "force": false,
+			"Stack": "stack", "Tenant": "acme", "RotationSucceeded": 1.0, "TokenSecondsRemaining": 3598.0, "UpstreamMilliseconds": 1500.0,
+		} {
+			if line[key] != want {
+				t.Errorf("%s: got %v, want %v", key, line[key], want)
+			}
+		}
+		emf, _ := line["_aws"].(map[string]any)
+		want := []any{map[string]any{
+			"Namespace":  "c8auth",
+			"Dimensions": []any{[]any{"Stack", "Tenant"}},
+			"Metrics": []any{
+				map[string]any{"Name": "TokenSecondsRemaining", "Unit": "Seconds"},
+				map[string]any{"Name": "RotationSucceeded", "Unit": "Count"},
+				map[string]any{"Name": "UpstreamMilliseconds", "Unit": "Milliseconds"},
+			},
+		}}
+		if !reflect.DeepEqual(emf["CloudWatchMetrics"], want) || emf["Timestamp"] != float64(time.Now().UnixMilli()) {
+			t.Errorf("_aws: %v", emf)
+		}
+	})
+}

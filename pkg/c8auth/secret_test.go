@@ -1,0 +1,46 @@
+package c8auth
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+)
+
+// A secret shows itself only when asked to by name: not in any verb of fmt, not from
+// within structs, exported or not, not in slog and not in encoding/json.
+func TestSecretShowsItselfToNobody(t *testing.T) {
+	const mark = "MARKED-s3cr3t"
+	secret := NewSecret(mark)
+	if secret.Reveal() != mark {
+		t.Fatal("Reveal does not return the secret")
+	}
+	values := []any{
+		secret, &secret, []Secret{secret}, map[string]Secret{"k": secret},
+		struct{ hidden Secret }{secret}, &struct{ hidden *Secret }{&secret},
+		Token{AccessToken: secret}, &Token{AccessToken: secret},
+		Credentials{ClientSecret: secret, AccessKey: secret},
+		storedCredentials{Credentials: Credentials{ClientSecret: secret}},
+		Vending{Token: Token{AccessToken: secret}},
+		entry{token: Token{AccessToken: secret}},
+		Grant{AccessToken: secret},
+	}
+	for _, value := range values {
+		var out bytes.Buffer
+		for _, verb := range strings.Fields("%v %+v %#v %s %q %x %X %d %T %p %t %c %U %e %b %o") {
+			fmt.Fprintf(&out, verb+"\n", value)
+		}
+		slog.New(slog.NewJSONHandler(&out, nil)).Info("m", "v", value)
+		slog.New(slog.NewTextHandler(&out, nil)).Info("m", "v", value)
+		if err := json.NewEncoder(&out).Encode(value); err != nil {
+			t.Fatal(err)
+		}
+		for _, form := range []string{mark, fmt.Sprintf("%x", mark), fmt.Sprintf("%X", mark)} {
+			if strings.Contains(out.String(), form) {
+				t.Errorf("%T shows its secret:\n%s", value, out.String())
+			}
+		}
+	}
+}

@@ -1,0 +1,82 @@
+package c8auth
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Settings are what the environment variables of both functions say.
+type Settings struct {
+	Stack     string        // C8AUTH_STACK
+	ProbePath string        // C8AUTH_PROBE_PATH; empty: a token is never tried
+	CacheTTL  time.Duration // C8AUTH_CACHE_TTL
+	Prefetch  []string      // C8AUTH_PREFETCH; nil for none
+}
+
+const (
+	defaultProbePath = "/int/v1/broadcast?limit=1"
+	defaultCacheTTL  = time.Minute
+)
+
+// stackName is CloudFormation's rule.
+var stackName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,127}$`)
+
+// ReadSettings reads the settings by lookup, usually [os.LookupEnv]. An empty
+// variable counts as unset, but for C8AUTH_PROBE_PATH, where it means never. The
+// error names every variable that is wrong and says what was expected.
+func ReadSettings(lookup func(string) (string, bool)) (Settings, error) {
+	s := Settings{ProbePath: defaultProbePath, CacheTTL: defaultCacheTTL}
+	var wrong []error
+	expect := func(ok bool, name, expected string) {
+		if !ok {
+			wrong = append(wrong, fmt.Errorf("%s: expected %s", name, expected))
+		}
+	}
+	get := func(name string) string {
+		value, _ := lookup(name)
+		return value
+	}
+
+	s.Stack = get("C8AUTH_STACK")
+	expect(stackName.MatchString(s.Stack), "C8AUTH_STACK", "the CloudFormation stack's name: a letter followed by at most 127 letters, digits or hyphens")
+
+	if path, ok := lookup("C8AUTH_PROBE_PATH"); ok {
+		s.ProbePath = path
+		expect(path == "" || isPath(path), "C8AUTH_PROBE_PATH", "a path that begins with a slash, such as "+defaultProbePath+", or nothing")
+	}
+
+	if ttl := get("C8AUTH_CACHE_TTL"); ttl != "" {
+		var err error
+		s.CacheTTL, err = time.ParseDuration(ttl)
+		expect(err == nil && s.CacheTTL >= time.Second && s.CacheTTL <= time.Hour, "C8AUTH_CACHE_TTL", "a duration from 1s to 1h, such as 1m")
+	}
+
+	if list := get("C8AUTH_PREFETCH"); list != "" {
+		for tenant := range strings.SplitSeq(list, ",") {
+			tenant = strings.TrimSpace(tenant)
+			expect(CheckTenant(tenant) == nil, "C8AUTH_PREFETCH", "names of tenants, separated by commas")
+			s.Prefetch = append(s.Prefetch, tenant)
+		}
+	}
+
+	if endpoint := get("AWS_ENDPOINT_URL_SECRETS_MANAGER"); endpoint != "" {
+		u, err := url.Parse(endpoint)
+		expect(err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "", "AWS_ENDPOINT_URL_SECRETS_MANAGER", "an http or https URL")
+	}
+
+	if wrong != nil {
+		return Settings{}, fmt.Errorf("settings: %w", errors.Join(wrong...))
+	}
+	return s, nil
+}
+
+// isPath reports whether s is an absolute path with an optional query, which can
+// follow a base URL without leading to another host.
+func isPath(s string) bool {
+	u, err := url.ParseRequestURI(s)
+	return err == nil && strings.HasPrefix(s, "/") && u.Host == "" && !strings.Contains(s, "#") && isBearer(s)
+}

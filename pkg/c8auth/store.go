@@ -1,0 +1,222 @@
+package c8auth
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+const (
+	awsCurrent  = "AWSCURRENT"
+	awsPrevious = "AWSPREVIOUS"
+
+	// storeAttempt bounds one HTTP exchange with Secrets Manager, so that one that
+	// hangs leaves the SDK time to try again.
+	storeAttempt = 3 * time.Second
+	// maxVersions is about how many versions a secret can have.
+	maxVersions = 100
+)
+
+// Store is the two secrets of each tenant, in AWS Secrets Manager. It may be used
+// concurrently, by reader and writer in different processes.
+type Store struct {
+	Client *secretsmanager.Client
+	Stack  string // prefix of the secrets' names
+}
+
+// OpenStore returns the Store of the ambient AWS configuration: region, credentials
+// and endpoint of the environment. It does not call AWS.
+func OpenStore(ctx context.Context, stack string) (*Store, error) {
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(storeAttempt)))
+	if err != nil {
+		return nil, fmt.Errorf("AWS configuration: %w", err)
+	}
+	return &Store{secretsmanager.NewFromConfig(cfg), stack}, nil
+}
+
+func (s *Store) credentialsName(tenant string) string { return s.Stack + "/credentials/" + tenant }
+func (s *Store) tokenName(tenant string) string       { return s.Stack + "/token/" + tenant }
+
+// Token returns the tenant's stored token and the version id of the secret that
+// holds it. The error is an [ErrUnknownTenant], an [ErrNoToken], an [ErrUnreadable]
+// (the version is returned nevertheless) or an [ErrUnavailable]. Whether the token
+// is alive is not looked at.
+func (s *Store) Token(ctx context.Context, tenant string) (token Token, version string, err error) {
+	value, err := s.get(ctx, s.tokenName(tenant), awsCurrent)
+	if errors.Is(err, errNoValue) {
+		return Token{}, "", ErrNoToken
+	}
+	if err != nil {
+		return Token{}, "", err
+	}
+	token, err = ParseToken([]byte(value.text))
+	return token, value.version, err
+}
+
+// PutToken stores the token as AWSCURRENT and returns the version id that it got.
+// replaces is the version that it is to take the place of, empty if there was none.
+//
+// The new version's id is derived from the one it replaces. Secrets Manager takes
+// an id once, so of two writers that replace the same version one wins; the other
+// gets [ErrLostRace] and has changed nothing. The same call repeated, because its
+// answer was lost, succeeds. Any other failure is an [ErrUnavailable] or an
+// [ErrUnknownTenant]; then the token may have been written or not.
+func (s *Store) PutToken(ctx context.Context, tenant string, token Token, replaces string) (version string, err error) {
+	name := s.tokenName(tenant)
+	value, err := token.encode()
+	if err != nil {
+		return "", explain(ErrUnreadable, "it cannot be encoded")
+	}
+	// An id may be taken although nobody else is writing: someone has moved
+	// AWSCURRENT back by hand to a version that had been replaced before. Then
+	// AWSCURRENT is still where we saw it, and the next id is as good.
+	for n := range maxVersions {
+		id := versionID(name, replaces, n)
+		out, err := s.Client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
+			SecretId: &name, ClientRequestToken: &id, SecretString: &value,
+		})
+		var taken *types.ResourceExistsException
+		switch {
+		case err == nil && slices.Contains(out.VersionStages, awsCurrent):
+			return id, nil
+		case err != nil && !errors.As(err, &taken):
+			return "", s.failure(ctx, "PutSecretValue", name, err)
+		}
+		current, err := s.get(ctx, name, awsCurrent)
+		if err != nil && !errors.Is(err, errNoValue) {
+			return "", err
+		}
+		if current.version != replaces {
+			return "", ErrLostRace
+		}
+	}
+	return "", explain(ErrUnavailable, "%s: every version id is taken", name)
+}
+
+// versionID is a UUID that anyone derives who replaces the same version of the same
+// secret for the nth time.
+func versionID(name, replaces string, n int) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d", name, replaces, n))
+	sum[6] = sum[6]&0x0f | 0x80 // version 8 of RFC 9562: by a scheme of one's own
+	sum[8] = sum[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
+}
+
+// CredentialsVersion returns the version id of the tenant's credentials without
+// decrypting them, empty if none are stored. The error is an [ErrUnknownTenant] or
+// an [ErrUnavailable].
+func (s *Store) CredentialsVersion(ctx context.Context, tenant string) (string, error) {
+	name := s.credentialsName(tenant)
+	out, err := s.Client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &name})
+	if err != nil {
+		return "", s.failure(ctx, "DescribeSecret", name, err)
+	}
+	if out.DeletedDate != nil {
+		return "", explain(ErrUnknownTenant, "%s is scheduled for deletion", name)
+	}
+	for id, stages := range out.VersionIdsToStages {
+		if slices.Contains(stages, awsCurrent) {
+			return id, nil
+		}
+	}
+	return "", nil
+}
+
+// storedCredentials are credentials with what the store knows about them.
+type storedCredentials struct {
+	Credentials
+	version string
+	created time.Time
+}
+
+// credentials returns the tenant's credentials that bear the staging label stage.
+// The error is an [ErrNoCredentials], [ErrCredentials], [ErrUnknownTenant] or
+// [ErrUnavailable].
+func (s *Store) credentials(ctx context.Context, tenant, stage string) (storedCredentials, error) {
+	name := s.credentialsName(tenant)
+	value, err := s.get(ctx, name, stage)
+	if errors.Is(err, errNoValue) {
+		return storedCredentials{}, ErrNoCredentials
+	}
+	if err != nil {
+		return storedCredentials{}, err
+	}
+	c, err := ParseCredentials([]byte(value.text))
+	if err != nil {
+		return storedCredentials{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return storedCredentials{c, value.version, value.created}, nil
+}
+
+// errNoValue: the secret exists, but no version of it bears the label.
+var errNoValue = errors.New("no value")
+
+type value struct {
+	text    string
+	version string
+	created time.Time
+}
+
+func (s *Store) get(ctx context.Context, name, stage string) (value, error) {
+	out, err := s.Client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name, VersionStage: &stage})
+	if err != nil {
+		return value{}, s.failure(ctx, "GetSecretValue", name, err)
+	}
+	var v value
+	if out.SecretString != nil { // a binary value reads as empty, and nothing of ours is
+		v.text = *out.SecretString
+	}
+	if out.VersionId != nil {
+		v.version = *out.VersionId
+	}
+	if out.CreatedDate != nil {
+		v.created = out.CreatedDate.UTC()
+	}
+	return v, nil
+}
+
+// failure turns an error of the SDK into one of ours. It passes on the type of what
+// AWS answered, and the message only of a denial, which names who lacks which right:
+// other messages could quote the request, and that holds a token.
+func (s *Store) failure(ctx context.Context, op, name string, err error) error {
+	var (
+		notFound *types.ResourceNotFoundException
+		invalid  *types.InvalidRequestException
+		api      smithy.APIError
+	)
+	switch {
+	case errors.As(err, &notFound) && strings.Contains(notFound.ErrorMessage(), "staging label"):
+		return errNoValue
+	case errors.As(err, &notFound):
+		return explain(ErrUnknownTenant, "there is no secret %s: deploy the tenant's stack first, or check the name", name)
+	case errors.As(err, &invalid):
+		return explain(ErrUnknownTenant, "%s is scheduled for deletion", name)
+	case errors.As(err, &api) && api.ErrorCode() == "AccessDeniedException":
+		return explain(ErrUnavailable, "%s of %s: AccessDeniedException: %s", op, name, api.ErrorMessage())
+	case errors.As(err, &api):
+		return explain(ErrUnavailable, "%s of %s: %.60s", op, name, api.ErrorCode())
+	}
+	var (
+		answer *awshttp.ResponseError
+		unsent *smithyhttp.RequestSendError
+	)
+	why := "was not asked: are AWS credentials and a region configured?"
+	switch {
+	case errors.As(err, &answer):
+		why = fmt.Sprintf("gives an unreadable answer (HTTP %d)", answer.HTTPStatusCode())
+	case errors.As(err, &unsent), ctx.Err() != nil:
+		why = describe(err).Error()
+	}
+	return explain(ErrUnavailable, "%s of %s: Secrets Manager %s", op, name, why)
+}

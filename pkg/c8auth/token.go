@@ -1,0 +1,87 @@
+package c8auth
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+)
+
+// Margin is how much life a token must have left to be called alive: time enough
+// for the caller to use it.
+const Margin = 30 * time.Second
+
+// Token is what a program presents to Communic8, and where.
+type Token struct {
+	BaseURL            string // https://host[:port], where the token is good
+	AccessToken        Secret
+	TokenType          string    // "Bearer"
+	IssuedAt           time.Time // a moment before it was asked for, in whole seconds
+	ExpiresAt          time.Time // zero for an access key, which does not expire
+	CredentialsVersion string    // VersionId of the credentials that it was made from
+}
+
+// tokenJSON is the token secret's own encoding, the one place where a token is
+// written in the clear.
+type tokenJSON struct {
+	BaseURL            string    `json:"base_url"`
+	AccessToken        string    `json:"access_token"`
+	TokenType          string    `json:"token_type"`
+	IssuedAt           time.Time `json:"issued_at"`
+	ExpiresAt          time.Time `json:"expires_at,omitzero"`
+	CredentialsVersion string    `json:"credentials_version"`
+}
+
+// ParseToken reads the JSON of a token secret. Keys that it does not know are
+// ignored, so that an older function survives a newer one. Its error is an
+// [ErrUnreadable] that shows no value.
+func ParseToken(data []byte) (Token, error) {
+	var in tokenJSON
+	if json.Unmarshal(data, &in) != nil {
+		return Token{}, explain(ErrUnreadable, "not the expected JSON")
+	}
+	switch {
+	case checkBaseURL(in.BaseURL) != nil:
+		return Token{}, explain(ErrUnreadable, "no valid base_url")
+	case !isBearer(in.AccessToken):
+		return Token{}, explain(ErrUnreadable, "no valid access_token")
+	case !strings.EqualFold(in.TokenType, bearer):
+		return Token{}, explain(ErrUnreadable, "token_type is not Bearer")
+	case in.IssuedAt.IsZero():
+		return Token{}, explain(ErrUnreadable, "no issued_at")
+	}
+	return Token{
+		BaseURL:            in.BaseURL,
+		AccessToken:        NewSecret(in.AccessToken),
+		TokenType:          bearer,
+		IssuedAt:           in.IssuedAt.UTC(),
+		ExpiresAt:          in.ExpiresAt.UTC(),
+		CredentialsVersion: in.CredentialsVersion,
+	}, nil
+}
+
+// encode is the inverse of ParseToken.
+func (t Token) encode() (string, error) {
+	out, err := json.Marshal(tokenJSON{
+		BaseURL:            t.BaseURL,
+		AccessToken:        t.AccessToken.Reveal(),
+		TokenType:          t.TokenType,
+		IssuedAt:           t.IssuedAt,
+		ExpiresAt:          t.ExpiresAt,
+		CredentialsVersion: t.CredentialsVersion,
+	})
+	return string(out), err
+}
+
+// Expires reports whether the token has a lifetime at all: an access key has none.
+func (t Token) Expires() bool { return !t.ExpiresAt.IsZero() }
+
+// Remaining returns how long the token lives on after now, never less than zero.
+// Of a token that does not expire it says nothing: ask Expires.
+func (t Token) Remaining(now time.Time) time.Duration {
+	return max(0, t.ExpiresAt.Sub(now))
+}
+
+// Alive reports whether there is a token and it has at least [Margin] left.
+func (t Token) Alive(now time.Time) bool {
+	return t.AccessToken.Reveal() != "" && (!t.Expires() || t.Remaining(now) >= Margin)
+}

@@ -1,0 +1,154 @@
+package c8auth
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+
+func TestTokenRoundTrip(t *testing.T) {
+	for name, token := range map[string]Token{
+		"OAuth 2":    {BaseURL: "https://a.b", AccessToken: NewSecret("0123"), TokenType: "Bearer", IssuedAt: noon, ExpiresAt: noon.Add(time.Hour), CredentialsVersion: "v"},
+		"access key": {BaseURL: "https://a.b", AccessToken: NewSecret("0123"), TokenType: "Bearer", IssuedAt: noon, CredentialsVersion: "v"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text, err := token.encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(text, "expires_at") != token.Expires() {
+				t.Errorf("expires_at: %s", text)
+			}
+			back, err := ParseToken([]byte(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if back.AccessToken.Reveal() != "0123" {
+				t.Errorf("token %q", back.AccessToken.Reveal())
+			}
+			back.AccessToken = token.AccessToken
+			if back != token {
+				t.Errorf("got %+v, want %+v", back, token)
+			}
+		})
+	}
+}
+
+// The stored form is the contract's, to the letter.
+func TestTokenEncoding(t *testing.T) {
+	got, err := Token{BaseURL: "https://acme.communic8.com", AccessToken: NewSecret("…"), TokenType: "Bearer", IssuedAt: noon, ExpiresAt: noon.Add(24 * time.Hour), CredentialsVersion: "v1"}.encode()
+	want := `{"base_url":"https://acme.communic8.com","access_token":"…","token_type":"Bearer","issued_at":"2026-01-02T12:00:00Z","expires_at":"2026-01-03T12:00:00Z","credentials_version":"v1"}`
+	if err != nil || got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestParseTokenRefuses(t *testing.T) {
+	for name, in := range map[string]string{
+		"nothing":                       ``,
+		"no JSON":                       `MARK`,
+		"cut off":                       `{"access_token":"MARK`,
+		"a list":                        `["MARK"]`,
+		"null":                          `null`,
+		"credentials":                   `{"base_url":"https://a.b","client_id":"id","client_secret":"MARK"}`,
+		"no base_url":                   `{"access_token":"MARK","token_type":"Bearer","issued_at":"2026-01-02T03:04:05Z"}`,
+		"a base_url with http":          `{"base_url":"http://a.b","access_token":"MARK","token_type":"Bearer","issued_at":"2026-01-02T03:04:05Z"}`,
+		"a token with a line end":       `{"base_url":"https://a.b","access_token":"MARK\r\n","token_type":"Bearer","issued_at":"2026-01-02T03:04:05Z"}`,
+		"an empty token":                `{"base_url":"https://a.b","access_token":"","token_type":"Bearer","issued_at":"2026-01-02T03:04:05Z"}`,
+		"another type":                  `{"base_url":"https://a.b","access_token":"MARK","token_type":"mac","issued_at":"2026-01-02T03:04:05Z"}`,
+		"no issued_at":                  `{"base_url":"https://a.b","access_token":"MARK","token_type":"Bearer"}`,
+		"an expires_at that is no date": `{"base_url":"https://a.b","access_token":"MARK","token_type":"Bearer","issued_at":"2026-01-02T03:04:05Z","expires_at":"MARK"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := ParseToken([]byte(in))
+			if !errors.Is(err, ErrUnreadable) {
+				t.Fatalf("got %v, want ErrUnreadable", err)
+			}
+			if strings.Contains(err.Error(), "MARK") {
+				t.Errorf("the error shows a value: %v", err)
+			}
+		})
+	}
+}
+
+func TestAlive(t *testing.T) {
+	expiring := Token{AccessToken: NewSecret("t"), ExpiresAt: noon}
+	for _, test := range []struct {
+		name  string
+		token Token
+		now   time.Time
+		want  bool
+	}{
+		{"an hour left", expiring, noon.Add(-time.Hour), true},
+		{"just the margin left", expiring, noon.Add(-Margin), true},
+		{"less than the margin left", expiring, noon.Add(-Margin + time.Nanosecond), false},
+		{"expired", expiring, noon, false},
+		{"long expired", expiring, noon.Add(time.Hour), false},
+		{"no expiry", Token{AccessToken: NewSecret("t")}, noon.AddDate(100, 0, 0), true},
+		{"no token", Token{}, noon, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := test.token.Alive(test.now); got != test.want {
+				t.Errorf("got %t", got)
+			}
+		})
+	}
+}
+
+func TestDue(t *testing.T) {
+	day := Token{AccessToken: NewSecret("t"), IssuedAt: noon, ExpiresAt: noon.Add(24 * time.Hour), CredentialsVersion: "v1"}
+	key := Token{AccessToken: NewSecret("t"), IssuedAt: noon, CredentialsVersion: "v1"}
+	for _, test := range []struct {
+		name    string
+		after   time.Duration // since it was issued
+		stored  Token
+		readErr error
+		current string
+		force   bool
+		want    Reason
+	}{
+		{"none is stored", 0, Token{}, ErrNoToken, "v1", false, FirstToken},
+		{"none is stored, and forced", 0, Token{}, ErrNoToken, "v1", true, FirstToken},
+		{"what is stored cannot be read", 0, Token{}, explain(ErrUnreadable, "x"), "v1", false, UnreadableToken},
+		{"new", 0, day, nil, "v1", false, ""},
+		{"just before half of its life", 12*time.Hour - 1, day, nil, "v1", false, ""},
+		{"half of its life", 12 * time.Hour, day, nil, "v1", false, HalfLife},
+		{"expired", 48 * time.Hour, day, nil, "v1", false, HalfLife},
+		{"issued in the future, by a clock that is off", -time.Hour, day, nil, "v1", false, ""},
+		{"a life of no length", 0, Token{AccessToken: NewSecret("t"), IssuedAt: noon, ExpiresAt: noon, CredentialsVersion: "v1"}, nil, "v1", false, HalfLife},
+		{"an access key never ages", 1e6 * time.Hour, key, nil, "v1", false, ""},
+		{"other credentials", 0, day, nil, "v2", false, CredentialsChanged},
+		{"other credentials, and forced", time.Hour, day, nil, "v2", true, CredentialsChanged},
+		{"another access key", 0, key, nil, "v2", false, CredentialsChanged},
+		{"half of its life and other credentials", 12 * time.Hour, day, nil, "v2", false, HalfLife},
+		{"forced", time.Minute + 1, day, nil, "v1", true, Forced},
+		{"forced, but just a minute old", time.Minute, day, nil, "v1", true, ""},
+		{"forced twice", 10 * time.Second, day, nil, "v1", true, ""},
+		{"an access key, forced", time.Hour, key, nil, "v1", true, Forced},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := due(noon.Add(test.after), test.stored, test.readErr, test.current, test.force); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestCheckTenant(t *testing.T) {
+	for _, name := range []string{"default", "a", "acme-2", strings.Repeat("a", 31)} {
+		if err := CheckTenant(name); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	for _, name := range []string{"", "../x", "a/b", "%2e%2e", ".", "..", "A", "1a", "-a", "a_b", "a.b", "a b", "a\n", "\x00", "ä", "ａ", "аcme", "a*", "a:b", strings.Repeat("a", 32), strings.Repeat("a", 200)} {
+		err := CheckTenant(name)
+		if !errors.Is(err, ErrTenantName) {
+			t.Errorf("%q is taken for a tenant's name", name)
+		} else if len(name) > 3 && strings.Contains(err.Error(), name) {
+			t.Errorf("the error repeats the name: %v", err)
+		}
+	}
+}
