@@ -45,12 +45,13 @@ func (t Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	go func() {
 		defer func() {
 			err := io.EOF
-			switch p := recover(); p {
-			case nil:
-			case http.ErrAbortHandler:
+			switch p := recover(); {
+			case p == http.ErrAbortHandler:
 				err = errBroken
-			default:
+			case p != nil:
 				panic(p)
+			case ctx.Err() != nil: // the client gave up before the handler did
+				err = ctx.Err()
 			}
 			out.finish(err)
 			_ = in.Body.Close()

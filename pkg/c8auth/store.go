@@ -213,10 +213,10 @@ func (s *Store) failure(ctx context.Context, op, name string, err error) error {
 	)
 	why := "was not asked: are AWS credentials and a region configured?"
 	switch {
-	case errors.As(err, &answer):
-		why = fmt.Sprintf("gives an unreadable answer (HTTP %d)", answer.HTTPStatusCode())
 	case errors.As(err, &unsent), ctx.Err() != nil:
 		why = describe(err).Error()
+	case errors.As(err, &answer):
+		why = fmt.Sprintf("gives an unreadable answer (HTTP %d)", answer.HTTPStatusCode())
 	}
 	return explain(ErrUnavailable, "%s of %s: Secrets Manager %s", op, name, why)
 }

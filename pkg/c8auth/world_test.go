@@ -37,6 +37,9 @@ type world struct {
 	rotator *Rotator
 	vendor  *Vendor
 	lines   *lockedBuffer
+
+	mu    sync.Mutex
+	fault func(op, name string) *smtest.Fault
 }
 
 // inWorld runs the test in a synctest bubble, at midnight of 2000-01-01, with the
@@ -48,6 +51,14 @@ func inWorld(t *testing.T, test func(*world)) {
 		w.c8.AddClient("id", "secret-1")
 		w.sm.Create(acmeCreds)
 		w.sm.Create(acmeToken)
+		w.sm.Fault = func(op, name string) *smtest.Fault {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.fault == nil {
+				return nil
+			}
+			return w.fault(op, name)
+		}
 		store := &Store{Stack: "stack", Client: secretsmanager.New(secretsmanager.Options{
 			Region:       "eu-central-1",
 			BaseEndpoint: aws.String("http://secretsmanager.test"),
@@ -128,14 +139,21 @@ func (w *world) c8Fault(f c8test.Fault) {
 	})
 }
 
+// smFaults makes Secrets Manager do what fault says; nil ends that.
+func (w *world) smFaults(fault func(op, name string) *smtest.Fault) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fault = fault
+}
+
 // smFault makes Secrets Manager answer every such operation so.
 func (w *world) smFault(op string, f smtest.Fault) {
-	w.sm.Fault = func(got, _ string) *smtest.Fault {
+	w.smFaults(func(got, _ string) *smtest.Fault {
 		if got == op {
 			return &f
 		}
 		return nil
-	}
+	})
 }
 
 type lockedBuffer struct {

@@ -1,0 +1,175 @@
+// Package stack is c8auth on one machine: both real function binaries, each on a
+// Lambda Runtime API of its own, between stand-ins of Communic8, Secrets Manager and
+// API Gateway that listen on loopback. It serves `make run` and the tests of the
+// whole.
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"github.com/c8auth/c8auth/internal/c8test"
+	"github.com/c8auth/c8auth/internal/gwtest"
+	"github.com/c8auth/c8auth/internal/lambdatest"
+	"github.com/c8auth/c8auth/internal/smtest"
+)
+
+// What the stand-ins take for AWS.
+const (
+	Name      = "c8auth" // of the stack
+	Region    = "eu-central-1"
+	AccessKey = "AKIAIOSFODNN7EXAMPLE"
+	SecretKey = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+	Caller    = "arn:aws:iam::123456789012:user/newcomer"
+)
+
+// Stack is c8auth and its surroundings. Between Start and Stop its parts may be
+// used and changed as each of them allows.
+type Stack struct {
+	Communic8 *c8test.Server
+	Secrets   *smtest.Server
+	Gateway   *gwtest.Gateway
+	Rotate    *lambdatest.Function
+	Vend      *lambdatest.Function
+
+	Communic8URL, SecretsURL, APIURL string // without a slash at the end
+
+	dir     string
+	servers []*http.Server
+}
+
+// Ports are where the stand-ins would like to listen. One that is taken is replaced
+// by any that is free; 0 asks for that.
+type Ports struct{ Communic8, Secrets, API int }
+
+// Start builds the functions from the module that the working directory belongs to
+// and starts the stand-ins. The tenant default has its two secrets, both empty, and
+// the caller may get its token. What the functions print goes to log.
+func Start(ctx context.Context, ports Ports, log io.Writer) (_ *Stack, err error) {
+	s := &Stack{
+		Communic8: new(c8test.Server),
+		Secrets:   &smtest.Server{Region: Region},
+		Gateway: &gwtest.Gateway{Region: Region, Keys: map[string]gwtest.Key{
+			AccessKey: {SecretAccessKey: SecretKey, ARN: Caller, Tenants: []string{"default"}},
+		}},
+	}
+	defer func() {
+		if err != nil {
+			s.Stop()
+		}
+	}()
+	s.Secrets.Create(Name + "/credentials/default")
+	s.Secrets.Create(Name + "/token/default")
+
+	if s.Communic8URL, err = s.listen(ports.Communic8, s.Communic8); err != nil {
+		return nil, err
+	}
+	if s.SecretsURL, err = s.listen(ports.Secrets, s.Secrets); err != nil {
+		return nil, err
+	}
+	root, err := lambdatest.Root()
+	if err != nil {
+		return nil, err
+	}
+	if s.dir, err = os.MkdirTemp("", "c8auth-"); err != nil {
+		return nil, err
+	}
+	for name, function := range map[string]**lambdatest.Function{"rotate": &s.Rotate, "vend": &s.Vend} {
+		bootstrap, err := lambdatest.Build(ctx, root, filepath.Join(s.dir, name), name)
+		if err != nil {
+			return nil, err
+		}
+		*function = &lambdatest.Function{
+			Name:      Name + "-" + name,
+			Bootstrap: bootstrap,
+			Timeout:   map[string]time.Duration{"rotate": time.Minute, "vend": 10 * time.Second}[name], // as in template.yaml
+			Log:       log,
+			Env: []string{
+				"C8AUTH_STACK=" + Name,
+				"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.SecretsURL,
+				"AWS_REGION=" + Region,
+				"AWS_ACCESS_KEY_ID=AKIAI44QH8DHBEXAMPLE",
+				"AWS_SECRET_ACCESS_KEY=je7MtGbClwBF/2Zp9Utk/h3yCo8nvbEXAMPLEKEY",
+			},
+		}
+	}
+	s.Gateway.Invoke = s.Vend.Invoke
+	if s.APIURL, err = s.listen(ports.API, s.Gateway); err != nil {
+		return nil, err
+	}
+	s.APIURL += "/v1"
+	return s, nil
+}
+
+// listen serves h on loopback and returns its URL.
+func (s *Stack) listen(port int, h http.Handler) (string, error) {
+	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		listener, err = net.Listen("tcp", "127.0.0.1:0")
+	}
+	if err != nil {
+		return "", err
+	}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
+	s.servers = append(s.servers, server)
+	go func() { _ = server.Serve(listener) }()
+	return "http://" + listener.Addr().String(), nil
+}
+
+// Stop ends everything that Start began and leaves nothing behind.
+func (s *Stack) Stop() {
+	for _, f := range []*lambdatest.Function{s.Rotate, s.Vend} {
+		if f != nil {
+			f.Stop()
+		}
+	}
+	for _, server := range s.servers {
+		_ = server.Close()
+	}
+	if s.dir != "" {
+		_ = os.RemoveAll(s.dir)
+	}
+}
+
+// Get sends a signed request for the tenant's token, as its callers do. header may
+// be nil.
+func (s *Stack) Get(ctx context.Context, tenant string, header http.Header) (*http.Response, []byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.APIURL+"/tokens/"+tenant, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	for name, values := range header {
+		req.Header[name] = values
+	}
+	const emptyPayload = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" // SHA-256
+	caller := aws.Credentials{AccessKeyID: AccessKey, SecretAccessKey: SecretKey}
+	if err := v4.NewSigner().SignHTTP(ctx, caller, req, emptyPayload, "execute-api", Region, time.Now()); err != nil {
+		return nil, nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	return resp, body, err
+}
+
+// Reason returns the message of a function's failure.
+func Reason(err error) string {
+	var failure *lambdatest.Error
+	if errors.As(err, &failure) {
+		return failure.Message
+	}
+	return err.Error()
+}
