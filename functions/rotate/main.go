@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"os"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -14,6 +15,7 @@ import (
 
 func main() {
 	log := c8auth.NewLogger(os.Stdout)
+	slog.SetDefault(log) // what aws-lambda-go prints becomes a line like any other
 	settings, err := c8auth.ReadSettings(os.LookupEnv)
 	if err != nil {
 		log.Error(err.Error())

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ const prefetchTimeout = 2 * time.Second
 
 func main() {
 	log := c8auth.NewLogger(os.Stdout)
+	slog.SetDefault(log) // what aws-lambda-go prints becomes a line like any other
 	settings, err := c8auth.ReadSettings(os.LookupEnv)
 	if err != nil {
 		log.Error(err.Error())
@@ -34,14 +36,18 @@ func main() {
 	lambda.Start(handler{vendor, log})
 }
 
-// prefetch fills the vendor's cache. A failure is left to the first request, which
-// reads again and answers for it.
+// prefetch fills the vendor's cache. What fails is forgotten: the first request reads
+// again and answers for it.
 func prefetch(vendor *c8auth.Vendor, tenants []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), prefetchTimeout)
 	defer cancel()
 	var reading sync.WaitGroup
 	for _, tenant := range tenants {
-		reading.Go(func() { _, _ = vendor.Vend(ctx, tenant, false) })
+		reading.Go(func() {
+			if _, err := vendor.Vend(ctx, tenant, false); err != nil {
+				vendor.Forget(tenant)
+			}
+		})
 	}
 	reading.Wait()
 }

@@ -17,6 +17,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -289,9 +290,7 @@ func (f *Fault) serve(w http.ResponseWriter, r *http.Request) {
 	if f.Break && f.Body == "" {
 		panic(http.ErrAbortHandler)
 	}
-	for name, values := range f.Header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), f.Header)
 	if f.Status != 0 {
 		w.WriteHeader(f.Status)
 	}

@@ -46,7 +46,7 @@ func (t Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		defer func() {
 			err := io.EOF
 			switch p := recover(); {
-			case p == http.ErrAbortHandler:
+			case p == any(http.ErrAbortHandler):
 				err = errBroken
 			case p != nil:
 				panic(p)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -148,9 +149,7 @@ func (s *Stack) Get(ctx context.Context, tenant string, header http.Header) (*ht
 	if err != nil {
 		return nil, nil, err
 	}
-	for name, values := range header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, header)
 	const emptyPayload = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" // SHA-256
 	caller := aws.Credentials{AccessKeyID: AccessKey, SecretAccessKey: SecretKey}
 	if err := v4.NewSigner().SignHTTP(ctx, caller, req, emptyPayload, "execute-api", Region, time.Now()); err != nil {
@@ -167,8 +166,7 @@ func (s *Stack) Get(ctx context.Context, tenant string, header http.Header) (*ht
 
 // Reason returns the message of a function's failure.
 func Reason(err error) string {
-	var failure *lambdatest.Error
-	if errors.As(err, &failure) {
+	if failure, ok := errors.AsType[*lambdatest.Error](err); ok {
 		return failure.Message
 	}
 	return err.Error()

@@ -34,7 +34,7 @@ func TestAskSendsTheDocumentedRequest(t *testing.T) {
 	if _, err := e.Ask(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	if got.Method != "POST" || got.URL.String() != "https://acme.communic8.com/int/v1/oauth/token" {
+	if got.Method != http.MethodPost || got.URL.String() != "https://acme.communic8.com/int/v1/oauth/token" {
 		t.Errorf("%s %s", got.Method, got.URL)
 	}
 	if h := got.Header.Get("Authorization"); h != "Bearer aWQ6c8OpY3JldDp4" { // base64 of id:sécret:x

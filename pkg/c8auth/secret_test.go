@@ -29,7 +29,7 @@ func TestSecretShowsItselfToNobody(t *testing.T) {
 	}
 	for _, value := range values {
 		var out bytes.Buffer
-		for _, verb := range strings.Fields("%v %+v %#v %s %q %x %X %d %T %p %t %c %U %e %b %o") {
+		for verb := range strings.FieldsSeq("%v %+v %#v %s %q %x %X %d %T %p %t %c %U %e %b %o") {
 			fmt.Fprintf(&out, verb+"\n", value)
 		}
 		slog.New(slog.NewJSONHandler(&out, nil)).Info("m", "v", value)

@@ -56,11 +56,13 @@ func ReadSettings(lookup func(string) (string, bool)) (Settings, error) {
 	}
 
 	if list := get("C8AUTH_PREFETCH"); list != "" {
+		ok := true
 		for tenant := range strings.SplitSeq(list, ",") {
 			tenant = strings.TrimSpace(tenant)
-			expect(CheckTenant(tenant) == nil, "C8AUTH_PREFETCH", "names of tenants, separated by commas")
+			ok = ok && CheckTenant(tenant) == nil
 			s.Prefetch = append(s.Prefetch, tenant)
 		}
+		expect(ok, "C8AUTH_PREFETCH", "names of tenants, separated by commas")
 	}
 
 	if endpoint := get("AWS_ENDPOINT_URL_SECRETS_MANAGER"); endpoint != "" {
@@ -77,6 +79,6 @@ func ReadSettings(lookup func(string) (string, bool)) (Settings, error) {
 // isPath reports whether s is an absolute path with an optional query, which can
 // follow a base URL without leading to another host.
 func isPath(s string) bool {
-	u, err := url.ParseRequestURI(s)
-	return err == nil && strings.HasPrefix(s, "/") && u.Host == "" && !strings.Contains(s, "#") && isBearer(s)
+	_, err := url.ParseRequestURI(s)
+	return err == nil && strings.HasPrefix(s, "/") && !strings.Contains(s, "#") && isBearer(s)
 }

@@ -169,7 +169,11 @@ type value struct {
 }
 
 func (s *Store) get(ctx context.Context, name, stage string) (value, error) {
-	out, err := s.Client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name, VersionStage: &stage})
+	in := &secretsmanager.GetSecretValueInput{SecretId: &name}
+	if stage != awsCurrent { // which is the default
+		in.VersionStage = &stage
+	}
+	out, err := s.Client.GetSecretValue(ctx, in)
 	if err != nil {
 		return value{}, s.failure(ctx, "GetSecretValue", name, err)
 	}

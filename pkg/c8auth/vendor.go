@@ -83,6 +83,13 @@ func (v *Vendor) TakeReads(tenant string) int {
 	return reads
 }
 
+// Forget drops what is remembered of the tenant, a failure for instance.
+func (v *Vendor) Forget(tenant string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.tenants, tenant)
+}
+
 // stale decides whether the store must be read before a caller is answered.
 func (e entry) stale(now time.Time, ttl time.Duration, fresh bool) bool {
 	age := now.Sub(e.read)
