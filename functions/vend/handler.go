@@ -124,10 +124,10 @@ func wantsFresh(req events.APIGatewayProxyRequest) bool {
 	return false
 }
 
-// audit writes the line that says who got what. Who asks for what is no tenant is
-// counted as tenant "-": a metric of its own for every made-up name would be billed,
-// and what is not a tenant's name is not written at all, because it could be a secret
-// that went astray.
+// audit writes the line that says who got what. Who asks for what is known to be no
+// tenant is counted as tenant "-": a metric of its own for every made-up name would be
+// billed. What is not a tenant's name is not written at all, because it could be a
+// secret that went astray.
 func (h handler) audit(ctx context.Context, req events.APIGatewayProxyRequest, tenant string, v c8auth.Vending, status int, err error) {
 	identity := req.RequestContext.Identity
 	level := slog.LevelInfo

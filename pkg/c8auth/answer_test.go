@@ -129,7 +129,7 @@ func TestReadRetryAfter(t *testing.T) {
 		"1.5":                           0,
 		"soon":                          0,
 		"99999999":                      maxRetryAfter,
-		"99999999999999999999":          0,
+		"99999999999999999999":          maxRetryAfter,
 		"Fri, 02 Jan 2026 12:01:30 GMT": 90 * time.Second,
 		"Fri, 02 Jan 2026 11:00:00 GMT": 0,
 		"Fri, 02 Jan 2099 12:00:00 GMT": maxRetryAfter,

@@ -3,7 +3,6 @@ package c8auth
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -69,19 +68,22 @@ func ParseCredentials(data []byte) (Credentials, error) {
 // once. encoding/json's own errors may quote the input, so none of them is passed on.
 func stringFields(data []byte, known ...string) (map[string]string, error) {
 	notObject := explain(ErrCredentials, "not a JSON object; %s", credentialsForms)
+	if !json.Valid(data) { // the decoder would show a string where a key should be
+		return nil, notObject
+	}
 	in := json.NewDecoder(bytes.NewReader(data))
 	if open, err := in.Token(); err != nil || open != json.Delim('{') {
 		return nil, notObject
 	}
 	fields := make(map[string]string)
 	for in.More() {
-		token, err := in.Token()
-		if err != nil {
-			return nil, notObject
-		}
+		token, _ := in.Token()
 		key, _ := token.(string)
 		if !slices.Contains(known, key) {
-			return nil, explain(ErrCredentials, "unknown key %.40q; %s", key, credentialsForms)
+			if !plainKey.MatchString(key) {
+				key = "(not shown: it does not look like one)"
+			}
+			return nil, explain(ErrCredentials, "unknown key %s; %s", key, credentialsForms)
 		}
 		if _, twice := fields[key]; twice {
 			return nil, explain(ErrCredentials, "%q is there twice", key)
@@ -102,14 +104,11 @@ func stringFields(data []byte, known ...string) (map[string]string, error) {
 		}
 		fields[key] = *value
 	}
-	if _, err := in.Token(); err != nil { // the closing brace
-		return nil, notObject
-	}
-	if _, err := in.Token(); err != io.EOF {
-		return nil, notObject
-	}
 	return fields, nil
 }
+
+// plainKey is what a key looks like that someone meant as one.
+var plainKey = regexp.MustCompile(`^[A-Za-z][A-Za-z_-]{0,29}$`)
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
 

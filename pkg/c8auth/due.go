@@ -14,8 +14,8 @@ const (
 	UnreadableToken    Reason = "unreadable_token"    // the stored value cannot be read
 	HalfLife           Reason = "half_life"           // half of its life is over
 	CredentialsChanged Reason = "credentials_changed" // it was made from other credentials
-	Rejected           Reason = "rejected"            // Communic8 does not take it any more
 	Forced             Reason = "forced"              // an operator wishes so
+	Rejected           Reason = "rejected"            // Communic8 does not take it any more
 )
 
 // forceAfter is the age under which a token is too young to be replaced at an

@@ -38,6 +38,7 @@ func NewHTTPClient() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	transport.MaxResponseHeaderBytes = 64 << 10
+	transport.DisableKeepAlives = true // net/http prints what it receives on an idle connection
 	return &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -88,7 +89,7 @@ func (e *Endpoint) Try(ctx context.Context, t Token) (Trial, string) {
 }
 
 // do sends a request and reads its answer, bounded. Its error shows nothing that
-// the other side sent.
+// the other side sent but the names in its certificate.
 func (e *Endpoint) do(req *http.Request) (*http.Response, []byte, error) {
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "c8auth")
@@ -129,7 +130,7 @@ func describe(err error) error {
 		return fmt.Errorf("shows a certificate that is not valid: %w", cert)
 	case errors.As(err, &unknown):
 		return fmt.Errorf("shows a certificate that is not valid: %w", unknown)
-	case errors.As(err, &record):
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return errors.New("does not speak TLS")
 	case errors.As(err, &dial):
 		return fmt.Errorf("cannot be reached: %w", dial)

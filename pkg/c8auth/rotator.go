@@ -17,6 +17,8 @@ const (
 	maxBackoff   = 10 * time.Second
 	// maxRounds is how often one invocation takes up a race that it has lost.
 	maxRounds = 3
+	// roundPause lets a replica of the store that lags behind catch up.
+	roundPause = time.Second
 )
 
 // Rotator replaces a tenant's token when one is due. It may be used concurrently,
@@ -55,7 +57,7 @@ type Result struct {
 
 // Rotate looks whether a new token is due for the tenant and if so gets, tries and
 // stores one, all before the deadline of ctx, which should have one. It writes one
-// line to Log, whatever happens.
+// line to Log, unless the tenant's name is none.
 //
 // If there is an error, the stored token is as it was, unless storing the new one
 // is what failed: then it is either. The error is an [ErrTenantName],
@@ -77,7 +79,7 @@ func (r *Rotator) Rotate(ctx context.Context, req Request) (Result, error) {
 type rotation struct {
 	*Rotator
 	Request
-	stored   *Token // what the token secret holds, as far as is known; zero for nothing usable
+	stored   *Token // what the token secret holds, zero for nothing usable; nil if that is not known
 	version  string // its version
 	asked    bool   // whether Communic8 was
 	upstream time.Duration
@@ -88,10 +90,12 @@ type rotation struct {
 
 func (run *rotation) rotate(ctx context.Context) (Result, error) {
 	stored, version, readErr := run.Store.Token(ctx, run.Tenant)
+	if !errors.Is(readErr, ErrUnavailable) {
+		run.stored, run.version = &stored, version
+	}
 	if readErr != nil && !errors.Is(readErr, ErrNoToken) && !errors.Is(readErr, ErrUnreadable) {
 		return Result{}, readErr
 	}
-	run.stored, run.version = &stored, version
 	credentials, err := run.Store.CredentialsVersion(ctx, run.Tenant)
 	if err != nil {
 		return Result{}, err
@@ -128,12 +132,14 @@ func (run *rotation) due(ctx context.Context, readErr error, credentials string)
 // obtain gets a new token by the current credentials or, if those are refused, by
 // the previous ones. It returns nil if the stored token is the one to keep.
 func (run *rotation) obtain(ctx context.Context, readErr error) (*Token, error) {
+	run.refused = nil
+	var token *Token
 	current, err := run.Store.credentials(ctx, run.Tenant, awsCurrent)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		token, err = run.issue(ctx, current)
 	}
-	token, err := run.issue(ctx, current)
-	if !errors.Is(err, ErrRefused) {
+	malformed := errors.Is(err, ErrCredentials)
+	if !malformed && !errors.Is(err, ErrRefused) {
 		return token, err
 	}
 	refused := fmt.Errorf("%w: store the right ones in %s", err, run.Store.credentialsName(run.Tenant))
@@ -141,11 +147,16 @@ func (run *rotation) obtain(ctx context.Context, readErr error) (*Token, error) 
 	if err != nil {
 		return nil, refused
 	}
-	run.refused = refused
 	// Every heartbeat comes by here until somebody mends the credentials. Once the
 	// previous ones have stood in, their token is good for its half life like any other.
-	stoodIn := run.stored.CredentialsVersion == previous.version && run.stored.IssuedAt.After(current.created)
-	if stoodIn && run.due(ctx, readErr, previous.version) == "" {
+	// Malformed ones are no reason to replace it before that.
+	stoodIn := run.stored.CredentialsVersion == previous.version && (malformed || run.stored.IssuedAt.After(current.created))
+	kept := stoodIn && run.due(ctx, readErr, previous.version) == ""
+	if kept && malformed {
+		return nil, refused
+	}
+	run.refused = refused
+	if kept {
 		return nil, nil
 	}
 	token, err = run.issue(ctx, previous)
@@ -171,7 +182,15 @@ func (run *rotation) issue(ctx context.Context, c storedCredentials) (*Token, er
 		token.IssuedAt = asked.Truncate(time.Second)
 		token.ExpiresAt = token.IssuedAt.Add(grant.Lifetime)
 	}
+	// Whether asking again prolongs a token's life is not documented: one that comes
+	// again keeps the expiry that it had.
+	if run.stored.Alive(now()) && run.stored.Expires() && token.ExpiresAt.After(run.stored.ExpiresAt) && token.AccessToken.Reveal() == run.stored.AccessToken.Reveal() {
+		token.ExpiresAt = run.stored.ExpiresAt
+	}
 	if run.try(ctx, token) == TrialRejected {
+		if !token.Expires() { // an access key is the credentials
+			return nil, explain(ErrRefused, "Communic8 answered %s to the access key at the probe path", run.detail)
+		}
 		return nil, explain(ErrRejected, "Communic8 answered %s at the probe path; the token was not stored. If this stays so, give the token's user the right to the path, or set C8AUTH_PROBE_PATH to another one", run.detail)
 	}
 	return &token, nil
@@ -196,13 +215,17 @@ func (run *rotation) ask(ctx context.Context, c Credentials) (Grant, time.Time, 
 		}
 		wait := max(backoff(n), upstream.RetryAfter)
 		if deadline, ok := ctx.Deadline(); n == maxAsks || ok && time.Until(deadline) < wait {
-			return Grant{}, asked, fmt.Errorf("%w; the next heartbeat asks again", err)
+			return Grant{}, asked, fmt.Errorf("%w; the next heartbeat looks again", err)
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return Grant{}, asked, err
-		}
+		sleep(ctx, wait)
+	}
+}
+
+// sleep waits, but not longer than ctx lasts.
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }
 
@@ -234,7 +257,8 @@ func (run *rotation) took(since time.Time) {
 // ends the life of the ones before, only one does, and who stored last need not be
 // the one. So the winner's token stays only if it is proven good. Otherwise ours
 // takes its place if that is proven good, and else one that is asked for now: asked
-// for after the winner's, it is the living one.
+// for after the winner's, it is the living one. If none can be had, ours is next best
+// when it was asked for last.
 func (run *rotation) put(ctx context.Context, token Token, reason Reason) (Result, error) {
 	for range maxRounds {
 		version, err := run.Store.PutToken(ctx, run.Tenant, token, run.version)
@@ -253,16 +277,18 @@ func (run *rotation) put(ctx context.Context, token Token, reason Reason) (Resul
 		if winner.Alive(now()) && run.try(ctx, winner) == TrialGood {
 			return run.result(Fresh, ""), nil
 		}
-		if run.try(ctx, token) != TrialGood {
+		if trial := run.try(ctx, token); trial != TrialGood {
 			again, err := run.obtain(ctx, err)
-			if err != nil {
+			switch {
+			case err != nil && (trial == TrialRejected || token.IssuedAt.Before(winner.IssuedAt)):
 				return Result{}, err
-			}
-			if again == nil {
+			case err == nil && again == nil:
 				return run.result(Fresh, ""), nil
+			case err == nil:
+				token = *again
 			}
-			token = *again
 		}
+		sleep(ctx, roundPause)
 	}
 	return Result{}, explain(ErrLostRace, "%d times in a row; the next heartbeat looks again", maxRounds)
 }

@@ -113,18 +113,37 @@ func TestAccessKey(t *testing.T) {
 	})
 }
 
-// An access key that Communic8 does not take is not stored over one that it does.
+// An access key that Communic8 does not take is refused credentials: it is never
+// stored, and the previous credentials stand in, whatever their method.
 func TestWrongAccessKey(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.c8.AddAccessKey("key-1")
-		w.sm.Put(acmeCreds, acmeKey)
-		w.must(Rotated, FirstToken)
-		w.sm.Put(acmeCreds, strings.ReplaceAll(acmeKey, "key-1", "typo"))
-		if _, err := w.rotate(false); !errors.Is(err, ErrRejected) {
-			t.Errorf("got %v, want ErrRejected", err)
-		}
-		w.living()
-	})
+	typo := strings.ReplaceAll(acmeKey, "key-1", "typo")
+	for name, previous := range map[string]string{"after an access key": acmeKey, "after OAuth 2": acmeOAuth} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.c8.AddAccessKey("key-1")
+				w.sm.Put(acmeCreds, typo)
+				if _, err := w.rotate(false); !errors.Is(err, ErrRefused) || w.sm.Versions(acmeToken) != 0 {
+					t.Errorf("got %v", err)
+				}
+				w.sm.Put(acmeCreds, previous)
+				w.must(Rotated, FirstToken)
+				w.sm.Put(acmeCreds, typo)
+				for range 24 * 4 {
+					time.Sleep(15 * time.Minute)
+					if _, err := w.rotate(false); err != nil {
+						t.Fatal(err)
+					}
+					if w.line()["CredentialsFallback"] != 1.0 {
+						t.Errorf("logged %v", w.line())
+					}
+					w.living()
+				}
+				if n := w.sm.Versions(acmeToken); n > 4 {
+					t.Errorf("%d tokens were stored in a day", n)
+				}
+			})
+		})
+	}
 }
 
 // A token that was revoked is replaced at the next heartbeat.
@@ -322,6 +341,156 @@ func TestMalformedCredentials(t *testing.T) {
 	})
 }
 
+// Malformed credentials are an error at every heartbeat, but the previous ones make
+// the next token when that is due: nobody who vends notices.
+func TestMalformedCredentialsForADay(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.must(Rotated, FirstToken)
+		w.sm.Put(acmeCreds, "{}")
+		time.Sleep(11 * time.Hour)
+		if _, err := w.rotate(false); !errors.Is(err, ErrCredentials) {
+			t.Errorf("got %v", err)
+		}
+		time.Sleep(time.Hour)
+		w.must(Rotated, HalfLife)
+		if line := w.line(); line["CredentialsFallback"] != 1.0 {
+			t.Errorf("logged %v", line)
+		}
+		w.living()
+		if _, err := w.rotate(false); !errors.Is(err, ErrCredentials) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// A Communic8 that gives the same token again, with the life that it has left or with
+// that of a new one: a dead token is never vended, and the hole at the end of a life
+// is no longer than a heartbeat.
+func TestSameTokenAgain(t *testing.T) {
+	for name, expiresIn := range map[string]string{"with the life it has left": "", "with the life of a new one": "86400"} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.behave(func(b *c8test.Behaviour) { b.Same, b.ExpiresIn = true, expiresIn })
+				w.sm.Put(acmeCreds, acmeOAuth)
+				w.must(Rotated, FirstToken)
+				time.Sleep(100 * time.Second)
+				failed := 0
+				for i := range 3 * 24 * 360 {
+					if i%30 == 0 {
+						_, _ = w.rotate(false)
+					}
+					token, err := w.vend(true)
+					if err == nil && !w.c8.Alive(token) {
+						t.Fatalf("%v: a dead token was vended", time.Now())
+					}
+					if err != nil {
+						failed++
+					}
+					time.Sleep(10 * time.Second)
+				}
+				if limit := 3 * 30; failed > limit {
+					t.Errorf("vend failed for %d s in three days", failed*10)
+				}
+				if n := w.sm.Versions(acmeToken); n > 60 {
+					t.Errorf("%d tokens were stored in three days", n)
+				}
+			})
+		})
+	}
+}
+
+// The loser of a race, when no token can be tried and no other can be had, stores the
+// one that it asked for last: under exclusive it is the only living one.
+func TestLoserThatCannotAskAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.rotator.Endpoint.ProbePath = ""
+		w.behave(func(b *c8test.Behaviour) { b.Exclusive = true })
+		w.must(Rotated, FirstToken)
+		time.Sleep(12 * time.Hour)
+		other := w.clone(func(h http.Handler) http.Handler { return h })
+		raced := false
+		w.smFaults(func(op, _ string) *smtest.Fault {
+			if op == "PutSecretValue" && !raced {
+				raced = true
+				// The other has asked before us, and stores now, before we do.
+				dead := w.c8.Issued()[0]
+				token := Token{BaseURL: acmeBase, AccessToken: NewSecret(dead), TokenType: bearer, IssuedAt: now().Add(-time.Second), ExpiresAt: now().Add(24 * time.Hour)}
+				token.CredentialsVersion, _ = other.Store.CredentialsVersion(w.Context(), "acme")
+				_, version := w.sm.Value(acmeToken)
+				if _, err := other.Store.PutToken(w.Context(), "acme", token, version); err != nil {
+					t.Error(err)
+				}
+				w.c8Fault(c8test.Fault{Status: 503})
+			}
+			return nil
+		})
+		w.must(Rotated, HalfLife)
+		w.living()
+	})
+}
+
+// A store whose reads lag behind does not make a loser overwrite the winner: that its
+// version id is taken and AWSCURRENT seems unmoved means, within a minute, a race.
+func TestLaggingRead(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.must(Rotated, FirstToken)
+		stale, replaced := w.sm.Value(acmeToken)
+		first, _ := w.stored()
+		winner, err := w.rotator.Store.PutToken(w.Context(), "acme", first, replaced)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.smFaults(func(op, _ string) *smtest.Fault {
+			if op == "GetSecretValue" && w.sm.Calls(op)%2 == 0 { // the one after the refused write
+				return &smtest.Fault{Status: 200, Body: fmt.Sprintf(`{"Name":%q,"SecretString":%q,"VersionId":%q,"CreatedDate":1}`, acmeToken, stale, replaced)}
+			}
+			return nil
+		})
+		first.IssuedAt = first.IssuedAt.Add(time.Second) // another value
+		if _, err := w.rotator.Store.PutToken(w.Context(), "acme", first, replaced); !errors.Is(err, ErrLostRace) {
+			t.Errorf("got %v, want ErrLostRace", err)
+		}
+		w.smFaults(nil)
+		if _, now := w.stored(); now != winner {
+			t.Error("the winner was overwritten")
+		}
+	})
+}
+
+// A store that fails for seconds is waited for: under exclusive the token in hand is
+// the only living one.
+func TestStoreFailsForSeconds(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.behave(func(b *c8test.Behaviour) { b.Exclusive = true })
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.must(Rotated, FirstToken)
+		time.Sleep(12 * time.Hour)
+		recovery := time.Now().Add(10 * time.Second)
+		w.smFaults(func(op, _ string) *smtest.Fault {
+			if op == "PutSecretValue" && time.Now().Before(recovery) {
+				return &smtest.Fault{Status: 500}
+			}
+			return nil
+		})
+		w.must(Rotated, HalfLife)
+		w.living()
+		// A cold vend waits as long as its caller can.
+		recovery = time.Now().Add(2 * time.Second)
+		w.smFaults(func(string, string) *smtest.Fault {
+			if time.Now().Before(recovery) {
+				return &smtest.Fault{Status: 500}
+			}
+			return nil
+		})
+		if _, err := w.vend(false); err != nil {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
 // What is worth asking again is asked again, with growing pauses, and not beyond
 // what one invocation may ask.
 func TestRetries(t *testing.T) {
@@ -340,7 +509,7 @@ func TestRetries(t *testing.T) {
 				start := time.Now()
 				_, err := w.rotate(false)
 				var upstream *UpstreamError
-				if !errors.As(err, &upstream) || !strings.HasSuffix(err.Error(), "the next heartbeat asks again") {
+				if !errors.As(err, &upstream) || !strings.HasSuffix(err.Error(), "the next heartbeat looks again") {
 					t.Errorf("got %v", err)
 				}
 				if n := w.c8.Asked(); n < 4 || n > maxAsks {

@@ -5,10 +5,12 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -24,8 +26,14 @@ const (
 	// storeAttempt bounds one HTTP exchange with Secrets Manager, so that one that
 	// hangs leaves the SDK time to try again.
 	storeAttempt = 3 * time.Second
+	// storeAttempts is how many such exchanges make one call, unless its time is over
+	// before: after the last there is none who tries again, and the token in hand may
+	// be the only living one.
+	storeAttempts = 12
 	// maxVersions is about how many versions a secret can have.
 	maxVersions = 100
+	// settled is the age at which a version is known to every replica of the store.
+	settled = time.Minute
 )
 
 // Store is the two secrets of each tenant, in AWS Secrets Manager. It may be used
@@ -42,6 +50,9 @@ func OpenStore(ctx context.Context, stack string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("AWS configuration: %w", err)
 	}
+	if cfg.RetryMaxAttempts == 0 { // AWS_MAX_ATTEMPTS is not set
+		cfg.RetryMaxAttempts = storeAttempts
+	}
 	return &Store{secretsmanager.NewFromConfig(cfg), stack}, nil
 }
 
@@ -53,7 +64,7 @@ func (s *Store) tokenName(tenant string) string       { return s.Stack + "/token
 // (the version is returned nevertheless) or an [ErrUnavailable]. Whether the token
 // is alive is not looked at.
 func (s *Store) Token(ctx context.Context, tenant string) (token Token, version string, err error) {
-	value, err := s.get(ctx, s.tokenName(tenant), awsCurrent)
+	value, err := s.get(ctx, s.tokenName(tenant), awsCurrent, "")
 	if errors.Is(err, errNoValue) {
 		return Token{}, "", ErrNoToken
 	}
@@ -80,7 +91,8 @@ func (s *Store) PutToken(ctx context.Context, tenant string, token Token, replac
 	}
 	// An id may be taken although nobody else is writing: someone has moved
 	// AWSCURRENT back by hand to a version that had been replaced before. Then
-	// AWSCURRENT is still where we saw it, and the next id is as good.
+	// AWSCURRENT is where we saw it, the version of that id is not new, and the next
+	// id is as good. If it is new, the read that shows AWSCURRENT there lags behind.
 	for n := range maxVersions {
 		id := versionID(name, replaces, n)
 		out, err := s.Client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
@@ -93,11 +105,15 @@ func (s *Store) PutToken(ctx context.Context, tenant string, token Token, replac
 		case err != nil && !errors.As(err, &taken):
 			return "", s.failure(ctx, "PutSecretValue", name, err)
 		}
-		current, err := s.get(ctx, name, awsCurrent)
+		current, err := s.get(ctx, name, awsCurrent, "")
 		if err != nil && !errors.Is(err, errNoValue) {
 			return "", err
 		}
-		if current.version != replaces {
+		rival, err := s.get(ctx, name, "", id)
+		if err != nil && !errors.Is(err, errNoValue) {
+			return "", err
+		}
+		if current.version != replaces || now().Sub(rival.created) < settled {
 			return "", ErrLostRace
 		}
 	}
@@ -145,7 +161,7 @@ type storedCredentials struct {
 // [ErrUnavailable].
 func (s *Store) credentials(ctx context.Context, tenant, stage string) (storedCredentials, error) {
 	name := s.credentialsName(tenant)
-	value, err := s.get(ctx, name, stage)
+	value, err := s.get(ctx, name, stage, "")
 	if errors.Is(err, errNoValue) {
 		return storedCredentials{}, ErrNoCredentials
 	}
@@ -168,31 +184,31 @@ type value struct {
 	created time.Time
 }
 
-func (s *Store) get(ctx context.Context, name, stage string) (value, error) {
+// get reads the version that bears the label stage or, if that is empty, the version
+// of that id.
+func (s *Store) get(ctx context.Context, name, stage, version string) (value, error) {
 	in := &secretsmanager.GetSecretValueInput{SecretId: &name}
-	if stage != awsCurrent { // which is the default
+	switch stage {
+	case "":
+		in.VersionId = &version
+	case awsCurrent: // the default
+	default:
 		in.VersionStage = &stage
 	}
 	out, err := s.Client.GetSecretValue(ctx, in)
 	if err != nil {
 		return value{}, s.failure(ctx, "GetSecretValue", name, err)
 	}
-	var v value
-	if out.SecretString != nil { // a binary value reads as empty, and nothing of ours is
-		v.text = *out.SecretString
-	}
-	if out.VersionId != nil {
-		v.version = *out.VersionId
-	}
-	if out.CreatedDate != nil {
-		v.created = out.CreatedDate.UTC()
-	}
-	return v, nil
+	// A binary value reads as empty, and nothing of ours is that.
+	return value{aws.ToString(out.SecretString), aws.ToString(out.VersionId), aws.ToTime(out.CreatedDate).UTC()}, nil
 }
 
-// failure turns an error of the SDK into one of ours. It passes on the type of what
-// AWS answered, and the message only of a denial, which names who lacks which right:
-// other messages could quote the request, and that holds a token.
+// awsError is what names of AWS's errors look like.
+var awsError = regexp.MustCompile(`^[A-Z][A-Za-z]{1,60}(Exception|Error|Failure)$`)
+
+// failure turns an error of the SDK into one of ours. Of what AWS answered it passes
+// on the name of the error alone: a message could quote the request, and that holds a
+// token.
 func (s *Store) failure(ctx context.Context, op, name string, err error) error {
 	var (
 		notFound *types.ResourceNotFoundException
@@ -200,16 +216,18 @@ func (s *Store) failure(ctx context.Context, op, name string, err error) error {
 		api      smithy.APIError
 	)
 	switch {
-	case errors.As(err, &notFound) && strings.Contains(notFound.ErrorMessage(), "staging label"):
+	case errors.As(err, &notFound) && strings.Contains(notFound.ErrorMessage(), "secret value"):
 		return errNoValue
 	case errors.As(err, &notFound):
 		return explain(ErrUnknownTenant, "there is no secret %s: deploy the tenant's stack first, or check the name", name)
 	case errors.As(err, &invalid):
 		return explain(ErrUnknownTenant, "%s is scheduled for deletion", name)
 	case errors.As(err, &api) && api.ErrorCode() == "AccessDeniedException":
-		return explain(ErrUnavailable, "%s of %s: AccessDeniedException: %s", op, name, api.ErrorMessage())
+		return explain(ErrUnavailable, "%s of %s: AccessDeniedException: the function's role needs secretsmanager:%s on it, and the use of its KMS key if it has one of its own", op, name, op)
+	case errors.As(err, &api) && awsError.MatchString(api.ErrorCode()):
+		return explain(ErrUnavailable, "%s of %s: %s", op, name, api.ErrorCode())
 	case errors.As(err, &api):
-		return explain(ErrUnavailable, "%s of %s: %.60s", op, name, api.ErrorCode())
+		return explain(ErrUnavailable, "%s of %s: an error without a known name", op, name)
 	}
 	var (
 		answer *awshttp.ResponseError
@@ -217,8 +235,10 @@ func (s *Store) failure(ctx context.Context, op, name string, err error) error {
 	)
 	why := "was not asked: are AWS credentials and a region configured?"
 	switch {
-	case errors.As(err, &unsent), ctx.Err() != nil:
+	case errors.As(err, &unsent):
 		why = describe(err).Error()
+	case ctx.Err() != nil: // between two tries
+		why = "fails or is throttled, and was asked in vain until time was over"
 	case errors.As(err, &answer):
 		why = fmt.Sprintf("gives an unreadable answer (HTTP %d)", answer.HTTPStatusCode())
 	}

@@ -53,16 +53,19 @@ func inWorld(t *testing.T, test func(*world)) {
 		w.sm.Create(acmeToken)
 		w.sm.Fault = func(op, name string) *smtest.Fault {
 			w.mu.Lock()
-			defer w.mu.Unlock()
-			if w.fault == nil {
+			fault := w.fault
+			w.mu.Unlock()
+			if fault == nil {
 				return nil
 			}
-			return w.fault(op, name)
+			return fault(op, name)
 		}
 		store := &Store{Stack: "stack", Client: secretsmanager.New(secretsmanager.Options{
-			Region:       "eu-central-1",
-			BaseEndpoint: aws.String("http://secretsmanager.test"),
-			HTTPClient:   &http.Client{Transport: inmem.Transport{Handler: w.sm}, Timeout: storeAttempt},
+			Region: "eu-central-1",
+
+			RetryMaxAttempts: storeAttempts,
+			BaseEndpoint:     aws.String("http://secretsmanager.test"),
+			HTTPClient:       &http.Client{Transport: inmem.Transport{Handler: w.sm}, Timeout: storeAttempt},
 			Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 				return aws.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "example"}, nil
 			}),

@@ -1,0 +1,618 @@
+package stack_test
+
+// Law 5: nothing secret is ever written where it does not belong.
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/c8auth/c8auth/internal/c8test"
+	"github.com/c8auth/c8auth/internal/lambdatest"
+	"github.com/c8auth/c8auth/internal/smtest"
+	"github.com/c8auth/c8auth/internal/stack"
+)
+
+const (
+	clientID         = "the-client"
+	credentialsName  = stack.Name + "/credentials/default"
+	tokenName        = stack.Name + "/token/default"
+	heartbeat        = `{"tenant":"default"}`
+	force            = `{"tenant":"default","force":true}`
+	storeUnavailable = "the secret store is unavailable"
+)
+
+// TestNoSecretIsWrittenWhereItDoesNotBelong drives every path of both real binaries,
+// good and bad, with marked secrets. A mark may show up in the Authorization header
+// of a request to Communic8, in Secrets Manager's values, and as the access_token of
+// vend's 200. What is looked at: all that the functions print, all that they answer,
+// errors too, and all that they send.
+func TestNoSecretIsWrittenWhereItDoesNotBelong(t *testing.T) {
+	bootstraps := build(t)
+	cases := slices.Concat(rotations(), refusals(), upstreamAnswers(), wireFaults(), malformedCredentials(), events(),
+		storeFaults(), vends(), settings())
+	// Most of the time goes by in waiting: for a retry, for a deadline.
+	var running sync.WaitGroup
+	places := make(chan struct{}, 32)
+	for _, c := range cases {
+		running.Go(func() {
+			places <- struct{}{}
+			defer func() { <-places }()
+			t.Run(c.name, func(t *testing.T) {
+				w := newWorld(t, bootstraps)
+				c.drive(w)
+				w.check()
+			})
+		})
+	}
+	running.Wait()
+}
+
+// leakCase is a path through the functions.
+type leakCase struct {
+	name  string
+	drive func(w *world)
+}
+
+// rotations are the paths of rotate on which Communic8 behaves.
+func rotations() []leakCase {
+	return []leakCase{
+		{"waiting", func(w *world) {
+			w.rotates(heartbeat, `"waiting"`)
+		}},
+		{"first token, fresh, forced, forced too soon", func(w *world) {
+			w.store(w.oauth())
+			w.rotates(heartbeat, `"first_token"`)
+			w.rotates(heartbeat, `"fresh"`)
+			w.rotates(force, `"fresh"`)
+			w.put(w.token(time.Now().Add(-2*time.Minute), 24*time.Hour))
+			w.c8.AddAccessKey(accessToken)
+			w.rotates(force, `"forced"`)
+		}},
+		{"half life", func(w *world) {
+			w.store(w.oauth())
+			w.put(w.token(time.Now().Add(-13*time.Hour), 24*time.Hour))
+			w.rotates(heartbeat, `"half_life"`)
+		}},
+		{"credentials changed", func(w *world) {
+			w.store(w.oauth())
+			w.put(w.token(time.Now(), 24*time.Hour))
+			w.store(w.oauth())
+			w.rotates(heartbeat, `"credentials_changed"`)
+		}},
+		{"access key, then OAuth 2", func(w *world) {
+			w.c8.AddAccessKey(accessKey)
+			w.store(w.bearer())
+			w.rotates(heartbeat, `"first_token"`)
+			w.rotates(heartbeat, `"fresh"`)
+			w.store(w.oauth())
+			w.rotates(heartbeat, `"credentials_changed"`)
+		}},
+		{"access key rejected", func(w *world) {
+			w.store(w.bearer())
+			w.rotates(heartbeat, "new token rejected")
+		}},
+		{"unreadable token", func(w *world) {
+			w.store(w.oauth())
+			for _, stored := range unreadableTokens(w) {
+				w.put(stored)
+				w.rotates(heartbeat, `"unreadable_token"`)
+			}
+		}},
+		{"revoked", func(w *world) {
+			w.store(w.oauth())
+			w.rotates(heartbeat, `"first_token"`)
+			w.c8.Revoke(w.c8.Issued()[0])
+			w.rotates(heartbeat, `"rejected"`)
+		}},
+		{"issued token with a mark of ours", func(w *world) {
+			w.store(w.oauth())
+			w.c8.AddAccessKey(accessToken)
+			w.at(c8test.TokenPath, func(string) *c8test.Fault {
+				return &c8test.Fault{Body: fmt.Sprintf(`{"access_token":%s,"token_type":"Bearer","expires_in":86400}`, quote(accessToken))}
+			})
+			w.rotates(heartbeat, `"first_token"`)
+			w.vends("default", nil, http.StatusOK, "")
+		}},
+		{"fallback", func(w *world) {
+			w.store(w.oauth())
+			w.rotates(heartbeat, `"first_token"`)
+			w.store(fmt.Sprintf(`{"base_url":%q,"client_id":"unknown","client_secret":%s}`, w.c8URL, quote(clientSecret)))
+			time.Sleep(time.Second) // a token's age is known to the second
+			w.rotates(heartbeat, `"credentials_changed"`)
+			w.rotates(heartbeat, `"fresh"`)
+		}},
+		{"fallback to malformed credentials", func(w *world) {
+			w.c8.RemoveClient(clientID)
+			w.store(quote(clientSecret))
+			w.store(w.oauth())
+			w.rotates(heartbeat, "refuses the credentials")
+		}},
+		{"lost race", func(w *world) {
+			w.store(w.oauth())
+			w.c8.AddAccessKey(accessToken)
+			var lost atomic.Bool
+			w.onStore("PutSecretValue", func(r *http.Request, _ string) *smtest.Fault {
+				if lost.CompareAndSwap(false, true) {
+					w.sm.ServeHTTP(httptest.NewRecorder(), w.rival(r))
+				}
+				return nil
+			})
+			w.rotates(heartbeat, `"fresh"`)
+		}},
+	}
+}
+
+// rival is the same write as r by another rotation, which got another token.
+func (w *world) rival(r *http.Request) *http.Request {
+	var in map[string]any
+	w.mu.Lock()
+	written := w.written
+	w.mu.Unlock()
+	if err := json.Unmarshal([]byte(written), &in); err != nil {
+		w.t.Error(err)
+	}
+	in["SecretString"] = w.token(time.Now(), 24*time.Hour)
+	body, err := json.Marshal(in)
+	if err != nil {
+		w.t.Error(err)
+	}
+	r = r.Clone(r.Context())
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return r
+}
+
+// refusals are both credentials refused, in each form.
+func refusals() (cases []leakCase) {
+	for _, refusal := range []c8test.Refusal{c8test.Refuse401, c8test.Refuse400, c8test.Refuse200} {
+		cases = append(cases, leakCase{fmt.Sprintf("both refused, form %d", refusal), func(w *world) {
+			w.c8.Set(func(b *c8test.Behaviour) { b.Refusal = refusal })
+			w.c8.RemoveClient(clientID)
+			w.store(w.oauth())
+			w.store(w.oauth())
+			w.rotates(heartbeat, "and with the previous ones")
+		}})
+	}
+	return cases
+}
+
+// upstreamAnswers are Communic8's odd answers, all of which repeat what was sent to
+// it: each at the token endpoint first, then at the probe path.
+func upstreamAnswers() (cases []leakCase) {
+	const (
+		refused      = "refuses the credentials"
+		rotated      = `"rotated"`
+		unreadable   = "not the documented JSON"
+		busy         = "busy or out of order"
+		rejected     = "new token rejected"
+		noToken      = "gives no token"
+		noLife       = "lives no 30 seconds"
+		unusable     = "without a usable access_token"
+		disconnected = "broke the connection off"
+	)
+	status := func(status int, format string) func(echo string) *c8test.Fault {
+		return func(echo string) *c8test.Fault {
+			body := format
+			if strings.Contains(format, "%s") {
+				body = fmt.Sprintf(format, quote(echo))
+			}
+			return &c8test.Fault{Status: status, Body: body, Header: http.Header{
+				"Retry-After": {"3600"}, "Www-Authenticate": {`Bearer realm=` + quote(echo)}, "Set-Cookie": {"a=" + url.QueryEscape(echo)},
+			}}
+		}
+	}
+	location := func(format string) func(echo string) *c8test.Fault {
+		return func(echo string) *c8test.Fault {
+			return &c8test.Fault{Status: http.StatusTemporaryRedirect, Header: http.Header{"Location": {fmt.Sprintf(format, url.QueryEscape(echo))}}}
+		}
+	}
+	const grant = `{"access_token":"0123456789abcdef","token_type":"Bearer","expires_in":`
+	for _, answer := range []struct {
+		name       string
+		fault      func(echo string) *c8test.Fault
+		ask, probe string
+	}{
+		{"401", status(401, `%s`), refused, rejected},
+		{"401 invalid_client", status(401, `{"error":"invalid_client","error_description":%s}`), refused, rejected},
+		{"400 invalid_client", status(400, `{"error":"invalid_client","error_description":%s}`), refused, rotated},
+		{"400 unknown error", status(400, `{"error":%s}`), refused, rotated},
+		{"400 HTML", status(400, `<p>%s</p>`), noToken, rotated},
+		{"403", status(403, `{"message":%s}`), refused, rotated},
+		{"404 HTML", status(404, `<p>%s</p>`), noToken, rotated},
+		{"200 unsuccessful", status(200, `{"success":false,"message":%s}`), refused, rotated},
+		{"200 HTML", status(200, `<html>%s</html>`), unreadable, rotated},
+		{"200 nothing", status(200, ``), unreadable, rotated},
+		{"200 other JSON", status(200, `[%s]`), unreadable, rotated},
+		{"200 success of another kind", status(200, `{"success":%s}`), unreadable, rotated},
+		{"redirect with the token", location("https://elsewhere.invalid/?token=%s"), "redirects", rotated},
+		{"redirect to a path", location("/%s"), "redirects", rotated},
+		{"redirect to nowhere", location("http://[::%s"), disconnected, rotated},
+		{"429", status(429, `{"message":%s}`), busy, rotated},
+		{"500", status(500, `{"message":%s}`), busy, rotated},
+		{"503", status(503, `<p>%s</p>`), busy, rotated},
+		{"Retry-After is a secret", func(echo string) *c8test.Fault {
+			return &c8test.Fault{Status: 503, Header: http.Header{"Retry-After": {echo}}}
+		}, busy, rotated},
+		{"broken", func(echo string) *c8test.Fault { return &c8test.Fault{Body: `{"message":` + quote(echo), Break: true} }, disconnected, rotated},
+		{"cut off before it begins", func(string) *c8test.Fault { return &c8test.Fault{Break: true, After: true} }, disconnected, rotated},
+		{"huge", func(echo string) *c8test.Fault {
+			return &c8test.Fault{Body: `{"message":` + quote(strings.Repeat(echo, 1000)) + `}`}
+		}, unreadable, rotated},
+		{"endless", func(echo string) *c8test.Fault { return &c8test.Fault{Body: echo, Endless: true} }, unreadable, rotated},
+		{"access_token with white space", status(200, `{"access_token":%s,"token_type":"Bearer","expires_in":86400}`), unusable, rotated},
+		{"token_type is a secret", status(200, `{"access_token":"0123456789abcdef","token_type":%s,"expires_in":86400}`), "token_type is not Bearer", rotated},
+		{"expires_in is a secret", status(200, grant+`%s}`), rejected, rotated},
+		{"expires_in is an object", status(200, grant+`{"value":%s}}`), rejected, rotated},
+		{"expires_in is 0", status(200, grant+`0,"message":%s}`), noLife, rotated},
+		{"expires_in is negative", status(200, grant+`-1,"message":%s}`), noLife, rotated},
+		{"expires_in is absurd", status(200, grant+`1e400,"message":%s}`), rejected, rotated},
+	} {
+		cases = append(cases, leakCase{"Communic8 answers: " + answer.name, func(w *world) {
+			w.store(w.oauth())
+			w.at(c8test.TokenPath, answer.fault)
+			w.rotates(heartbeat, answer.ask)
+			w.at(probePath, answer.fault)
+			w.rotates(heartbeat, answer.probe)
+			if answer.probe == rotated {
+				w.rotates(heartbeat, `"fresh"`) // the stored token is tried as well
+			}
+		}})
+	}
+	return cases
+}
+
+// wireFaults are answers of Communic8 that are not HTTP, or not of one request.
+func wireFaults() (cases []leakCase) {
+	head := "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+	body := `{"success":true,"access_token":"0123456789abcdef","token_type":"Bearer","expires_in":86400}`
+	for _, answer := range []struct {
+		name string
+		raw  func(echo string) string
+		want string
+	}{
+		{"a status line that is a secret", func(echo string) string { return echo + "\r\n\r\n" }, "did not speak HTTP"},
+		{"a status that is a secret", func(echo string) string { return "HTTP/1.1 " + echo + "\r\n\r\n" }, "did not speak HTTP"},
+		{"a reason that is a secret", func(echo string) string { return "HTTP/1.1 401 " + echo + "\r\nContent-Length: 0\r\n\r\n" }, "refuses the credentials"},
+		{"a header that is none", func(echo string) string { return head + echo + "\r\n\r\n" }, "did not speak HTTP"},
+		{"a length that is a secret", func(echo string) string { return head + "Content-Length: " + echo + "\r\n\r\n" }, "did not speak HTTP"},
+		{"an encoding that is a secret", func(echo string) string { return head + "Transfer-Encoding: " + echo + "\r\n\r\n" }, "did not speak HTTP"},
+		{"a chunk that is none", func(echo string) string {
+			return head + "Transfer-Encoding: chunked\r\n\r\n" + echo + "\r\n"
+		}, "did not speak HTTP"},
+		{"more than was announced", func(echo string) string {
+			return fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s%s", head, len(body), body, echo)
+		}, `"rotated"`},
+	} {
+		cases = append(cases, leakCase{"Communic8 sends " + answer.name, func(w *world) {
+			w.store(w.oauth())
+			w.onWire(answer.raw)
+			w.rotates(heartbeat, answer.want)
+		}})
+	}
+	return append(cases,
+		leakCase{"Communic8 does not speak TLS", func(w *world) {
+			w.store(strings.Replace(w.oauth(), "http:", "https:", 1))
+			w.rotates(heartbeat, "not speak")
+		}},
+		leakCase{"Communic8 shows a certificate of its own", func(w *world) {
+			server := httptest.NewUnstartedServer(http.NotFoundHandler())
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
+			server.StartTLS()
+			w.t.Cleanup(server.Close)
+			w.store(strings.Replace(w.oauth(), w.c8URL, server.URL, 1))
+			w.rotates(heartbeat, "certificate")
+		}},
+		leakCase{"Communic8 is not there", func(w *world) {
+			server := httptest.NewServer(http.NotFoundHandler())
+			server.Close()
+			w.store(strings.Replace(w.oauth(), w.c8URL, server.URL, 1))
+			w.rotates(heartbeat, "cannot be reached")
+		}},
+	)
+}
+
+// malformedCredentials are what people store by mistake. An unknown key is named, so
+// none is a secret.
+func malformedCredentials() []leakCase {
+	s, k := quote(clientSecret), quote(accessKey)
+	malformed := []string{
+		clientSecret, accessKey, s, "[" + s + "]", "null " + accessKey, `{"client_secret":` + s,
+		`{` + clientSecret + `}`, `{"base_url":` + clientSecret + `}`, `{"client_id":"id" ` + s,
+		`{"base_url":"https://localhost","client_id":"id","client_secret":` + s + `} ` + clientSecret,
+		`{"base_url":"https://localhost","client_id":"id","client_secret":` + s + `,"client_secret":` + s + `}`,
+		`{"base_url":"https://localhost","client_id":"id","client_secret":{"value":` + s + `}}`,
+		`{"base_url":"https://localhost","client_id":"id","client_secret":[` + s + `]}`,
+		`{"base_url":"https://localhost","client_id":"id","client_secret":` + quote(" "+clientSecret) + `}`,
+		`{"base_url":"https://localhost","client_id":"id","client_secret":` + quote(clientSecret+"\n") + `}`,
+		`{"base_url":"https://localhost","client_id":"","client_secret":` + s + `}`,
+		`{"base_url":"https://localhost","client_id":` + quote("id:"+clientSecret) + `,"client_secret":` + s + `}`,
+		`{"base_url":"https://localhost","client_secret":` + s + `}`,
+		`{"base_url":"https://localhost","client_id":` + s + `}`,
+		`{"client_id":"id","client_secret":` + s + `}`,
+		`{"access_key":` + k + `}`,
+		`{"base_url":"https://localhost","access_key":` + k + `,"client_id":"id","client_secret":` + s + `}`,
+		`{"base_url":"https://localhost","access_key":` + k + `,"client_secret":` + s + `}`,
+		`{"base_url":"https://localhost","access_key":` + quote(accessKey+" "+accessKey) + `}`,
+		`{"base_url":"https://localhost","access_key":` + quote("Bearer "+accessKey) + `}`,
+		`{"base_url":"https://localhost","access_key":` + s + `}`,
+		`{"base_url":"https://localhost","token":` + k + `}`,
+		`{"base_url":"https://localhost","client_id":"id","client_secret":` + s + `,"comment":` + s + `}`,
+		`{"base_url":"https://localhost","client_id":"id","Client_Secret":` + s + `}`,
+	}
+	for _, base := range []string{
+		accessKey, clientSecret, "https://" + accessKey, "https://user:" + accessKey + "@localhost", "https://user:" + url.QueryEscape(accessKey) + "@localhost",
+		"https://localhost/" + url.PathEscape(accessKey), "https://localhost?token=" + url.QueryEscape(accessKey), "https://localhost#" + url.QueryEscape(accessKey),
+		"https://localhost:" + accessKey, "http://user:" + url.QueryEscape(accessKey) + "@acme.invalid", "https://[" + accessKey + "]", "https://[::1%25" + url.QueryEscape(accessKey) + "]",
+	} {
+		malformed = append(malformed,
+			`{"base_url":`+quote(base)+`,"access_key":`+k+`}`,
+			`{"base_url":`+quote(base)+`,"client_id":"id","client_secret":`+s+`}`)
+	}
+	return []leakCase{{"malformed credentials", func(w *world) {
+		for _, text := range malformed {
+			w.store(text)
+			w.rotates(heartbeat, "malformed credentials")
+		}
+	}}}
+}
+
+// events are inputs of both functions in which secrets have gone astray.
+func events() []leakCase {
+	// Of a proxy request, everything but the caller's identity may hold anything.
+	hostile := fmt.Sprintf(`{"resource":%[1]s,"path":%[1]s,"httpMethod":%[1]s,"body":%[1]s,
+		"headers":{"Authorization":%[1]s,"X-Amz-Security-Token":%[2]s,"Cookie":%[1]s,"Cache-Control":%[1]s,%[1]s:%[1]s},
+		"multiValueHeaders":{"Authorization":[%[1]s],"X-Amz-Security-Token":[%[2]s],"Cookie":[%[1]s],"Cache-Control":[%[1]s]},
+		"queryStringParameters":{"access_token":%[1]s},"multiValueQueryStringParameters":{"access_token":[%[1]s]},
+		"stageVariables":{"token":%[1]s},"pathParameters":{"tenant":"TENANT"},
+		"requestContext":{"identity":{"userArn":%[3]q,"accountId":"123456789012","sourceIp":"192.0.2.1","userAgent":%[1]s}}}`,
+		quote(accessToken), quote(callerSession), stack.Caller)
+	return []leakCase{
+		{"unknown events", func(w *world) {
+			w.store(w.oauth())
+			for _, secret := range []string{clientSecret, accessKey, accessToken} {
+				q := quote(secret)
+				for _, event := range []string{
+					q, "[" + q + "]", `{` + q + `:` + q + `}`, `{"tenant":"default",` + q + `:true}`, `{"tenant":"default","token":` + q + `}`,
+					`{"tenant":` + q + `}`, `{"tenant":[` + q + `]}`, `{"tenant":"default","force":` + q + `}`, `{"tenant":"default","scheduled_time":[` + q + `]}`,
+					`{"detail-type":` + q + `,"detail":{"token":` + q + `}}`, `{"Records":[{"body":` + q + `}]}`,
+					secret, `{"tenant":` + q, `{"tenant":"default","force":true}` + secret,
+				} {
+					w.rotates(event, "expected")
+				}
+			}
+			w.rotates(`{"detail-type":"Scheduled Event","detail":{"token":`+quote(accessToken)+`}}`, `"first_token"`)
+		}},
+		{"requests that are none", func(w *world) {
+			for _, event := range []string{accessToken, quote(accessToken), `{` + quote(accessToken) + `:` + quote(accessToken) + `}`, `{"pathParameters":` + quote(accessToken) + `}`} {
+				w.answers(event, http.StatusBadRequest)
+			}
+		}},
+		{"requests full of secrets", func(w *world) {
+			w.answers(strings.Replace(hostile, `"TENANT"`, quote(accessToken), 1), http.StatusBadRequest)
+			w.answers(strings.Replace(hostile, "TENANT", "nobody", 1), http.StatusNotFound)
+			w.answers(strings.Replace(hostile, "TENANT", "default", 1), http.StatusServiceUnavailable)
+			w.put(w.token(time.Now(), 24*time.Hour))
+			time.Sleep(1100 * time.Millisecond) // a failure is remembered for a second
+			w.answers(strings.Replace(hostile, "TENANT", "default", 1), http.StatusOK)
+		}},
+	}
+}
+
+// unavailabilities are ways in which Secrets Manager repeats what it must not.
+func unavailabilities(echo string) []*smtest.Fault {
+	q := quote(echo)
+	return []*smtest.Fault{
+		{Status: 400, Type: "ThrottlingException", Message: echo},
+		{Status: 400, Type: "ValidationException", Message: echo},
+		{Status: 400, Type: "AccessDeniedException", Message: echo},
+		{Status: 400, Type: "InvalidParameterException", Message: echo},
+		{Status: 400, Type: "DecryptionFailure", Message: echo},
+		{Status: 400, Type: echo, Message: echo},
+		{Status: 400, Type: accessToken},
+		{Status: 500, Type: "InternalServiceError", Message: echo},
+		{Status: 500, Body: "<p>" + echo + "</p>"},
+		{Status: 400, Body: `{"__type":` + q + `,"message":[` + q + `]}`},
+		{Status: 400, Body: `{"code":` + q + `,"message":` + q + `}`},
+		{Status: 413, Body: q},
+		{Status: 301, Body: q},
+		{Status: 200, Body: echo},
+		{Status: 200, Body: `{"ARN":[` + q + `]}`},
+		{Status: 200, Body: `{"VersionIdsToStages":` + q + `,"VersionStages":` + q + `,"SecretString":` + q},
+		{Break: true},
+		{Break: true, After: true},
+	}
+}
+
+// storeFaults are Secrets Manager's failures during a rotation.
+func storeFaults() (cases []leakCase) {
+	for _, op := range []string{"GetSecretValue", "DescribeSecret", "PutSecretValue"} {
+		cases = append(cases, leakCase{"Secrets Manager fails: " + op, func(w *world) {
+			w.rotate.Env = append(w.rotate.Env, "AWS_MAX_ATTEMPTS=1")
+			w.store(w.oauth())
+			for n := range unavailabilities("") {
+				w.onStore(op, func(_ *http.Request, echo string) *smtest.Fault { return unavailabilities(echo)[n] })
+				w.rotates(heartbeat, storeUnavailable)
+				w.sm.Destroy(tokenName) // in case that it was written
+				w.sm.Create(tokenName)
+			}
+		}}, leakCase{"Secrets Manager has no secret: " + op, func(w *world) {
+			w.rotate.Env = append(w.rotate.Env, "AWS_MAX_ATTEMPTS=1")
+			w.store(w.oauth())
+			for _, kind := range []string{"ResourceNotFoundException", "InvalidRequestException"} {
+				w.onStore(op, func(_ *http.Request, echo string) *smtest.Fault {
+					return &smtest.Fault{Status: 400, Type: kind, Message: echo}
+				})
+				w.rotates(heartbeat, "unknown tenant")
+			}
+		}}, leakCase{"Secrets Manager hangs: " + op, func(w *world) {
+			w.rotate.Env = append(w.rotate.Env, "AWS_MAX_ATTEMPTS=1")
+			w.store(w.oauth())
+			w.onStore(op, func(*http.Request, string) *smtest.Fault { return &smtest.Fault{Hang: true} })
+			w.rotates(heartbeat, storeUnavailable)
+		}})
+	}
+	return append(cases,
+		leakCase{"Secrets Manager throttles once", func(w *world) {
+			w.store(w.oauth())
+			w.onStore("PutSecretValue", func(_ *http.Request, echo string) *smtest.Fault {
+				if w.sm.Calls("PutSecretValue") > 1 {
+					return nil
+				}
+				return &smtest.Fault{Status: 400, Type: "ThrottlingException", Message: echo, After: true}
+			})
+			w.rotates(heartbeat, `"first_token"`)
+		}},
+		leakCase{"Secrets Manager writes and says that another did", func(w *world) {
+			w.store(w.oauth())
+			w.onStore("PutSecretValue", func(_ *http.Request, echo string) *smtest.Fault {
+				return &smtest.Fault{Status: 400, Type: "ResourceExistsException", Message: echo, After: true}
+			})
+			w.rotates(heartbeat, `"fresh"`)
+		}},
+	)
+}
+
+// unreadableTokens are stored values that hold a secret and are no tokens.
+func unreadableTokens(w *world) []string {
+	q := quote(accessToken)
+	return []string{
+		accessToken, q, "{" + q + ":" + q + "}", `{"access_token":` + q, `{"access_token":` + q + `}`,
+		strings.Replace(w.token(time.Now(), time.Hour), `"Bearer"`, q, 1),
+		strings.Replace(w.token(time.Now(), time.Hour), w.c8URL, "https://user:"+url.QueryEscape(accessToken)+"@localhost", 1),
+		fmt.Sprintf(`{"base_url":%q,"access_token":%s,"token_type":"Bearer","issued_at":%[2]s}`, w.c8URL, q),
+		fmt.Sprintf(`{"base_url":%q,"access_token":%s,"token_type":"Bearer","issued_at":"2026-01-02T03:04:05Z","expires_at":%[2]s}`, w.c8URL, q),
+	}
+}
+
+// vends are the paths of vend, through the gateway.
+func vends() []leakCase {
+	noCache := http.Header{"Cache-Control": {"no-cache"}}
+	return []leakCase{
+		{"vend", func(w *world) {
+			w.put(w.token(time.Now(), 24*time.Hour))
+			w.vends("default", nil, http.StatusOK, "")
+			w.vends("default", noCache, http.StatusOK, "")
+			w.vends("default", http.Header{"Cookie": {"token=" + url.QueryEscape(accessToken)}, "X-Token": {accessToken}}, http.StatusOK, "")
+			w.vends("default?access_token="+url.QueryEscape(accessToken), nil, http.StatusOK, "")
+		}},
+		{"vend of an access key", func(w *world) {
+			w.c8.AddAccessKey(accessKey)
+			w.store(w.bearer())
+			w.rotates(heartbeat, `"rotated"`)
+			w.vends("default", nil, http.StatusOK, "")
+		}},
+		{"vend: a secret in the place of the tenant", func(w *world) {
+			for _, secret := range marks {
+				w.vends(url.PathEscape(secret), nil, http.StatusBadRequest, "invalid_request")
+			}
+		}},
+		{"vend: unknown tenant", func(w *world) {
+			w.vends("nobody", nil, http.StatusNotFound, "unknown_tenant")
+		}},
+		{"vend: nothing stored", func(w *world) {
+			w.vends("default", nil, http.StatusServiceUnavailable, "no token has been stored yet")
+		}},
+		{"vend: expired", func(w *world) {
+			w.put(w.token(time.Now().Add(-time.Hour), time.Hour))
+			w.vends("default", nil, http.StatusServiceUnavailable, "expired")
+		}},
+		{"vend: unreadable", func(w *world) {
+			for i, stored := range unreadableTokens(w) {
+				tenant := fmt.Sprintf("t%d", i)
+				w.sm.Put(stack.Name+"/token/"+tenant, stored)
+				w.vends(tenant, nil, http.StatusInternalServerError, "server_error")
+			}
+		}},
+		{"vend: Secrets Manager fails", func(w *world) {
+			w.vend.Env = append(w.vend.Env, "AWS_MAX_ATTEMPTS=1")
+			for n := range unavailabilities("") {
+				tenant := fmt.Sprintf("t%d", n)
+				w.sm.Put(stack.Name+"/token/"+tenant, w.token(time.Now(), time.Hour))
+				w.onStore("", func(_ *http.Request, echo string) *smtest.Fault { return unavailabilities(echo)[n] })
+				w.vends(tenant, nil, http.StatusServiceUnavailable, "temporarily_unavailable")
+			}
+		}},
+		{"vend: Secrets Manager fails after it worked", func(w *world) {
+			w.vend.Env = append(w.vend.Env, "AWS_MAX_ATTEMPTS=1", "C8AUTH_CACHE_TTL=1s", "C8AUTH_PREFETCH=default")
+			w.put(w.token(time.Now(), 24*time.Hour))
+			w.vends("default", nil, http.StatusOK, "")
+			for _, hang := range []bool{false, true} {
+				w.onStore("", func(_ *http.Request, echo string) *smtest.Fault {
+					return &smtest.Fault{Status: 400, Type: "ValidationException", Message: echo, Hang: hang}
+				})
+				time.Sleep(1100 * time.Millisecond)
+				w.vends("default", noCache, http.StatusOK, "")
+			}
+		}},
+		{"vend: dump of all goroutines", func(w *world) {
+			if runtime.GOOS != "linux" {
+				w.t.Skip("processes are found by way of /proc")
+			}
+			own := filepath.Join(w.t.TempDir(), "bootstrap")
+			if err := os.Link(w.vend.Bootstrap, own); err != nil {
+				w.t.Fatal(err)
+			}
+			w.vend.Bootstrap = own
+			w.put(w.token(time.Now(), 24*time.Hour))
+			w.vends("default", nil, http.StatusOK, "")
+			for _, pid := range processes(w.t, own) {
+				if err := syscall.Kill(pid, syscall.SIGQUIT); err != nil {
+					w.t.Error(err)
+				}
+			}
+			gone(w.t, own)
+			w.vend.Stop()
+			if !strings.Contains(w.seen.String(), "SIGQUIT") {
+				w.t.Error("there was no dump")
+			}
+		}},
+	}
+}
+
+// settings are those of each function with a secret in the wrong place.
+func settings() (cases []leakCase) {
+	for _, name := range []string{"rotate", "vend"} {
+		cases = append(cases, leakCase{"settings of " + name, func(w *world) {
+			f := map[string]*lambdatest.Function{"rotate": w.rotate, "vend": w.vend}[name]
+			environment := slices.Clone(f.Env)
+			for _, variable := range []string{"C8AUTH_STACK", "C8AUTH_PROBE_PATH", "C8AUTH_CACHE_TTL", "C8AUTH_PREFETCH", "AWS_ENDPOINT_URL_SECRETS_MANAGER"} {
+				for _, value := range []string{clientSecret, accessToken, "http://user:" + accessToken + "@localhost"} {
+					f.Env = append(slices.Clone(environment), variable+"="+value)
+					_, err := f.Invoke(w.t.Context(), []byte(heartbeat))
+					if failure := w.failure(name, err); failure.Kind != lambdatest.InitError {
+						w.t.Errorf("%s=%s: got %v, want an init error", variable, value, err)
+					}
+				}
+			}
+			if !strings.Contains(w.seen.String(), "C8AUTH_STACK") {
+				w.t.Error("no message names a variable")
+			}
+		}})
+		cases = append(cases, leakCase{"a password in the endpoint of " + name, func(w *world) {
+			endpoint := "AWS_ENDPOINT_URL_SECRETS_MANAGER=http://user:" + url.QueryEscape(accessToken) + "@127.0.0.1:1"
+			w.rotate.Env = append(w.rotate.Env, endpoint, "AWS_MAX_ATTEMPTS=1")
+			w.vend.Env = append(w.vend.Env, endpoint, "AWS_MAX_ATTEMPTS=1")
+			if name == "rotate" {
+				w.rotates(heartbeat, storeUnavailable)
+			} else {
+				w.vends("default", nil, http.StatusServiceUnavailable, "temporarily_unavailable")
+			}
+		}})
+	}
+	return cases
+}
