@@ -105,7 +105,7 @@ func rotations() []leakCase {
 		}},
 		{"access key rejected", func(w *world) {
 			w.store(w.bearer())
-			w.rotates(heartbeat, "new token rejected")
+			w.rotates(heartbeat, "credentials refused")
 		}},
 		{"unreadable token", func(w *world) {
 			w.store(w.oauth())
