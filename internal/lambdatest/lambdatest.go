@@ -25,6 +25,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -130,6 +131,17 @@ func (f *Function) Stop() {
 	if f.sandbox != nil {
 		f.sandbox.terminate(2 * time.Second)
 		f.discard()
+	}
+}
+
+// Kill sends a signal that is deadly to the process, if one runs, and waits for its
+// end. The next Invoke finds it gone.
+func (f *Function) Kill(deadly syscall.Signal) {
+	_ = f.acquire(context.Background()) // which never ends
+	defer f.release()
+	if f.sandbox != nil {
+		_ = f.sandbox.cmd.Process.Signal(deadly) // fails only if it has ended
+		<-f.sandbox.exited
 	}
 }
 

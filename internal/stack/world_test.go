@@ -397,13 +397,3 @@ func processes(t *testing.T, binary string) (pids []int) {
 	}
 	return pids
 }
-
-// gone waits until no process runs the binary.
-func gone(t *testing.T, binary string) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); len(processes(t, binary)) > 0; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s still runs", binary)
-		}
-	}
-}
