@@ -159,6 +159,8 @@ func (f *failure) write(w http.ResponseWriter) {
 	}
 	message, _ := json.Marshal(f.message) // a string: cannot fail
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store") // these two by the template's GatewayResponses
+	w.Header().Set("Pragma", "no-cache")
 	w.Header().Set("x-amzn-ErrorType", f.kind)
 	w.WriteHeader(f.status)
 	_, _ = fmt.Fprintf(w, form, message)

@@ -102,6 +102,9 @@ func (want want) check(t *testing.T, w *httptest.ResponseRecorder) {
 	if w.Header().Get("Content-Type") != "application/json" {
 		t.Errorf("Content-Type is %q", w.Header().Get("Content-Type"))
 	}
+	if h := w.Header(); want.kind != "" && (h.Get("Cache-Control") != "no-store" || h.Get("Pragma") != "no-cache") {
+		t.Errorf("a cache may keep it: %v", h)
+	}
 	if w.Header().Get("x-amzn-RequestId") == "" {
 		t.Error("no x-amzn-RequestId")
 	}
