@@ -1,0 +1,947 @@
+"""What template.yaml and tenant.yaml promise, asked of what CloudFormation would make of them.
+
+Policies are evaluated, not compared; resources are found by what they are, not by their
+logical ids. python -m unittest discover -s .ci/template
+"""
+
+import collections
+import functools
+import json
+import pathlib
+import re
+import subprocess
+import tomllib
+import unittest
+import unittest.mock
+
+import translate
+from policy import Request, api_allows, identity, many, principals, resource_allows
+from translate import ACCOUNT, EVERYTHING, REGION, Invalid, arn
+
+SIBLINGS = ["c8auth-staging", "c8auth2", "c8auth-vend", "c8"]  # stacks beside "c8auth", in the same account
+HEARTBEAT = 300
+EVERYBODY = [{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}]
+NOBODY = []
+ADMINISTRATOR = arn("iam", "role/administrator", region="")
+CALLER = arn("iam", "role/workload", region="")
+
+
+@functools.cache
+def stack(name="c8auth", **given):
+    return translate.main(name, **given)
+
+
+@functools.cache
+def tenant(name="acme", of="c8auth", **given):
+    return translate.tenant(stack(of), name, **given)
+
+
+def ways():
+    """The stack both ways, and every stack that belongs to it: (description, shared, all)."""
+    for what, given in {"defaults": {}, "everything": EVERYTHING}.items():
+        shared = stack(**given)
+        yield what, shared, [shared, *shared.nested.values(), tenant()]
+
+
+def resources(stacks, kind):
+    return [r for s in stacks for r in s.of(kind)]
+
+
+def function(shared, name):
+    [found] = [f for f in shared.of("Lambda::Function") if f.name == f"{shared.name}-{name}"]
+    return found
+
+
+def role_of(shared, role_arn):
+    [found] = [r for r in shared.of("IAM::Role") if r.arn == role_arn]
+    return found
+
+
+def policies(role):
+    return [p["PolicyDocument"] for p in role.get("Policies", [])]
+
+
+def secret(kind, name="default", of="c8auth"):
+    return arn("secretsmanager", f"secret:{of}/{kind}/{name}-AbCdEf")
+
+
+def statements(value):
+    """Every statement of every policy in a structure."""
+    if isinstance(value, dict):
+        if "Statement" in value:
+            yield from many(value["Statement"])
+        else:
+            for v in value.values():
+                yield from statements(v)
+    elif isinstance(value, list):
+        for v in value:
+            yield from statements(v)
+
+
+def strings(value):
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list):
+        for v in value:
+            yield from strings(v)
+    elif isinstance(value, str):
+        yield value
+
+
+class Laws(unittest.TestCase):
+    maxDiff = None
+
+    def allowed(self, documents, principal, action, resource, **context):
+        self.assertEqual("allow", identity(documents, Request(principal, action, resource, context)), f"{principal} {action} {resource}")
+
+    def denied(self, documents, principal, action, resource, **context):
+        self.assertNotEqual("allow", identity(documents, Request(principal, action, resource, context)), f"{principal} {action} {resource}")
+
+
+class Key(Laws):
+    """Who may use the key for what: its policy and the principal's own, together."""
+
+    def uses(self, documents, principal, action, of, via="secretsmanager", shared=None, **context):
+        shared = shared or stack()
+        key = shared.one("KMS::Key")
+        context = {"kms:EncryptionContext:SecretARN": of, **context} if of else context
+        if via:
+            context["kms:ViaService"] = f"{via}.{REGION}.amazonaws.com"
+        return resource_allows(key["KeyPolicy"], Request(principal, action, key.arn, context), documents)
+
+    def function(self, name):
+        role = role_of(stack(), function(stack(), name)["Role"])
+        return policies(role), role.arn
+
+    def test_vend_decrypts_tokens_and_nothing_else(self):
+        vend = self.function("vend")
+        self.assertTrue(self.uses(*vend, "kms:Decrypt", secret("token")))
+        self.assertTrue(self.uses(*vend, "kms:Decrypt", secret("token", "acme")))
+        self.assertFalse(self.uses(*vend, "kms:GenerateDataKey", secret("token")))
+        self.assertFalse(self.uses(*vend, "kms:Decrypt", secret("credentials")))
+        self.assertFalse(self.uses(*vend, "kms:Decrypt", arn("secretsmanager", "secret:payroll-AbCdEf")))
+        self.assertFalse(self.uses(*vend, "kms:Decrypt", None))
+        for sibling in SIBLINGS:
+            self.assertFalse(self.uses(*vend, "kms:Decrypt", secret("token", of=sibling)))
+
+    def test_rotate_decrypts_both_and_encrypts_tokens(self):
+        rotate = self.function("rotate")
+        self.assertTrue(self.uses(*rotate, "kms:Decrypt", secret("credentials")))
+        self.assertTrue(self.uses(*rotate, "kms:Decrypt", secret("token")))
+        self.assertTrue(self.uses(*rotate, "kms:GenerateDataKey", secret("token")))
+        self.assertFalse(self.uses(*rotate, "kms:GenerateDataKey", secret("credentials")))
+        self.assertFalse(self.uses(*rotate, "kms:Decrypt", None))
+        for sibling in SIBLINGS:
+            for kind in "credentials", "token":
+                self.assertFalse(self.uses(*rotate, "kms:Decrypt", secret(kind, of=sibling)))
+                self.assertFalse(self.uses(*rotate, "kms:GenerateDataKey", secret(kind, of=sibling)))
+
+    def test_functions_use_it_through_secrets_manager_only(self):
+        for name in "vend", "rotate":
+            for via in None, "lambda", "sqs", "s3":
+                self.assertFalse(self.uses(*self.function(name), "kms:Decrypt", secret("token"), via))
+
+    def test_functions_decrypt_their_own_environment_only(self):
+        for name, other in ("vend", "rotate"), ("rotate", "vend"):
+            def decrypts(function_name):
+                context = {"kms:EncryptionContext:aws:lambda:FunctionArn": arn("lambda", f"function:{function_name}")}
+                return self.uses(*self.function(name), "kms:Decrypt", None, via=None, **context)
+
+            self.assertTrue(decrypts(f"c8auth-{name}"))
+            self.assertFalse(decrypts(f"c8auth-{other}"))
+            self.assertFalse(decrypts("payroll"))
+
+    def test_an_administrator_manages_it(self):
+        # What CloudFormation does with a key and its alias, with the rights of who deploys.
+        for action in "CreateAlias DeleteAlias DescribeKey DisableKey EnableKey EnableKeyRotation GetKeyPolicy GetKeyRotationStatus ListResourceTags PutKeyPolicy ScheduleKeyDeletion TagResource UntagResource UpdateAlias UpdateKeyDescription".split():
+            self.assertTrue(self.uses(EVERYBODY, ADMINISTRATOR, f"kms:{action}", None, via=None), action)
+
+    def test_an_administrator_reads_and_writes_the_secrets(self):
+        for of in secret("credentials"), secret("token", "acme"), "RequestToValidateKeyAccess":
+            for action in "kms:Decrypt", "kms:GenerateDataKey":
+                self.assertTrue(self.uses(EVERYBODY, ADMINISTRATOR, action, of))
+
+    def test_an_administrator_uses_it_for_nothing_else(self):
+        for action in "Decrypt Encrypt GenerateDataKey GenerateDataKeyWithoutPlaintext ReEncryptFrom ReEncryptTo CreateGrant".split():
+            self.assertFalse(self.uses(EVERYBODY, ADMINISTRATOR, f"kms:{action}", None, via=None), action)
+            self.assertFalse(self.uses(EVERYBODY, ADMINISTRATOR, f"kms:{action}", secret("credentials"), via=None), action)
+            self.assertFalse(self.uses(EVERYBODY, ADMINISTRATOR, f"kms:{action}", None), action)
+            for sibling in SIBLINGS:
+                self.assertFalse(self.uses(EVERYBODY, ADMINISTRATOR, f"kms:{action}", secret("token", of=sibling)), action)
+            self.assertFalse(self.uses(EVERYBODY, ADMINISTRATOR, f"kms:{action}", arn("secretsmanager", "secret:payroll-AbCdEf")), action)
+            self.assertFalse(self.uses(EVERYBODY, ADMINISTRATOR, f"kms:{action}", None, via="s3"), action)
+
+    def test_without_rights_of_their_own_and_from_elsewhere_nobody_uses_it(self):
+        self.assertFalse(self.uses(NOBODY, CALLER, "kms:Decrypt", secret("token")))
+        self.assertFalse(self.uses(NOBODY, CALLER, "kms:PutKeyPolicy", None, via=None))
+        stranger = arn("iam", "role/administrator", region="", account="444455556666")
+        self.assertFalse(self.uses(EVERYBODY, stranger, "kms:Decrypt", secret("token"), shared=stack(**EVERYTHING)))
+
+    def test_who_deploys_encrypts_the_environments(self):
+        for action in "kms:Encrypt", "kms:Decrypt", "kms:CreateGrant":
+            self.assertTrue(self.uses(EVERYBODY, ADMINISTRATOR, action, None, via="lambda"), action)
+
+    def test_logs_and_alarms_use_it_for_those_of_the_stack(self):
+        for what, shared, stacks in ways():
+            for group in resources(stacks, "Logs::LogGroup"):
+                for name, expected in {group.name: True, group.name.replace("c8auth", "payroll"): False}.items():
+                    context = {"kms:EncryptionContext:aws:logs:arn": arn("logs", f"log-group:{name}")}
+                    for action in "kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey":
+                        self.assertEqual(expected, self.uses(NOBODY, f"logs.{REGION}.amazonaws.com", action, None, None, shared, **context), name)
+            for alarm in resources(stacks, "CloudWatch::Alarm"):
+                for action in "kms:Decrypt", "kms:GenerateDataKey":
+                    self.assertTrue(self.uses(NOBODY, "cloudwatch.amazonaws.com", action, None, None, shared, **{"aws:SourceArn": alarm.arn}), alarm.name)
+            self.assertFalse(self.uses(NOBODY, "cloudwatch.amazonaws.com", "kms:Decrypt", None, None, shared))
+            for service in "logs", "cloudwatch", "sns", "s3":
+                self.assertFalse(self.uses(NOBODY, f"{service}.amazonaws.com", "kms:Decrypt", secret("token"), None, shared))
+
+    def test_it_rotates(self):
+        self.assertIs(True, stack().one("KMS::Key")["EnableKeyRotation"])
+
+
+class Functions(Laws):
+    """What the roles of vend and rotate may do besides decrypting."""
+
+    def may(self, name, expected, action, *resources):
+        for shared in stack(), stack(**EVERYTHING):
+            role = role_of(shared, function(shared, name)["Role"])
+            for resource in resources:
+                (self.allowed if expected else self.denied)(policies(role), role.arn, action, resource)
+
+    def test_vend_reads_tokens(self):
+        self.may("vend", True, "secretsmanager:GetSecretValue", secret("token"), secret("token", "acme"))
+
+    def test_vend_does_nothing_else_with_tokens(self):
+        for action in "BatchGetSecretValue CreateSecret DeleteSecret DescribeSecret ListSecrets ListSecretVersionIds PutResourcePolicy PutSecretValue RotateSecret TagResource UpdateSecret UpdateSecretVersionStage".split():
+            self.may("vend", False, f"secretsmanager:{action}", secret("token"))
+
+    def test_vend_cannot_read_credentials(self):
+        for action in "BatchGetSecretValue DescribeSecret GetSecretValue ListSecretVersionIds PutSecretValue UpdateSecretVersionStage".split():
+            self.may("vend", False, f"secretsmanager:{action}", secret("credentials"), secret("credentials", "token"))
+
+    def test_rotate_reads_credentials_and_writes_tokens(self):
+        for action in "secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue":
+            self.may("rotate", True, action, secret("credentials"), secret("credentials", "acme"))
+        for action in "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue":
+            self.may("rotate", True, action, secret("token"), secret("token", "acme"))
+
+    def test_rotate_creates_and_deletes_nothing_and_leaves_credentials_alone(self):
+        for action in "CreateSecret DeleteSecret ListSecrets PutResourcePolicy RestoreSecret RotateSecret TagResource UpdateSecret".split():
+            self.may("rotate", False, f"secretsmanager:{action}", secret("token"), secret("credentials"))
+        self.may("rotate", False, "secretsmanager:PutSecretValue", secret("credentials"))
+        self.may("rotate", False, "secretsmanager:UpdateSecretVersionStage", secret("credentials"))
+
+    def test_no_secret_of_another_stack_or_of_none(self):
+        for name in "vend", "rotate":
+            for action in "GetSecretValue DescribeSecret PutSecretValue".split():
+                for sibling in SIBLINGS:
+                    self.may(name, False, f"secretsmanager:{action}", secret("token", of=sibling), secret("credentials", of=sibling))
+                self.may(name, False, f"secretsmanager:{action}", arn("secretsmanager", "secret:payroll-AbCdEf"), secret("token").replace(ACCOUNT, "444455556666"))
+
+    def test_failed_rotations_reach_their_queue(self):
+        for what, shared, _ in ways():
+            [config] = shared.of("Lambda::EventInvokeConfig")
+            failed = config["DestinationConfig"]["OnFailure"]["Destination"]
+            self.assertEqual((function(shared, "rotate").name, "live"), (config["FunctionName"], config["Qualifier"]))
+            self.assertIn(failed, [q.arn for q in shared.of("SQS::Queue")])
+            for queue in shared.of("SQS::Queue"):
+                self.may("rotate", queue.arn == failed, "sqs:SendMessage", queue.arn)
+                self.may("vend", False, "sqs:SendMessage", queue.arn)
+            self.assertLess(config["MaximumEventAgeInSeconds"], HEARTBEAT)
+
+    def test_each_writes_its_own_log(self):
+        for name, other in ("vend", "rotate"), ("rotate", "vend"):
+            for action in "logs:CreateLogStream", "logs:PutLogEvents":
+                self.may(name, True, action, arn("logs", f"log-group:/aws/lambda/c8auth-{name}:log-stream:2026/01/01/[1]a"))
+                self.may(name, False, action, arn("logs", f"log-group:/aws/lambda/c8auth-{other}:log-stream:2026/01/01/[1]a"))
+            self.may(name, False, "logs:CreateLogGroup", arn("logs", f"log-group:/aws/lambda/c8auth-{name}"))
+
+
+class Roles(Laws):
+    def test_a_sibling_stack_is_out_of_reach(self):
+        """Nothing that a role may do with anything of its own stack, it may do with a sibling's."""
+        for sibling in SIBLINGS:
+            theirs = [r.arn for s in (stack(sibling), *stack(sibling).nested.values()) for r in s.resources.values() if r.arn]
+            theirs += [f"{a}:live" for a in theirs if ":function:" in a]
+            self.assertGreater(len(theirs), 20)
+            for role in stack(**EVERYTHING).of("IAM::Role"):
+                for action in sorted({a for s in statements(policies(role)) for a in many(s["Action"])}):
+                    if action.startswith("xray:") or action == "cloudwatch:DescribeAlarms":
+                        continue  # which see names and health, and know no narrower resource
+                    for resource in theirs:
+                        self.denied(policies(role), role.arn, action, resource)
+
+    def test_no_wildcard_where_a_name_can_stand(self):
+        for what, shared, stacks in ways():
+            xray = set()
+            for s in stacks:
+                documents = [d for r in s.of("IAM::Role") for d in policies(r)] + [p["PolicyDocument"] for p in s.of("IAM::ManagedPolicy")]
+                for statement in statements(documents):
+                    self.assertEqual({"Effect", "Action", "Resource"}, set(statement) - {"Sid", "Condition"})
+                    for action in many(statement["Action"]):
+                        self.assertNotIn("*", action)
+                    for resource in many(statement["Resource"]):
+                        if resource == "*":
+                            xray |= set(many(statement["Action"]))
+                        elif statement["Action"] != "cloudwatch:DescribeAlarms":
+                            before, wildcard, _ = resource.partition("*")
+                            self.assertNotRegex(before, r"[?]")
+                            if wildcard:  # the name of the stack, and where it ends
+                                self.assertRegex(before, rf":{'/aws/lambda/' if ':logs:' in before else ''}{shared.name}(/|-(vend|rotate):)")
+            self.assertEqual({"xray:PutTraceSegments", "xray:PutTelemetryRecords"} if what == "everything" else set(), xray)
+
+    def test_nobody_is_let_in_by_a_wildcard(self):
+        for what, shared, stacks in ways():
+            for s in stacks:
+                for r in s.resources.values():
+                    for statement in statements(r.properties):
+                        for action in many(statement["Action"]):
+                            self.assertFalse(statement["Effect"] == "Allow" and re.search(r"^\*$|:\*$", action), f"{r.id}: {action}")
+                        if statement["Effect"] == "Allow" and "Principal" in statement:
+                            for kind, principal in principals(statement):
+                                self.assertNotIn("*", principal, r.id)
+                                if principal.endswith(":root") and ACCOUNT in principal:
+                                    self.assertEqual("AWS::KMS::Key", r.type)
+
+    def test_roles_trust_one_service_each_and_have_no_managed_policies(self):
+        for what, shared, stacks in ways():
+            for role in resources(stacks, "IAM::Role"):
+                [statement] = statements(role["AssumeRolePolicyDocument"])
+                [(kind, principal)] = principals(statement)
+                self.assertEqual(("Service", "sts:AssumeRole"), (kind, statement["Action"]))
+                self.assertRegex(principal, r"^(lambda|codedeploy|scheduler|apigateway)\.amazonaws\.com$")
+                managed = ["arn:aws:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"] if principal.startswith("apigateway") else None
+                self.assertEqual(managed, role.get("ManagedPolicyArns"))
+
+    def test_the_schedulers_role_is_confined_to_its_group(self):
+        for what, shared, stacks in ways():
+            role = role_of(shared, shared.nested["DefaultTenant"].one("Scheduler::Schedule")["Target"]["RoleArn"])
+            group = shared.one("Scheduler::ScheduleGroup")
+
+            def assumed(by="scheduler.amazonaws.com", **context):
+                return resource_allows(role["AssumeRolePolicyDocument"], Request(by, "sts:AssumeRole", role.arn, {k.replace("_", ":"): v for k, v in context.items()}))
+
+            self.assertTrue(assumed(aws_SourceArn=group.arn, aws_SourceAccount=ACCOUNT))
+            self.assertFalse(assumed("lambda.amazonaws.com", aws_SourceArn=group.arn, aws_SourceAccount=ACCOUNT))
+            self.assertFalse(assumed(aws_SourceArn=group.arn, aws_SourceAccount="444455556666"))
+            self.assertFalse(assumed(aws_SourceArn=group.arn))
+            self.assertFalse(assumed(aws_SourceAccount=ACCOUNT))
+            for other in ["default", *SIBLINGS]:
+                self.assertFalse(assumed(aws_SourceArn=arn("scheduler", f"schedule-group/{other}"), aws_SourceAccount=ACCOUNT))
+
+    def test_the_schedulers_role_invokes_the_alias_of_rotate_and_nothing_else(self):
+        shared = stack(**EVERYTHING)
+        schedule = shared.nested["DefaultTenant"].one("Scheduler::Schedule")
+        role = role_of(shared, schedule["Target"]["RoleArn"])
+        queue = schedule["Target"]["DeadLetterConfig"]["Arn"]
+        self.allowed(policies(role), role.arn, "lambda:InvokeFunction", arn("lambda", "function:c8auth-rotate:live"))
+        for other in "c8auth-rotate", "c8auth-rotate:$LATEST", "c8auth-rotate:1", "c8auth-vend", "c8auth-vend:live":
+            self.denied(policies(role), role.arn, "lambda:InvokeFunction", arn("lambda", f"function:{other}"))
+        for q in shared.of("SQS::Queue"):
+            (self.allowed if q.arn == queue else self.denied)(policies(role), role.arn, "sqs:SendMessage", q.arn)
+
+    def test_deployments_move_the_alias_of_vend_and_nothing_else(self):
+        for what, shared, stacks in ways():
+            role = role_of(shared, shared.one("CodeDeploy::DeploymentGroup")["ServiceRoleArn"])
+            self.allowed(policies(role), role.arn, "lambda:UpdateAlias", function(shared, "vend").arn)
+            self.denied(policies(role), role.arn, "lambda:UpdateAlias", function(shared, "rotate").arn)
+            self.denied(policies(role), role.arn, "lambda:UpdateAlias", function(shared, "rotate").arn + ":live")
+            self.denied(policies(role), role.arn, "lambda:UpdateFunctionCode", function(shared, "vend").arn)
+
+
+class Callers(Laws):
+    """Who gets a token: the caller's own policies and the API's, together."""
+
+    def gets(self, shared, principal, documents, of="default", method="GET", stage="v1", api=None, through=None):
+        rest = shared.one("ApiGateway::RestApi")
+        resource = arn("execute-api", f"{api or rest.ref}/{stage}/{method}/tokens/{of}")
+        context = {"aws:SourceVpce": through} if through else {}
+        return api_allows(rest.get("Policy"), rest.ref, Request(principal, "execute-api:Invoke", resource, context), documents)
+
+    def caller_policy(self, s):
+        return [s.one("IAM::ManagedPolicy")["PolicyDocument"]]
+
+    def test_a_tenants_policy_admits_to_that_tenant(self):
+        self.assertTrue(self.gets(stack(), CALLER, self.caller_policy(stack().nested["DefaultTenant"])))
+        self.assertTrue(self.gets(stack(), CALLER, self.caller_policy(tenant("acme")), "acme"))
+
+    def test_a_tenants_policy_admits_to_nothing_else(self):
+        acme = self.caller_policy(tenant("acme"))
+        for other in "default", "acme2", "acm", "acme/x", "acme-staging", "*":
+            self.assertFalse(self.gets(stack(), CALLER, acme, other), other)
+        for method in "POST", "PUT", "DELETE", "OPTIONS":
+            self.assertFalse(self.gets(stack(), CALLER, acme, "acme", method=method))
+        self.assertFalse(self.gets(stack(), CALLER, acme, "acme", stage="Stage"))
+        self.assertFalse(self.gets(stack(), CALLER, acme, "acme", api="a1b2c3d4e5"))
+        for sibling in SIBLINGS:
+            self.assertFalse(self.gets(stack(), CALLER, acme, "acme", api=stack(sibling).one("ApiGateway::RestApi").ref))
+        self.denied(acme, CALLER, "execute-api:ManageConnections", arn("execute-api", f"{stack().one('ApiGateway::RestApi').ref}/v1/GET/tokens/acme"))
+
+    def test_without_parameters_the_api_has_no_policy(self):
+        self.assertNotIn("Policy", stack().one("ApiGateway::RestApi").properties)
+        self.assertFalse(self.gets(stack(), CALLER, NOBODY))
+
+    SHARED = {"OtherCallers": "444455556666,arn:aws:iam::777788889999:role/app/reader", "OtherCallersTenants": "default,acme"}
+
+    def theirs(self, role, account="444455556666"):
+        return arn("iam", f"role/{role}", region="", account=account)
+
+    def test_other_accounts_get_the_listed_tenants(self):
+        shared = stack(**self.SHARED)
+        for caller in self.theirs("any"), self.theirs("app/reader", "777788889999"):
+            for of in "default", "acme":
+                self.assertTrue(self.gets(shared, caller, EVERYBODY, of))
+                self.assertFalse(self.gets(shared, caller, NOBODY, of), "without their own IAM")
+            for of in "acme2", "acm", "other", "acme/x":
+                self.assertFalse(self.gets(shared, caller, EVERYBODY, of))
+            self.assertFalse(self.gets(shared, caller, EVERYBODY, method="POST"))
+            self.assertFalse(self.gets(shared, caller, EVERYBODY, stage="Stage"))
+
+    def test_accounts_and_roles_that_are_not_listed_get_nothing(self):
+        shared = stack(**self.SHARED)
+        for caller in self.theirs("any", "222233334444"), self.theirs("app/other", "777788889999"), self.theirs("app/reader", "222233334444"):
+            self.assertFalse(self.gets(shared, caller, EVERYBODY))
+        for unshared in stack(), stack(VpcEndpoints="vpce-0a1b2c3d"):
+            self.assertFalse(self.gets(unshared, self.theirs("any"), EVERYBODY, through="vpce-0a1b2c3d"))
+
+    def test_other_callers_do_not_widen_what_local_principals_may(self):
+        for others in self.SHARED["OtherCallers"], ACCOUNT, f"arn:aws:iam::{ACCOUNT}:root", CALLER:
+            shared = stack(OtherCallers=others)
+            self.assertFalse(self.gets(shared, CALLER, NOBODY), others)
+            self.assertTrue(self.gets(shared, CALLER, self.caller_policy(shared.nested["DefaultTenant"])))
+
+    def test_a_private_api_is_reached_through_its_endpoints_alone(self):
+        for given in {"VpcEndpoints": "vpce-0a1b2c3d,vpce-0e4f5a6b"}, EVERYTHING:
+            shared = stack(**given)
+            own = self.caller_policy(shared.nested["DefaultTenant"])
+            for endpoint, expected in {"vpce-0a1b2c3d": True, "vpce-0e4f5a6b": True, "vpce-0a1b2c3": False, "vpce-09999999": False, None: False}.items():
+                self.assertEqual(expected, self.gets(shared, CALLER, own, through=endpoint), endpoint)
+                self.assertEqual(expected, self.gets(shared, ADMINISTRATOR, EVERYBODY, through=endpoint), endpoint)
+                self.assertFalse(self.gets(shared, CALLER, NOBODY, through=endpoint), endpoint)
+        for endpoint, expected in {"vpce-0a1b2c3d": True, None: False}.items():
+            self.assertEqual(expected, self.gets(stack(**EVERYTHING), self.theirs("any"), EVERYBODY, "acme", through=endpoint))
+
+    def test_endpoints_make_the_api_private(self):
+        for given, expected in ({}, "REGIONAL"), (self.SHARED, "REGIONAL"), (EVERYTHING, "PRIVATE"):
+            self.assertEqual([expected], stack(**given).one("ApiGateway::RestApi")["EndpointConfiguration"]["Types"])
+
+
+class Api(Laws):
+    def test_one_method_and_no_way_around_iam(self):
+        for what, shared, _ in ways():
+            body = shared.one("ApiGateway::RestApi")["Body"]
+            self.assertEqual([("/tokens/{tenant}", ["get"])], [(path, list(methods)) for path, methods in body["paths"].items()])
+            method = body["paths"]["/tokens/{tenant}"]["get"]
+            self.assertEqual([{"AWS_IAM": []}], method.get("security"))
+            self.assertEqual("awsSigv4", body["components"]["securitySchemes"]["AWS_IAM"]["x-amazon-apigateway-authtype"])
+            integration = method["x-amazon-apigateway-integration"]
+            self.assertNotIn("credentials", integration, "it would invoke vend as the caller")
+            self.assertEqual("aws_proxy", integration["type"])
+            self.assertIn(f"/functions/{function(shared, 'vend').arn}:live/invocations", integration["uri"])
+            self.assertEqual([], [r.id for kind in ("Resource", "Method", "Authorizer", "ApiKey", "UsagePlan") for r in shared.of(f"ApiGateway::{kind}")])
+
+    def test_this_api_invokes_vend_and_nobody_is_let_into_rotate(self):
+        for what, shared, stacks in ways():
+            [permission] = resources(stacks, "Lambda::Permission")
+            self.assertEqual(("lambda:InvokeFunction", "apigateway.amazonaws.com"), (permission["Action"], permission["Principal"]))
+            self.assertIn(permission["FunctionName"], [function(shared, "vend").name, function(shared, "vend").arn + ":live"])
+            self.assertRegex(permission["SourceArn"], rf":{ACCOUNT}:{shared.one('ApiGateway::RestApi').ref}/[^/]+/GET/tokens/")
+            self.assertEqual([], resources(stacks, "Lambda::Url"))
+
+    def test_one_stage(self):
+        for what, shared, _ in ways():
+            deployments = [d["StageName"] for d in shared.of("ApiGateway::Deployment") if "StageName" in d.properties]
+            self.assertEqual(["v1"], [s["StageName"] for s in shared.of("ApiGateway::Stage")] + deployments)
+
+    def test_tls_1_2_at_least(self):
+        for what, shared, _ in ways():
+            self.assertRegex(shared.one("ApiGateway::RestApi").get("SecurityPolicy", "TLS_1_0"), r"^(TLS_1_2|SecurityPolicy_TLS13_1_[23]_\w+)$")
+
+    def test_throttled_neither_cached_nor_traced_in_full(self):
+        for what, shared, _ in ways():
+            stage = shared.one("ApiGateway::Stage")
+            [settings] = stage["MethodSettings"]
+            self.assertEqual(("*", "/*", False, False), tuple(settings.get(k) for k in ("HttpMethod", "ResourcePath", "DataTraceEnabled", "CachingEnabled")))
+            self.assertGreater(settings.get("ThrottlingRateLimit", 0), 0)
+            self.assertGreater(settings.get("ThrottlingBurstLimit", 0), 0)
+            self.assertFalse({"CacheClusterEnabled", "CacheClusterSize", "CanarySetting"} & set(stage.properties))
+
+    # The variables that show neither a header nor a body nor what was signed.
+    HARMLESS = {"requestTime", "requestTimeEpoch", "requestId", "extendedRequestId", "status", "httpMethod", "path", "resourcePath", "stage", "protocol",
+                "responseLength", "responseLatency", "integrationLatency", "integrationStatus", "integration.latency", "integration.status", "tlsVersion", "cipherSuite", "error.responseType",
+                "wafResponseCode", "xrayTraceId", "identity.userArn", "identity.accountId", "identity.caller", "identity.sourceIp", "identity.vpceId", "identity.vpcId"}
+
+    def test_access_logs_show_who_and_what_and_no_secret(self):
+        for what, shared, _ in ways():
+            setting = shared.one("ApiGateway::Stage")["AccessLogSetting"]
+            self.assertIn(setting["DestinationArn"], [g.arn.removesuffix(":*") + end for g in shared.of("Logs::LogGroup") for end in ("", ":*")])
+            variables = set(re.findall(r"\$([\w.]+)", setting["Format"]))
+            self.assertEqual(set(), variables - {f"context.{name}" for name in self.HARMLESS})
+            self.assertLessEqual({"context.requestId", "context.identity.userArn", "context.identity.sourceIp", "context.status", "context.path"}, variables)
+            json.loads(setting["Format"])
+
+    def test_refusals_are_not_cached(self):
+        for what, shared, _ in ways():
+            responses = shared.one("ApiGateway::RestApi")["Body"]["x-amazon-apigateway-gateway-responses"]
+            for kind in "DEFAULT_4XX", "DEFAULT_5XX":
+                self.assertEqual("'no-store'", responses[kind]["responseParameters"].get("gatewayresponse.header.Cache-Control"))
+
+    def test_a_change_of_policy_is_deployed(self):
+        """The id of the deployment is another one each second."""
+        found = set()
+        for moment in 1, 2:
+            with unittest.mock.patch("time.time", return_value=moment):
+                found |= {d.id for d in translate.main().of("ApiGateway::Deployment")}
+        self.assertEqual(2, len(found))
+
+    def test_the_role_for_access_logs_is_made_and_left_or_not_made(self):
+        for given, expected in ({"ApiLogsRole": "create"}, 1), ({"ApiLogsRole": "exists"}, 0):
+            shared = stack(**given)
+            found = shared.of("ApiGateway::Account") + [r for r in shared.of("IAM::Role") if "ManagedPolicyArns" in r.properties]
+            self.assertEqual(2 * expected, len(found))
+            self.assertEqual({"Retain"} if expected else set(), {r.deletion_policy for r in found})
+            if expected:
+                self.assertEqual(found[1].arn, found[0]["CloudWatchRoleArn"])
+                self.assertIn(found[0], shared.before(shared.one("ApiGateway::Stage")))
+
+
+class Lambdas(Laws):
+    """Both functions, as to how they run and are deployed."""
+
+    def test_logs(self):
+        for what, shared, stacks in ways():
+            groups = {g.name: g for g in shared.of("Logs::LogGroup")}
+            logs = [f["LoggingConfig"] for f in resources(stacks, "Lambda::Function")]
+            self.assertEqual({"JSON"}, {l["LogFormat"] for l in logs})
+            self.assertEqual(2, len({l["LogGroup"] for l in logs}), "each has its own")
+            for name in [l["LogGroup"] for l in logs]:
+                self.assertIn(name, groups)
+
+    def test_environments_are_encrypted_and_hold_no_secret(self):
+        for what, shared, _ in ways():
+            for f in shared.of("Lambda::Function"):
+                self.assertEqual(shared.one("KMS::Key").arn, f.get("KmsKeyArn"))
+                variables = f["Environment"]["Variables"]
+                self.assertEqual("c8auth", variables["C8AUTH_STACK"])
+                self.assertEqual(set(), {v for v in variables if not re.match(r"C8AUTH_|AWS_ENDPOINT_URL_SECRETS_MANAGER$", v)})
+
+    def test_settings_reach_the_functions(self):
+        shared = stack(ProbePath="/p", CacheTTL="5m", Prefetch="default,acme")
+        vend, rotate = (function(shared, n)["Environment"]["Variables"] for n in ("vend", "rotate"))
+        self.assertEqual(("5m", "default,acme"), (vend["C8AUTH_CACHE_TTL"], vend["C8AUTH_PREFETCH"]))
+        self.assertEqual("/p", rotate["C8AUTH_PROBE_PATH"])
+
+    def test_architecture(self):
+        for architecture in "arm64", "x86_64":
+            self.assertEqual([[architecture]] * 2, [f["Architectures"] for f in stack(Architecture=architecture).of("Lambda::Function")])
+
+    def test_callers_and_the_schedule_use_the_alias(self):
+        for what, shared, _ in ways():
+            self.assertEqual({(f.name, "live") for f in shared.of("Lambda::Function")}, {(a["FunctionName"], a["Name"]) for a in shared.of("Lambda::Alias")})
+
+    def test_every_setting_reaches_the_alias(self):
+        for f in stack().of("Lambda::Function"):
+            def version(edit):
+                return [v.id for v in translate.main(edit=edit).of("Lambda::Version") if v["FunctionName"] == f.name]
+
+            def longer(template):
+                template["Resources"][f.id]["Properties"]["Timeout"] += 1
+
+            self.assertNotEqual(version(lambda template: None), version(longer), f.name)
+
+    def test_reserved_concurrency_where_0_means_none(self):
+        for name, parameter in ("vend", "VendConcurrency"), ("rotate", "RotateConcurrency"):
+            self.assertNotIn("ReservedConcurrentExecutions", function(stack(), name).properties)
+            shared = stack(**{parameter: 7})
+            self.assertEqual([7], [f["ReservedConcurrentExecutions"] for f in shared.of("Lambda::Function") if "ReservedConcurrentExecutions" in f.properties])
+            self.assertEqual(7, function(shared, name)["ReservedConcurrentExecutions"])
+
+    def test_provisioned_concurrency(self):
+        self.assertFalse(any("ProvisionedConcurrencyConfig" in a.properties for a in stack().of("Lambda::Alias")))
+        [config] = [(a["FunctionName"], a["ProvisionedConcurrencyConfig"]) for a in stack(VendProvisioned=3).of("Lambda::Alias") if "ProvisionedConcurrencyConfig" in a.properties]
+        self.assertEqual(("c8auth-vend", {"ProvisionedConcurrentExecutions": 3}), config)
+
+    def test_tracing(self):
+        for mode in "PassThrough", "Active":
+            shared = stack(Tracing=mode)
+            self.assertEqual([{"Mode": mode}] * 2, [f["TracingConfig"] for f in shared.of("Lambda::Function")])
+            self.assertIs(mode == "Active", shared.one("ApiGateway::Stage")["TracingEnabled"])
+            for f in shared.of("Lambda::Function"):
+                role = role_of(shared, f["Role"])
+                (self.allowed if mode == "Active" else self.denied)(policies(role), role.arn, "xray:PutTraceSegments", "*")
+
+    def test_vend_moves_at_its_pace_and_back_on_its_own_errors(self):
+        for pace in "AllAtOnce", "Canary10Percent10Minutes", "Linear10PercentEvery1Minute":
+            shared = stack(Pace=pace)
+            group = shared.one("CodeDeploy::DeploymentGroup")
+            self.assertEqual(f"CodeDeployDefault.Lambda{pace}", group["DeploymentConfigName"])
+            self.assertEqual((True, True), (group.get("AlarmConfiguration", {}).get("Enabled"), group["AutoRollbackConfiguration"]["Enabled"]))
+            self.assertIn("DEPLOYMENT_STOP_ON_ALARM", group["AutoRollbackConfiguration"]["Events"])
+            [name] = [a["Name"] for a in group["AlarmConfiguration"]["Alarms"]]
+            [alarm] = [a for a in shared.of("CloudWatch::Alarm") if a.name == name]
+            [(namespace, metric, dimensions)] = metrics_of(alarm)
+            self.assertEqual(("AWS/Lambda", "Errors", "c8auth-vend:live"), (namespace, metric, dimensions["Resource"]))
+            self.assertEqual("notBreaching", alarm["TreatMissingData"])
+            [updated] = [a for a in shared.of("Lambda::Alias") if a.update_policy]
+            self.assertEqual(("c8auth-vend", group.ref), (updated["FunctionName"], updated.update_policy["CodeDeployLambdaAliasUpdate"]["DeploymentGroupName"]))
+
+
+class AtRest(Laws):
+    """Everything that holds something is encrypted, and kept as long as was said."""
+
+    def test_log_groups(self):
+        for what, shared, stacks in ways():
+            for group in resources(stacks, "Logs::LogGroup"):
+                self.assertEqual(shared.one("KMS::Key").arn, group.get("KmsKeyId"), group.name)
+                self.assertEqual(shared.parameters["LogRetention"], group.get("RetentionInDays"), group.name)
+
+    def test_queues_and_topics(self):
+        for what, shared, stacks in ways():
+            for queue in resources(stacks, "SQS::Queue"):
+                self.assertTrue(queue.get("KmsMasterKeyId") or queue.get("SqsManagedSseEnabled") is True, queue.name)
+                self.assertEqual(14 * 86400, queue["MessageRetentionPeriod"])
+            for topic in resources(stacks, "SNS::Topic"):
+                self.assertEqual(shared.one("KMS::Key").ref, topic.get("KmsMasterKeyId"), "alarms cannot publish with SNS's own key")
+
+    def test_secrets(self):
+        for what, shared, stacks in ways():
+            found = resources(stacks, "SecretsManager::Secret")
+            self.assertEqual({f"c8auth/{kind}/{name}" for kind in ("credentials", "token") for name in ("default", "acme")}, {s.name for s in found})
+            self.assertEqual({shared.one("KMS::Alias").name}, {s.get("KmsKeyId") for s in found})
+            self.assertEqual([], resources(stacks, "SecretsManager::ResourcePolicy") + resources(stacks, "SecretsManager::RotationSchedule"))
+
+    def test_secrets_are_created_empty(self):
+        """A value would pass through CloudFormation, and a later update put it over the live one."""
+        for what, shared, stacks in ways():
+            for s in resources(stacks, "SecretsManager::Secret"):
+                self.assertFalse({"SecretString", "GenerateSecretString"} & set(s.properties), s.name)
+
+    def test_no_update_of_a_stack_touches_a_secret(self):
+        """Whatever parameter changes, CloudFormation finds nothing to do for secrets, their key and its alias."""
+        for kind in "SecretsManager::Secret", "KMS::Key", "KMS::Alias":
+            for name, values in Parameters.GOOD.items():
+                for value in values:
+                    for was, now in (stack(), stack(**{name: value})), (stack().nested["DefaultTenant"], stack(**{name: value}).nested["DefaultTenant"]):
+                        self.assertEqual([(r.id, r.properties) for r in was.of(kind)], [(r.id, r.properties) for r in now.of(kind)], f"{name}={value}")
+
+    def test_secrets_and_key_outlive_the_stack_or_not(self):
+        for policy in "Delete", "RetainExceptOnCreate":
+            for s in stack(OnDeletion=policy), stack(OnDeletion=policy).nested["DefaultTenant"], tenant(OnDeletion=policy):
+                for r in s.of("SecretsManager::Secret") + s.of("KMS::Key"):
+                    self.assertEqual((policy, "Retain"), (r.deletion_policy, r.update_replace_policy), r.name)
+        self.assertEqual("RetainExceptOnCreate", stack().one("KMS::Key").deletion_policy, "unless it is said otherwise")
+
+    def test_the_alias_that_tenants_name_is_the_keys(self):
+        self.assertEqual(stack().one("KMS::Key").ref, stack().one("KMS::Alias")["TargetKeyId"])
+
+
+# Metrics: those of ours are what the functions' sources name, others are listed.
+
+SOURCES = [p for d in ("pkg", "functions") for p in (pathlib.Path(__file__).parents[2] / d).rglob("*.go") if not p.name.endswith("_test.go")]
+AWS_METRICS = {
+    "AWS/ApiGateway": {"Count", "Latency", "IntegrationLatency", "4XXError", "5XXError"},
+    "AWS/Lambda": {"Invocations", "Duration", "Errors", "Throttles", "ConcurrentExecutions", "ProvisionedConcurrencySpilloverInvocations"},
+    "AWS/SQS": {"ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"},
+}
+
+
+@functools.cache
+def written(metric):
+    return any(f'"{metric}"' in p.read_text() for p in SOURCES)
+
+
+def metrics_of(alarm):
+    for m in [q["MetricStat"]["Metric"] for q in alarm.get("Metrics", []) if "MetricStat" in q] or [alarm]:
+        yield m["Namespace"], m["MetricName"], {d["Name"]: d["Value"] for d in m["Dimensions"]}
+
+
+class Watching(Laws):
+    """Alarms and dashboard."""
+
+    def exists(self, shared, tenants, namespace, metric, dimensions):
+        given = dict(dimensions)
+        if namespace == "c8auth":
+            self.assertTrue(written(metric), f"no function writes {metric}")
+            self.assertEqual(("c8auth", {"Stack", "Tenant"}), (given["Stack"], set(given)))
+            self.assertIn(given["Tenant"], tenants)
+            return
+        self.assertIn(metric, AWS_METRICS[namespace])
+        if namespace == "AWS/Lambda":
+            name = given.pop("FunctionName")
+            self.assertIn(name, [f.name for f in shared.of("Lambda::Function")])
+            self.assertIn(given.pop("Resource", name), [name, f"{name}:live"])
+            self.assertEqual("1", given.pop("ExecutedVersion", "1"))
+        elif namespace == "AWS/ApiGateway":
+            self.assertEqual((shared.one("ApiGateway::RestApi").name, shared.one("ApiGateway::Stage").name), (given.pop("ApiName"), given.pop("Stage")))
+        else:
+            self.assertIn(given.pop("QueueName"), [q.name for q in shared.of("SQS::Queue")])
+        self.assertEqual({}, given)
+
+    def test_alarms_tell_somebody_what_to_do(self):
+        for what, shared, stacks in ways():
+            topic = shared.one("SNS::Topic")
+            for alarm in resources(stacks, "CloudWatch::Alarm"):
+                self.assertRegex(alarm["AlarmDescription"], r"\bDo: \w", alarm.name)
+                self.assertLessEqual(len(alarm["AlarmDescription"]), 1024, alarm.name)
+                self.assertEqual([topic.ref], alarm.get("AlarmActions"), alarm.name)
+                self.assertTrue(alarm.get("ActionsEnabled", True))
+                self.assertIn(alarm.get("TreatMissingData"), ["breaching", "notBreaching"], alarm.name)
+
+    def test_alarms_watch_what_exists(self):
+        for what, shared, stacks in ways():
+            for alarm in resources(stacks, "CloudWatch::Alarm"):
+                for metric in metrics_of(alarm):
+                    self.exists(shared, ["default", "acme"], *metric)
+
+    def test_everything_that_can_fail_is_watched(self):
+        for what, shared, stacks in ways():
+            watched = {(metric, *values) for a in resources(stacks, "CloudWatch::Alarm") for _, metric, d in metrics_of(a) for values in [tuple(d.values())]}
+            for queue in shared.of("SQS::Queue"):
+                self.assertIn(("ApproximateNumberOfMessagesVisible", queue.name), watched)
+            for name in "default", "acme":
+                self.assertIn(("TokenSecondsRemaining", "c8auth", name), watched)
+                self.assertIn(("CredentialsFallback", "c8auth", name), watched)
+            self.assertIn(("Errors", "c8auth-rotate"), watched)
+            self.assertIn(("Errors", "c8auth-vend"), watched)
+            self.assertIn(("5XXError", "c8auth", "v1"), watched)
+            for name in "vend", "rotate":
+                self.assertIn(("Throttles", f"c8auth-{name}"), watched)
+
+    def life(self, s):
+        return [a for a in s.of("CloudWatch::Alarm") if a.get("MetricName") == "TokenSecondsRemaining"]
+
+    def test_no_news_of_a_tokens_life_is_bad_news(self):
+        for s in stack(LifeAlarm=3600).nested["DefaultTenant"], tenant(LifeAlarm=3600):
+            [alarm] = self.life(s)
+            self.assertEqual(("breaching", "LessThanThreshold", 3600, "Minimum"), tuple(alarm[k] for k in ("TreatMissingData", "ComparisonOperator", "Threshold", "Statistic")))
+
+    def test_it_rings_hours_before_the_token_ends_and_an_access_key_never_does(self):
+        self.assertGreaterEqual(self.life(tenant())[0]["Threshold"], 2 * 3600)
+        for s in stack(LifeAlarm=0).nested["DefaultTenant"], tenant(LifeAlarm=0):
+            self.assertEqual([], self.life(s))
+
+    def test_the_topic_takes_alarms_of_this_stack_from_cloudwatch_alone(self):
+        for what, shared, stacks in ways():
+            [policy] = resources(stacks, "SNS::TopicPolicy")
+            topic = shared.one("SNS::Topic")
+            self.assertEqual([topic.ref], policy["Topics"])
+
+            def publishes(principal, source, action="sns:Publish", documents=NOBODY):
+                context = {"aws:SourceArn": source} if source else {}
+                return resource_allows(policy["PolicyDocument"], Request(principal, action, topic.ref, context), documents)
+
+            for alarm in resources(stacks, "CloudWatch::Alarm"):
+                self.assertTrue(publishes("cloudwatch.amazonaws.com", alarm.arn), alarm.name)
+                self.assertFalse(publishes("events.amazonaws.com", alarm.arn))
+                self.assertFalse(publishes(CALLER, alarm.arn))
+                self.assertFalse(publishes("cloudwatch.amazonaws.com", alarm.arn, "sns:Subscribe"))
+                self.assertFalse(publishes("cloudwatch.amazonaws.com", alarm.arn.replace(ACCOUNT, "444455556666")))
+            for sibling in SIBLINGS:
+                self.assertFalse(publishes("cloudwatch.amazonaws.com", arn("cloudwatch", f"alarm:{sibling}/vend-errs")))
+            self.assertFalse(publishes("cloudwatch.amazonaws.com", None))
+
+    def test_mail(self):
+        self.assertEqual([], stack().of("SNS::Subscription"))
+        [mail] = stack(AlarmEmail="operator@example.com").of("SNS::Subscription")
+        self.assertEqual((stack().one("SNS::Topic").ref, "email", "operator@example.com"), tuple(mail[k] for k in ("TopicArn", "Protocol", "Endpoint")))
+
+    def widgets(self, shared):
+        return json.loads(shared.one("CloudWatch::Dashboard")["DashboardBody"])["widgets"]
+
+    def test_widgets_lie_beside_each_other(self):
+        cells = collections.Counter((x, y) for w in self.widgets(stack()) for x in range(w["x"], w["x"] + w["width"]) for y in range(w["y"], w["y"] + w["height"]))
+        self.assertEqual({1}, set(cells.values()))
+        self.assertLess(max(x for x, _ in cells), 24)
+
+    def test_the_dashboard_shows_every_alarm_and_none_that_is_not(self):
+        for given in {}, EVERYTHING, {"LifeAlarm": 0}:
+            shared = stack(**given)
+            shown = [a for w in self.widgets(shared) if w["type"] == "alarm" for a in w["properties"]["alarms"]]
+            self.assertEqual(sorted(a.arn for a in resources([shared, *shared.nested.values()], "CloudWatch::Alarm")), sorted(shown))
+
+    def test_the_dashboard_shows_metrics_that_exist(self):
+        shared, seen = stack(), set()
+        for widget in self.widgets(shared):
+            previous = []
+            for row in widget["properties"].get("metrics", []):
+                *names, options = row if isinstance(row[-1], dict) else [*row, {}]
+                if "expression" in options:
+                    self.assertEqual([], names)
+                    search = re.search(r"""^SEARCH\('\{c8auth,Stack,Tenant\} MetricName=(.*?) Stack="(.*?)"', '\w+', \d+\)( / \d+)?$""", options["expression"])
+                    self.assertTrue(search, options["expression"])
+                    for metric in re.findall(r'"(\w+)"', search[1]):
+                        self.exists(shared, ["default"], "c8auth", metric, {"Stack": search[2], "Tenant": "default"})
+                        seen.add(metric)
+                    continue
+                if names[0] == "...":
+                    names = previous[: len(previous) - len(names) + 1] + names[1:]
+                names = [previous[i] if n == "." else n for i, n in enumerate(names)]
+                namespace, metric, *dimensions = previous = names
+                self.exists(shared, ["default"], namespace, metric, dict(zip(dimensions[::2], dimensions[1::2], strict=True)))
+                seen.add(metric)
+            for group in re.findall(r"SOURCE '(.*?)'", widget["properties"].get("query", "")):
+                self.assertIn(group, [g.name for g in shared.of("Logs::LogGroup")])
+        self.assertLessEqual({"TokenSecondsRemaining", "RotationSucceeded", "RotationFailed", "Vended", "VendFailed", "StoreReads", "UpstreamMilliseconds", "Latency", "5XXError"}, seen)
+
+
+class Tenants(Laws):
+    def test_names_agree_between_the_templates(self):
+        for what, shared, _ in ways():
+            for s, name in (shared.nested["DefaultTenant"], "default"), (tenant(), "acme"):
+                schedule = s.one("Scheduler::Schedule")
+                target = schedule["Target"]
+                [alias] = [a for a in shared.of("Lambda::Alias") if a["FunctionName"] == "c8auth-rotate"]
+                self.assertEqual(alias.ref, target["Arn"])
+                self.assertIn(target["RoleArn"], [r.arn for r in shared.of("IAM::Role")])
+                self.assertIn(target["DeadLetterConfig"]["Arn"], [q.arn for q in shared.of("SQS::Queue")])
+                self.assertEqual((shared.one("Scheduler::ScheduleGroup").name, name), (schedule["GroupName"], schedule.name))
+                role = role_of(shared, target["RoleArn"])
+                self.allowed(policies(role), role.arn, "lambda:InvokeFunction", target["Arn"])
+                self.allowed(policies(role), role.arn, "sqs:SendMessage", target["DeadLetterConfig"]["Arn"])
+                self.assertEqual({shared.one("KMS::Alias").name}, {x["KmsKeyId"] for x in s.of("SecretsManager::Secret")})
+                self.assertEqual([shared.one("SNS::Topic").ref], s.of("CloudWatch::Alarm")[0]["AlarmActions"])
+
+    def test_the_first_one_waits_for_what_it_finds_by_name(self):
+        for what, shared, _ in ways():
+            before = shared.before(shared.resources["DefaultTenant"])
+            target = shared.nested["DefaultTenant"].one("Scheduler::Schedule")["Target"]
+            for found in target["Arn"], target["RoleArn"], target["DeadLetterConfig"]["Arn"]:
+                self.assertIn(found, [x for r in before for x in (r.ref, r.arn)])
+            for kind in "KMS::Alias", "Scheduler::ScheduleGroup", "SSM::Parameter":
+                self.assertIn(shared.one(kind), before)
+
+    def test_the_heartbeat_beats(self):
+        for s, name in (stack().nested["DefaultTenant"], "default"), (tenant(), "acme"):
+            schedule = s.one("Scheduler::Schedule")
+            self.assertEqual(("rate(5 minutes)", "ENABLED", {"Mode": "OFF"}), (schedule["ScheduleExpression"], schedule.get("State", "ENABLED"), schedule["FlexibleTimeWindow"]))
+            sent = json.loads(schedule["Target"]["Input"])
+            self.assertEqual((name, set()), (sent["tenant"], set(sent) - {"tenant", "scheduled_time"}))
+            self.assertLess(schedule["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"], HEARTBEAT, "the next one must not meet it")
+
+    def test_tenants_share_no_resource(self):
+        names = lambda s: {(r.type, r.get("GroupName"), r.get("RestApiId"), r.name) for r in s.resources.values()}
+        stacks = [stack(), stack().nested["DefaultTenant"], *map(tenant, ("acme", "acme2", "acm")), *map(stack, SIBLINGS)]
+        self.assertEqual(sum(len(names(s)) for s in stacks), len(set().union(*map(names, stacks))))
+        self.assertEqual(set(), {a for s in stacks[1:5] for a in strings([r.properties for r in s.resources.values()]) for other in {"default", "acme", "acme2", "acm"} - {s.parameters["Tenant"]} if re.search(rf"\b{other}(?![\w-])", a)})
+
+    def test_a_sibling_stacks_names_differ(self):
+        for sibling in SIBLINGS:
+            named = lambda s: {(r.type, r.name) for r in s.resources.values() if r.type in translate.NAME and r.type != "AWS::ApiGateway::Stage"}  # whose name is within the API's
+            self.assertEqual(set(), named(stack()) & (named(stack(sibling)) | named(stack(sibling).nested["DefaultTenant"])))
+
+
+class Outputs(Laws):
+    def commands(self, shared):
+        return {k: v for k, v in shared.outputs.items() if re.match(r"(aws|curl|echo|printf|read)\b", v)}
+
+    def test_they_are_shell(self):
+        for what, shared, _ in ways():
+            commands = self.commands(shared)
+            self.assertEqual(4, len(commands), "store, rotate, attach, fetch")
+            for name, command in commands.items():
+                checked = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True)
+                self.assertEqual((0, ""), (checked.returncode, checked.stderr), name)
+
+    def test_they_name_what_exists(self):
+        for what, shared, stacks in ways():
+            text = "\n".join(shared.outputs.values())
+            words = lambda option: set(re.findall(rf"--{option} (\S+)", text))
+            nested = shared.nested["DefaultTenant"]
+            self.assertEqual({"c8auth/credentials/default"}, words("secret-id"))
+            self.assertIn("c8auth/credentials/default", [s.name for s in nested.of("SecretsManager::Secret")])
+            self.assertEqual({"c8auth-rotate:live"}, words("function-name"))
+            self.assertEqual({nested.one("IAM::ManagedPolicy").ref}, words("policy-arn"))
+            self.assertEqual({REGION}, words("region"))
+            url = f"https://{shared.one('ApiGateway::RestApi').ref}.execute-api.{REGION}.amazonaws.com/v1"
+            self.assertEqual({url, f"{url}/tokens/default"}, set(re.findall(r"https://\S*execute-api\S*", text)))
+            self.assertIn(f"dashboard/{shared.one('CloudWatch::Dashboard').name}", text)
+
+    def test_no_secret_passes_through_them(self):
+        for what, shared, stacks in ways():
+            for s in stacks:
+                for name, value in s.outputs.items():
+                    self.assertNotRegex(value, r"client_secret|access_key\b|base_url|resolve:", name)
+            self.assertRegex("\n".join(shared.outputs.values()), r"--secret-string file:///dev/stdin")
+
+
+class Parameters(Laws):
+    ROLE = "arn:aws:iam::444455556666:role/"
+    GOOD = {
+        "Architecture": ["arm64", "x86_64"],
+        "ProbePath": ["", "/", "/int/v1/broadcast?limit=1"],
+        "CacheTTL": ["1s", "90s", "1m", "59m", "1h"],
+        "Prefetch": ["", "default", "default,acme-2"],
+        "OtherCallers": ["", "444455556666", "444455556666,777788889999", ROLE + "a/b+c=d.e@f_g-h", "arn:aws-us-gov:iam::444455556666:root", ROLE + "a," + ROLE + "b,777788889999"],
+        "OtherCallersTenants": ["default", "default,acme"],
+        "VpcEndpoints": ["", "vpce-0a1b2c3d", "vpce-0a1b2c3d,vpce-0e4f5a6b"],
+        "AlarmEmail": ["", "operator@example.com"],
+        "LifeAlarm": [0, 3600],
+        "LogRetention": [1, 30, 365, 3653],
+        "Tracing": ["PassThrough", "Active"],
+        "ApiLogsRole": ["create", "exists"],
+        "Pace": ["AllAtOnce", "Canary10Percent5Minutes", "Linear10PercentEvery10Minutes"],
+        "VendConcurrency": [0, 1000],
+        "VendProvisioned": [0, 10],
+        "RotateConcurrency": [0, 10],
+        "OnDeletion": ["Delete", "RetainExceptOnCreate"],
+    }
+    BAD = {
+        "Architecture": ["", "amd64"],
+        "ProbePath": ["int/v1", "https://example.com/", "/a b", "/a\n"],
+        "CacheTTL": ["", "0s", "0m", "60m", "2h", "1", "m", "-1m", "1m "],
+        "Prefetch": ["Default", "default,", ",default", "default, acme", "1acme", "a" * 32, "*"],
+        "OtherCallers": ["*", "44445555666", "4444555566667", "444455556666,", "444455556666, 777788889999", "444455556666\n", ROLE, ROLE + "*", ROLE + "a b", ROLE + "a,b", ROLE + "a,*",
+                         "arn:aws:iam::*:role/a", "arn:aws:iam::444455556666:user/a", "arn:aws:sts::444455556666:assumed-role/a/b", "${aws:username}", "٤٤٤٤٥٥٥٥٦٦٦٦"],
+        "OtherCallersTenants": ["", "*", "default,*", "default/x", "Default", "default,", "default, acme", "a" * 32],
+        "VpcEndpoints": ["vpc-0a1b2c3d", "vpce-", "vpce-*", "*", "vpce-0a1b2c3d,", "vpce-0a1b2c3d, vpce-0e4f5a6b", "vpce-0A1B"],
+        "AlarmEmail": ["operator", "a b@example.com", "a@b@c", "@example.com"],
+        "LifeAlarm": [-1, "", "1h", "1.5"],
+        "LogRetention": [0, 2, -1, ""],
+        "Tracing": ["", "active", "Off"],
+        "ApiLogsRole": ["", "delete"],
+        "Pace": ["", "Canary10Percent1Minutes", "Canary"],
+        "VendConcurrency": [-1, ""],
+        "VendProvisioned": [-1, ""],
+        "RotateConcurrency": [-1, ""],
+        "OnDeletion": ["", "Retain", "Snapshot"],
+    }
+
+    def test_good_values_make_a_stack(self):
+        self.assertEqual(set(stack().parameters), set(self.GOOD))
+        for name, values in self.GOOD.items():
+            for value in values:
+                with self.subTest(parameter=name, value=value):
+                    stack(**{name: value})
+
+    def test_bad_values_are_refused(self):
+        self.assertEqual(set(stack().parameters), set(self.BAD))
+        for name, values in self.BAD.items():
+            for value in values:
+                with self.subTest(parameter=name, value=value), self.assertRaises(Invalid):
+                    stack(**{name: value})
+
+    def test_a_tenants_values(self):
+        for good in "a", "acme", "acme-2", "a" * 31:
+            tenant(good)
+        for bad in "", "Acme", "2acme", "acme_2", "acme/x", "acme*", "a" * 32, "acme ", "acmé":
+            with self.subTest(tenant=bad), self.assertRaises(Invalid):
+                tenant(bad)
+        for given in {"LifeAlarm": -1}, {"OnDeletion": "Retain"}, {"Stack": "c8auth/x"}, {"Stack": "*"}, {"Stack": ""}, {"Nonsense": 1}:
+            with self.subTest(given=given), self.assertRaises(Invalid):
+                tenant(**given)
+
+    def test_samconfig_gives_values_that_are_taken(self):
+        config = tomllib.loads((translate.ROOT / "samconfig.toml").read_text())
+        self.assertEqual({"version", "default", "staging", "production"}, set(config))
+        names = set()
+        for environment in "default", "staging", "production":
+            overrides = config[environment]["deploy"]["parameters"]["parameter_overrides"]
+            names.add(name := config[environment]["global"]["parameters"]["stack_name"])
+            made = stack(name, **dict(o.split("=", 1) for o in overrides))
+            self.assertEqual("RetainExceptOnCreate" if environment == "production" else "Delete", made.one("KMS::Key").deletion_policy)
+            self.assertLessEqual({"CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"}, set(config[environment]["deploy"]["parameters"]["capabilities"].split()))
+        self.assertEqual(3, len(names))
+
+
+if __name__ == "__main__":
+    unittest.main()
