@@ -1,6 +1,7 @@
 // Local is `make run`: the main job of c8auth on this machine, to look at and to play
 // with. It stores credentials, rotates and vends once, shows all three, and then keeps
-// rotating and serving until Ctrl-C.
+// rotating and serving until Ctrl-C. Or it is the surroundings of functions that the
+// SAM CLI runs: see sam.go.
 package main
 
 import (
@@ -63,6 +64,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("local", flag.ContinueOnError)
 	flags.SetOutput(stdout)
 	once := flags.Bool("once", false, "end after the first vend")
+	sam := flags.Bool("sam", false, "be the surroundings of functions under sam local")
 	mood := flags.String("communic8", "friendly", "how the stand-in of Communic8 behaves: "+strings.Join(slices.Sorted(maps.Keys(moods)), ", "))
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -70,6 +72,9 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	behave, ok := moods[*mood]
 	if !ok {
 		return fmt.Errorf("COMMUNIC8=%s is not known: expected one of %s", *mood, strings.Join(slices.Sorted(maps.Keys(moods)), ", "))
+	}
+	if *sam {
+		return surround(ctx, behave, stdout)
 	}
 
 	fmt.Fprint(stdout, "c8auth on this machine: both real functions, between stand-ins of Communic8,\nSecrets Manager and API Gateway. Nothing here reaches AWS.\n\n")
@@ -113,14 +118,9 @@ Ctrl-C ends it.
 
 // mainJob stores credentials, rotates and vends, and shows each.
 func mainJob(ctx context.Context, s *stack.Stack, stdout io.Writer) error {
-	credentials, err := json.Marshal(map[string]string{"base_url": s.Communic8URL, "client_id": clientID, "client_secret": clientSecret})
-	if err != nil {
+	if err := storeCredentials(s, stdout); err != nil {
 		return err
 	}
-	const secret = stack.Name + "/credentials/default"
-	s.Secrets.Put(secret, string(credentials))
-	fmt.Fprintf(stdout, "store   base URL, client ID and secret in %s, as a person does once\n\n", secret)
-
 	const event = `{"tenant":"default"}`
 	fmt.Fprintf(stdout, "rotate  %s\n", event)
 	result, err := s.Rotate.Invoke(ctx, []byte(event))
@@ -146,6 +146,18 @@ func mainJob(ctx context.Context, s *stack.Stack, stdout io.Writer) error {
 		return errors.New("vend failed: Communic8 does not take what it gave out")
 	}
 	fmt.Fprintln(stdout, "Communic8 takes the token.")
+	return nil
+}
+
+// storeCredentials does it as a person would.
+func storeCredentials(s *stack.Stack, stdout io.Writer) error {
+	credentials, err := json.Marshal(map[string]string{"base_url": s.Communic8URL, "client_id": clientID, "client_secret": clientSecret})
+	if err != nil {
+		return err
+	}
+	const secret = stack.Name + "/credentials/default"
+	s.Secrets.Put(secret, string(credentials))
+	fmt.Fprintf(stdout, "store   base URL, client ID and secret in %s, as a person does once\n\n", secret)
 	return nil
 }
 

@@ -3,11 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
 // The transcript of the README is what one sees, but for what differs each time.
@@ -79,6 +84,54 @@ func TestMoods(t *testing.T) {
 	}
 }
 
+// What surrounds functions in containers goes by the name that they know this machine
+// by, also in the credentials and in the file that points them here.
+func TestSurroundings(t *testing.T) {
+	t.Chdir(t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	reader, writer := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		done <- run(ctx, []string{"-sam"}, writer)
+		_ = writer.Close()
+	}()
+	out := readUntil(t, reader, "Ctrl-C ends it.")
+	file, err := os.ReadFile(".aws-sam/env.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var env struct{ Parameters map[string]string }
+	if err := json.Unmarshal(file, &env); err != nil {
+		t.Fatal(err)
+	}
+	url := env.Parameters["AWS_ENDPOINT_URL_SECRETS_MANAGER"]
+	if env.Parameters["C8AUTH_STACK"] != "c8auth" || !strings.HasPrefix(url, "http://host.docker.internal:") {
+		t.Errorf("the file is %s", file)
+	}
+	client := secretsmanager.New(secretsmanager.Options{
+		Region: "eu-central-1", BaseEndpoint: aws.String(strings.Replace(url, "host.docker.internal", "127.0.0.1", 1)),
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: "any"}, nil
+		}),
+	})
+	credentials, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String("c8auth/credentials/default")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(*credentials.SecretString, `"base_url":"http://host.docker.internal:`) {
+		t.Errorf("the credentials are %s", *credentials.SecretString)
+	}
+	if !strings.Contains(out, "sam local invoke RotateFunction --event events/rotate-schedule.json --env-vars .aws-sam/env.json") {
+		t.Errorf("printed\n%s", out)
+	}
+	cancel()
+	_, _ = io.Copy(io.Discard, reader)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 // It serves until it is told to end, on other ports if its own are taken.
 func TestServesUntilTold(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:9703")
@@ -93,20 +146,27 @@ func TestServesUntilTold(t *testing.T) {
 		done <- run(ctx, nil, writer)
 		_ = writer.Close()
 	}()
+	out := readUntil(t, reader, "Ctrl-C ends it.")
+	cancel()
+	_, _ = io.Copy(io.Discard, reader)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if strings.Contains(out, ":9703") || !strings.Contains(out, "curl --aws-sigv4 aws:amz:eu-central-1:execute-api --user AKIA") {
+		t.Errorf("printed\n%s", out)
+	}
+}
+
+// readUntil returns what was printed up to the last words.
+func readUntil(t *testing.T, reader io.Reader, last string) string {
+	t.Helper()
 	var out strings.Builder
-	for buffer := make([]byte, 4096); !strings.Contains(out.String(), "Ctrl-C ends it."); {
+	for buffer := make([]byte, 4096); !strings.Contains(out.String(), last); {
 		n, err := reader.Read(buffer)
 		if err != nil {
 			t.Fatalf("%v after\n%s", err, &out)
 		}
 		out.Write(buffer[:n])
 	}
-	cancel()
-	_, _ = io.Copy(&out, reader)
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	if strings.Contains(out.String(), ":9703") || !strings.Contains(out.String(), "curl --aws-sigv4 aws:amz:eu-central-1:execute-api --user AKIA") {
-		t.Errorf("printed\n%s", &out)
-	}
+	return out.String()
 }

@@ -1,7 +1,8 @@
 // Package stack is c8auth on one machine: both real function binaries, each on a
 // Lambda Runtime API of its own, between stand-ins of Communic8, Secrets Manager and
 // API Gateway that listen on loopback. It serves `make run` and the tests of the
-// whole.
+// whole. Or it is the surroundings alone, for functions in containers: see
+// [StartForContainers].
 package stack
 
 import (
@@ -57,25 +58,19 @@ type Ports struct{ Communic8, Secrets, API int }
 // and starts the stand-ins. The tenant default has its two secrets, both empty, and
 // the caller may get its token. What the functions print goes to log.
 func Start(ctx context.Context, ports Ports, log io.Writer) (_ *Stack, err error) {
-	s := &Stack{
-		Communic8: new(c8test.Server),
-		Secrets:   &smtest.Server{Region: Region},
-		Gateway: &gwtest.Gateway{Region: Region, Keys: map[string]gwtest.Key{
-			AccessKey: {SecretAccessKey: SecretKey, ARN: Caller, Tenants: []string{"default"}},
-		}},
-	}
+	s := surroundings()
+	s.Gateway = &gwtest.Gateway{Region: Region, Keys: map[string]gwtest.Key{
+		AccessKey: {SecretAccessKey: SecretKey, ARN: Caller, Tenants: []string{"default"}},
+	}}
 	defer func() {
 		if err != nil {
 			s.Stop()
 		}
 	}()
-	s.Secrets.Create(Name + "/credentials/default")
-	s.Secrets.Create(Name + "/token/default")
-
-	if s.Communic8URL, err = s.listen(ports.Communic8, s.Communic8); err != nil {
+	if s.Communic8URL, err = s.listenLocally(ports.Communic8, s.Communic8); err != nil {
 		return nil, err
 	}
-	if s.SecretsURL, err = s.listen(ports.Secrets, s.Secrets); err != nil {
+	if s.SecretsURL, err = s.listenLocally(ports.Secrets, s.Secrets); err != nil {
 		return nil, err
 	}
 	root, err := lambdatest.Root()
@@ -105,26 +100,43 @@ func Start(ctx context.Context, ports Ports, log io.Writer) (_ *Stack, err error
 		}
 	}
 	s.Gateway.Invoke = s.Vend.Invoke
-	if s.APIURL, err = s.listen(ports.API, s.Gateway); err != nil {
+	if s.APIURL, err = s.listenLocally(ports.API, s.Gateway); err != nil {
 		return nil, err
 	}
 	s.APIURL += "/v1"
 	return s, nil
 }
 
-// listen serves h on loopback and returns its URL.
-func (s *Stack) listen(port int, h http.Handler) (string, error) {
-	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+// surroundings is what there is apart from the functions and their API: Communic8, and
+// the two secrets of the tenant default.
+func surroundings() *Stack {
+	s := &Stack{Communic8: new(c8test.Server), Secrets: &smtest.Server{Region: Region}}
+	s.Secrets.Create(Name + "/credentials/default")
+	s.Secrets.Create(Name + "/token/default")
+	return s
+}
+
+// listenLocally serves h on loopback and returns its URL.
+func (s *Stack) listenLocally(port int, h http.Handler) (string, error) {
+	const loopback = "127.0.0.1"
+	port, err := s.listen(loopback, port, h)
+	return fmt.Sprintf("http://%s:%d", loopback, port), err
+}
+
+// listen serves h on the host's address, or on every one if it is empty, and returns
+// the port.
+func (s *Stack) listen(host string, port int, h http.Handler) (int, error) {
+	listener, err := net.Listen("tcp", fmt.Sprintf("%s:%d", host, port))
 	if err != nil {
-		listener, err = net.Listen("tcp", "127.0.0.1:0")
+		listener, err = net.Listen("tcp", host+":0")
 	}
 	if err != nil {
-		return "", err
+		return 0, err
 	}
 	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
 	s.servers = append(s.servers, server)
 	go func() { _ = server.Serve(listener) }()
-	return "http://" + listener.Addr().String(), nil
+	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
 // Stop ends everything that Start began and leaves nothing behind.

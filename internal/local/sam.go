@@ -1,0 +1,75 @@
+package main
+
+// `make run SAM=1`: the surroundings alone, for functions that the SAM CLI runs in
+// containers.
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/c8auth/c8auth/internal/c8test"
+	"github.com/c8auth/c8auth/internal/stack"
+)
+
+// envFile is what --env-vars takes. The path is from where make runs.
+const envFile = ".aws-sam/env.json"
+
+// surround starts the stand-ins, stores credentials, prints how to invoke the functions
+// beside them, and serves until ctx ends.
+func surround(ctx context.Context, behave func(*c8test.Behaviour), stdout io.Writer) error {
+	fmt.Fprint(stdout, "c8auth's surroundings on this machine, for functions in containers: stand-ins of\nCommunic8 and Secrets Manager, on every address. Nothing here reaches AWS.\n\n")
+	s, err := stack.StartForContainers(stack.Ports{Communic8: 9701, Secrets: 9702})
+	if err != nil {
+		return err
+	}
+	defer s.Stop()
+	s.Communic8.AddClient(clientID, clientSecret)
+	s.Communic8.Set(behave) // and the lifetime of a real token, as nothing here rotates by itself
+	if err := storeCredentials(s, stdout); err != nil {
+		return err
+	}
+	if err := writeEnv(s.SecretsURL); err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "write   %s, which points the functions there\n", envFile)
+
+	options := strings.Join([]string{"--env-vars", envFile, "--add-host", stack.Host + ":host-gateway", "--parameter-overrides", "Architecture=" + architecture()}, " ")
+	fmt.Fprintf(stdout, `
+In another terminal:
+
+  make build ARCH=%[1]s
+  sam local invoke RotateFunction --event events/rotate-schedule.json %[2]s
+  sam local invoke VendFunction --event events/vend.json %[2]s
+  sam local start-api %[2]s
+
+Ctrl-C ends it.
+`, architecture(), options)
+	<-ctx.Done()
+	return nil
+}
+
+// writeEnv writes the file of that name.
+func writeEnv(secretsURL string) error {
+	env, err := stack.EnvVars(secretsURL)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(envFile), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(envFile, env, 0o644)
+}
+
+// architecture is Lambda's name for this machine's processor, the only one whose
+// containers run here.
+func architecture() string {
+	if runtime.GOARCH == "amd64" {
+		return "x86_64"
+	}
+	return runtime.GOARCH
+}

@@ -1,0 +1,44 @@
+package stack
+
+// The surroundings without the functions, for those that `sam local` runs in containers.
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Host is this machine's name within a container. Docker Desktop knows it by itself;
+// on Linux, --add-host host.docker.internal:host-gateway makes it known.
+const Host = "host.docker.internal"
+
+// StartForContainers starts the stand-ins of Communic8 and Secrets Manager, on every
+// address of this machine, as a container does not reach its loopback. The URLs are
+// those that a container reaches them by. The tenant default has its two secrets, both
+// empty. There is neither a function nor a gateway.
+func StartForContainers(ports Ports) (_ *Stack, err error) {
+	s := surroundings()
+	defer func() {
+		if err != nil {
+			s.Stop()
+		}
+	}()
+	var port int
+	if port, err = s.listen("", ports.Communic8, s.Communic8); err != nil {
+		return nil, err
+	}
+	s.Communic8URL = fmt.Sprintf("http://%s:%d", Host, port)
+	if port, err = s.listen("", ports.Secrets, s.Secrets); err != nil {
+		return nil, err
+	}
+	s.SecretsURL = fmt.Sprintf("http://%s:%d", Host, port)
+	return s, nil
+}
+
+// EnvVars returns the file for `sam local --env-vars` that points the functions at a
+// stand-in of Secrets Manager. SAM passes on only what the template declares.
+func EnvVars(secretsURL string) ([]byte, error) {
+	return json.MarshalIndent(map[string]map[string]string{"Parameters": {
+		"C8AUTH_STACK":                     Name,
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER": secretsURL,
+	}}, "", "  ")
+}
