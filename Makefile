@@ -1,14 +1,15 @@
 # run and test take Go and make alone, build and lint the SAM CLI, too.
 
 .DEFAULT_GOAL := help
-.PHONY: run test build lint help build-RotateFunction build-VendFunction
+.PHONY: run test build e2e lint help build-RotateFunction build-VendFunction
 
 ## make run     the main job on this machine, until Ctrl-C
 ##              ONCE=1: until the first vend; COMMUNIC8=name: how its stand-in behaves
+##              SAM=1: only what surrounds the functions, for sam local in another terminal
 # Not by go run, which ends badly on Ctrl-C and leaves its child behind on SIGTERM.
 run:
 	@go build -o .aws-sam/local ./internal/local && \
-		exec .aws-sam/local $(if $(ONCE),-once) $(if $(COMMUNIC8),-communic8 $(COMMUNIC8))
+		exec .aws-sam/local $(if $(ONCE),-once) $(if $(SAM),-sam) $(if $(COMMUNIC8),-communic8 $(COMMUNIC8))
 
 ## make test    all tests that need no Docker and no AWS
 test:
@@ -23,6 +24,17 @@ RACE = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 build:
 	@$(NEED_SAM)
 	ARCH=$(ARCH) sam build --parameter-overrides Architecture=$(ARCH)
+
+## make e2e     sam validate, sam build, and sam local with every file in events/
+##              IMAGE=name: containers are made from that instead of AWS's image
+##              MOTO_URL=url: once more with that moto server as the store
+e2e:
+	@$(NEED_SAM)
+	@$(NEED_DOCKER)
+	IMAGE=$(IMAGE) go test -tags e2e -count=1 -v -timeout 30m ./internal/e2e
+
+NEED_DOCKER = command -v docker >/dev/null || { echo 'make $@: docker is missing'; exit 1; }; \
+	docker version >/dev/null 2>&1 || { echo 'make $@: no Docker engine answers; start it'; exit 1; }
 
 ## make lint    formatting, vet, linters, template checks
 lint:
