@@ -599,7 +599,7 @@ class AtRest(Laws):
         for what, shared, stacks in ways():
             for queue in resources(stacks, "SQS::Queue"):
                 self.assertTrue(queue.get("KmsMasterKeyId") or queue.get("SqsManagedSseEnabled") is True, queue.name)
-                self.assertEqual(14 * 86400, queue["MessageRetentionPeriod"])
+                self.assertEqual({"c8auth-failed": 4, "c8auth-undelivered": 14}[queue.name] * 86400, queue["MessageRetentionPeriod"])
             for topic in resources(stacks, "SNS::Topic"):
                 self.assertEqual(shared.one("KMS::Key").ref, topic.get("KmsMasterKeyId"), "alarms cannot publish with SNS's own key")
 
@@ -617,12 +617,23 @@ class AtRest(Laws):
                 self.assertFalse({"SecretString", "GenerateSecretString"} & set(s.properties), s.name)
 
     def test_no_update_of_a_stack_touches_a_secret(self):
-        """Whatever parameter changes, CloudFormation finds nothing to do for secrets, their key and its alias."""
+        """Whatever parameter changes, CloudFormation finds nothing to do for secrets, their key and its
+        alias; but for OnDeletion, which it takes notice of only if a property changes as well."""
+        def seen(s, kind, name):
+            return [(r.id, {k: v for k, v in r.properties.items() if (name, k) != ("OnDeletion", "Description")}) for r in s.of(kind)]
+
         for kind in "SecretsManager::Secret", "KMS::Key", "KMS::Alias":
             for name, values in Parameters.GOOD.items():
                 for value in values:
                     for was, now in (stack(), stack(**{name: value})), (stack().nested["DefaultTenant"], stack(**{name: value}).nested["DefaultTenant"]):
-                        self.assertEqual([(r.id, r.properties) for r in was.of(kind)], [(r.id, r.properties) for r in now.of(kind)], f"{name}={value}")
+                        self.assertEqual(seen(was, kind, name), seen(now, kind, name), f"{name}={value}")
+
+    def test_what_becomes_of_secrets_can_be_changed(self):
+        """CloudFormation takes no notice of a DeletionPolicy that changes alone."""
+        for kind in "SecretsManager::Secret", "KMS::Key":
+            for keep, drop in (stack(), stack(OnDeletion="Delete")), (tenant(), tenant(OnDeletion="Delete")):
+                for was, now in zip(keep.of(kind), drop.of(kind)):
+                    self.assertNotEqual(was.properties, now.properties, was.id)
 
     def test_secrets_and_key_outlive_the_stack_or_not(self):
         for policy in "Delete", "RetainExceptOnCreate":

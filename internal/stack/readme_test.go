@@ -89,7 +89,7 @@ func operate(t *testing.T, s *stack.Stack) {
 		t.Fatalf("no credentials are pasted in\n%s", deploy)
 	}
 	pasted = strings.Replace(pasted, "https://acme.communic8.com", s.Communic8URL, 1)
-	rotate := regexp.MustCompile(`(?m)^\$ echo .* aws lambda invoke .*$`).FindString(snippet(t, "console", "$ aws logs"))
+	rotate := regexp.MustCompile(`(?m)^\$ echo .* aws lambda invoke .*$`).FindString(snippet(t, "console", "$ aws cloudwatch"))
 
 	lambda := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		event, _ := io.ReadAll(r.Body)
