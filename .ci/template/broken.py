@@ -64,7 +64,7 @@ COPIES = [  # (what is wrong, who has to catch it, file, pattern, replacement): 
     ("a secret has Secrets Manager's own key", "AtRest.test_secrets", TENANT, r" +KmsKeyId: .*\n", NOTHING),
     ("any schedule assumes the scheduler's role", "Roles.test_the_schedulers_role_is_confined_to_its_group", MAIN, r" +aws:SourceArn: !GetAtt Schedules.Arn\n", NOTHING),
     ("other accounts assume the scheduler's role", "Roles.test_the_schedulers_role_is_confined_to_its_group", MAIN, r"(Service: scheduler.*\n.*\n.*\n.*\n) +aws:SourceAccount: .*\n", r"\1"),
-    ("the scheduler invokes vend, too", "Roles.test_the_schedulers_role_invokes_the_alias_of_rotate_and_nothing_else", MAIN, r"Resource: !Ref RotateFunction.Alias", "Resource: [!Ref RotateFunction.Alias, !GetAtt VendFunction.Arn]"),
+    ("the scheduler invokes vend, too", "Roles.test_the_schedulers_role_invokes_the_alias_of_rotate_and_nothing_else", MAIN, r"Resource: !Sub \$\{RotateFunction.Arn\}:live", "Resource: [!Sub '${RotateFunction.Arn}:live', !GetAtt VendFunction.Arn]"),
     ("the schedule names another alias", "Tenants.test_names_agree_between_the_templates", TENANT, r"-rotate:live", "-rotate:latest"),
     ("the schedule names another queue", "Tenants.test_names_agree_between_the_templates", TENANT, r"-undelivered", "-lost"),
     ("the schedule is paused", "Tenants.test_the_heartbeat_beats", TENANT, r"( +)ScheduleExpression: .*\n", r"\g<0>\1State: DISABLED\n"),
