@@ -83,12 +83,12 @@ func TestReadme(t *testing.T) {
 // operate does what the README tells the operator, with the aws command: stores the
 // credentials by pasting them, and rotates.
 func operate(t *testing.T, s *stack.Stack) {
-	deploy := snippet(t, "console", "$ make build")
-	store, pasted, ok := strings.Cut(deploy[strings.Index(deploy, "$ aws secretsmanager"):], "\n")
-	if pasted, ok = strings.CutSuffix(pasted, "^D\n"); !ok {
+	deploy := snippet(t, "console", "$ make build\n$ sam deploy\n")
+	typed := regexp.MustCompile(`(?s)\n(\$ aws secretsmanager [^\n]*)\n(.*\n)\^D\n`).FindStringSubmatch(deploy)
+	if typed == nil {
 		t.Fatalf("no credentials are pasted in\n%s", deploy)
 	}
-	pasted = strings.Replace(pasted, "https://acme.communic8.com", s.Communic8URL, 1)
+	store, pasted := typed[1], strings.Replace(typed[2], "https://acme.communic8.com", s.Communic8URL, 1)
 	rotate := regexp.MustCompile(`(?m)^\$ echo .* aws lambda invoke .*$`).FindString(snippet(t, "console", "$ aws cloudwatch"))
 
 	lambda := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
