@@ -233,7 +233,8 @@ func sleep(ctx context.Context, d time.Duration) {
 // do not come back all at once.
 func backoff(n int) time.Duration {
 	full := min(maxBackoff, firstBackoff<<(n-1))
-	return full/2 + rand.N(full/2) // #nosec G404 -- spreads load, guards nothing
+	jitter := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0)) // #nosec G404 G115 -- spreads load, guards nothing
+	return full/2 + time.Duration(jitter.Int64N(int64(full/2)))
 }
 
 func (run *rotation) try(ctx context.Context, token Token) Trial {
