@@ -85,7 +85,8 @@ type rotation struct {
 	upstream time.Duration
 	trial    Trial // of the latest token tried
 	detail   string
-	refused  error // why the newest credentials were not used
+	rejected Secret // the token that was rejected last
+	refused  error  // why the newest credentials were not used
 }
 
 func (run *rotation) rotate(ctx context.Context) (Result, error) {
@@ -230,7 +231,8 @@ func sleep(ctx context.Context, d time.Duration) {
 }
 
 // backoff is how long to wait after the nth ask failed, with jitter so that tenants
-// do not come back all at once.
+// do not come back all at once. The clock is its only source: under a simulated one,
+// what happened once happens again.
 func backoff(n int) time.Duration {
 	full := min(maxBackoff, firstBackoff<<(n-1))
 	jitter := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0)) // #nosec G404 G115 -- spreads load, guards nothing
@@ -242,9 +244,17 @@ func (run *rotation) try(ctx context.Context, token Token) Trial {
 		return ""
 	}
 	start := now()
-	run.trial, run.detail = run.Endpoint.Try(ctx, token)
+	trial, detail := run.Endpoint.Try(ctx, token)
 	run.took(start)
-	return run.trial
+	switch {
+	case trial == TrialRejected:
+		run.rejected = token.AccessToken
+	case trial != TrialGood && token.AccessToken.Reveal() == run.rejected.Reveal():
+		// The same again, of which a trial just now that came to nothing says no better.
+		trial, detail = TrialRejected, "HTTP 401, and then "+detail
+	}
+	run.trial, run.detail = trial, detail
+	return trial
 }
 
 func (run *rotation) took(since time.Time) {

@@ -875,3 +875,37 @@ func TestRotationLine(t *testing.T) {
 		}
 	})
 }
+
+// A token that was rejected and comes again is not stored because its second trial was
+// inconclusive: as an access key does, or a token of a Communic8 that gives the same one
+// while it lives.
+func TestRejectedTokenThatComesAgain(t *testing.T) {
+	for name, credentials := range map[string]string{"access key": acmeKey, "the same token": acmeOAuth} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.c8.AddAccessKey("key-1")
+				w.behave(func(b *c8test.Behaviour) { b.Same = true })
+				w.sm.Put(acmeCreds, credentials)
+				version := w.must(Rotated, FirstToken).Version
+				tried := w.c8.Tried()
+				w.behave(func(b *c8test.Behaviour) {
+					b.Fault = func(r *http.Request, n int) *c8test.Fault {
+						switch {
+						case r.URL.Path == c8test.TokenPath:
+							return nil
+						case n == tried+1:
+							return &c8test.Fault{Status: http.StatusUnauthorized}
+						}
+						return &c8test.Fault{Break: true}
+					}
+				})
+				if _, err := w.rotate(false); !errors.Is(err, ErrRejected) && !errors.Is(err, ErrRefused) {
+					t.Errorf("got %v", err)
+				}
+				if _, now := w.stored(); now != version {
+					t.Error("a token that was rejected was stored again")
+				}
+			})
+		})
+	}
+}
