@@ -49,14 +49,18 @@ func ParseToken(data []byte) (Token, error) {
 	case in.IssuedAt.IsZero():
 		return Token{}, explain(ErrUnreadable, "no issued_at")
 	}
-	return Token{
+	token := Token{
 		BaseURL:            in.BaseURL,
 		AccessToken:        NewSecret(in.AccessToken),
 		TokenType:          bearer,
 		IssuedAt:           in.IssuedAt.UTC(),
 		ExpiresAt:          in.ExpiresAt.UTC(),
 		CredentialsVersion: in.CredentialsVersion,
-	}, nil
+	}
+	if _, err := token.encode(); err != nil {
+		return Token{}, explain(ErrUnreadable, "issued_at or expires_at is a time that in UTC cannot be written")
+	}
+	return token, nil
 }
 
 // encode is the inverse of ParseToken.

@@ -60,6 +60,7 @@ func TestParseTokenRefuses(t *testing.T) {
 		"an empty token":                `{"base_url":"https://a.b","access_token":"","token_type":"Bearer","issued_at":"2026-01-02T03:04:05Z"}`,
 		"another type":                  `{"base_url":"https://a.b","access_token":"MARK","token_type":"mac","issued_at":"2026-01-02T03:04:05Z"}`,
 		"no issued_at":                  `{"base_url":"https://a.b","access_token":"MARK","token_type":"Bearer"}`,
+		"a time past the last year":     `{"base_url":"https://a.b","access_token":"MARK","token_type":"Bearer","issued_at":"9999-12-31T23:59:59-23:00"}`,
 		"an expires_at that is no date": `{"base_url":"https://a.b","access_token":"MARK","token_type":"Bearer","issued_at":"2026-01-02T03:04:05Z","expires_at":"MARK"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
