@@ -15,8 +15,9 @@ const (
 	// firstBackoff doubles with every ask that failed, up to maxBackoff.
 	firstBackoff = 500 * time.Millisecond
 	maxBackoff   = 10 * time.Second
-	// maxRounds is how often one invocation takes up a race that it has lost.
-	maxRounds = 3
+	// maxRounds is how often one invocation takes up a race that it has lost. It has lost
+	// each to another that is done, so that it takes more than as many at once to lose all.
+	maxRounds = 10
 	// roundPause lets a replica of the store that lags behind catch up.
 	roundPause = time.Second
 )

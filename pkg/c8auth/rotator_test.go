@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -907,5 +908,45 @@ func TestRejectedTokenThatComesAgain(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// However many rotations there are at once, and however they overtake each other, none
+// gives up with the only living token in hand: who loses has lost to one that is done.
+func TestManyAtOnce(t *testing.T) {
+	for many := 2; many <= 6; many++ {
+		for _, pause := range []time.Duration{13 * time.Millisecond, 211 * time.Millisecond, 457 * time.Millisecond} {
+			t.Run(fmt.Sprintf("%d, %v", many, pause), func(t *testing.T) {
+				inWorld(t, func(w *world) {
+					w.sm.Put(acmeCreds, acmeOAuth)
+					w.behave(func(b *c8test.Behaviour) { b.Exclusive = true })
+					w.must(Rotated, FirstToken)
+					time.Sleep(12 * time.Hour)
+					var rotating sync.WaitGroup
+					for i := range many {
+						// Nobody stores before all have asked, and then one after the other.
+						rotator := w.clone(func(h http.Handler) http.Handler {
+							return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+								if strings.HasSuffix(r.Header.Get("X-Amz-Target"), "PutSecretValue") {
+									time.Sleep(time.Duration(i+1) * pause)
+								}
+								h.ServeHTTP(rw, r)
+							})
+						})
+						rotating.Go(func() {
+							time.Sleep(time.Duration(i) * time.Millisecond)
+							ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
+							defer cancel()
+							if _, err := rotator.Rotate(ctx, Request{Tenant: "acme"}); err != nil && !errors.Is(err, ErrRejected) {
+								t.Errorf("failed: %v", err)
+							}
+						})
+					}
+					rotating.Wait()
+					w.living()
+					w.must(Fresh, "")
+				})
+			})
+		}
 	}
 }
