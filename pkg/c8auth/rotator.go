@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -86,8 +87,8 @@ type rotation struct {
 	upstream time.Duration
 	trial    Trial // of the latest token tried
 	detail   string
-	rejected Secret // the token that was rejected last
-	refused  error  // why the newest credentials were not used
+	rejected []Secret // tokens that were rejected
+	refused  error    // why the newest credentials were not used
 }
 
 func (run *rotation) rotate(ctx context.Context) (Result, error) {
@@ -249,8 +250,8 @@ func (run *rotation) try(ctx context.Context, token Token) Trial {
 	run.took(start)
 	switch {
 	case trial == TrialRejected:
-		run.rejected = token.AccessToken
-	case trial != TrialGood && token.AccessToken.Reveal() == run.rejected.Reveal():
+		run.rejected = append(run.rejected, token.AccessToken)
+	case trial != TrialGood && slices.ContainsFunc(run.rejected, func(s Secret) bool { return s.Reveal() == token.AccessToken.Reveal() }):
 		// The same again, of which a trial just now that came to nothing says no better.
 		trial, detail = TrialRejected, "HTTP 401, and then "+detail
 	}

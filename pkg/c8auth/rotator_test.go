@@ -950,3 +950,24 @@ func TestManyAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// Nor if another one was rejected in between, as of the winner of a race.
+func TestTokensThatWereRejected(t *testing.T) {
+	inWorld(t, func(w *world) {
+		run := rotation{Rotator: w.rotator}
+		one := Token{BaseURL: acmeBase, AccessToken: NewSecret("one")}
+		other := Token{BaseURL: acmeBase, AccessToken: NewSecret("other")}
+		if run.try(w.Context(), one) != TrialRejected || run.try(w.Context(), other) != TrialRejected {
+			t.Fatal("Communic8 takes what it does not know")
+		}
+		w.behave(func(b *c8test.Behaviour) {
+			b.Fault = func(*http.Request, int) *c8test.Fault { return &c8test.Fault{Break: true} }
+		})
+		if got := run.try(w.Context(), one); got != TrialRejected {
+			t.Errorf("got %s of a token that was rejected", got)
+		}
+		if got := run.try(w.Context(), Token{BaseURL: acmeBase, AccessToken: NewSecret("third")}); got != TrialInconclusive {
+			t.Errorf("got %s of a token that was never tried", got)
+		}
+	})
+}
