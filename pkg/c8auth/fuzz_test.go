@@ -1,0 +1,327 @@
+package c8auth
+
+// Whatever comes from outside: it is either understood, within bounds, or refused in
+// words of our own. A mark that was anywhere in it is nowhere in those words.
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// mark is what the fuzzing engine puts its inputs around. It is no key that could have
+// been meant as one: those are shown.
+const mark = "M4RK-7f3a"
+
+// quiet fails if the error shows the mark.
+func quiet(t *testing.T, err error) {
+	t.Helper()
+	for _, text := range []string{fmt.Sprint(err), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", err)} {
+		if strings.Contains(text, mark) {
+			t.Errorf("the error shows what came from outside: %s", text)
+		}
+	}
+}
+
+// closed fails if any way of printing the value shows the mark.
+func closed(t *testing.T, v any) {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, text := range []string{fmt.Sprint(v), fmt.Sprintf("%+v", v), fmt.Sprintf("%#v", v), fmt.Sprintf("%q %x", v, v), string(text)} {
+		if strings.Contains(text, mark) {
+			t.Errorf("a secret is shown: %s", text)
+		}
+	}
+}
+
+func FuzzGrant(f *testing.F) {
+	f.Add(200, "", `{"access_token":"`, `","token_type":"Bearer","expires_in":86400}`)
+	f.Add(200, "", `{"access_token":"0123`, `","token_type":"bearer","expires_in":"3600.5"}`)
+	f.Add(200, "", `{"success":false,"message":"`, `"}`)
+	f.Add(400, "", `{"error":"invalid_client","error_description":"`, `"}`)
+	f.Add(400, "", `{"error":"`, `"}`)
+	f.Add(429, "7", `<html>`, ``)
+	f.Add(503, "Sat, 01 Jan 2000 00:01:00 GMT", ``, ``)
+	f.Add(302, "", ``, ``)
+	at := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, status int, retryAfter, before, after string) {
+		body := []byte(before + mark + after)
+		resp := &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retryAfter}}}
+		grant, err := readGrant(resp, body, at)
+		if err != nil {
+			quiet(t, err)
+			var upstream *UpstreamError
+			if !errors.As(err, &upstream) {
+				t.Fatalf("no UpstreamError: %T", err)
+			}
+			if upstream.Refused && upstream.Temporary {
+				t.Error("refused, and worth asking again")
+			}
+			if upstream.RetryAfter < 0 || upstream.RetryAfter > maxRetryAfter || upstream.RetryAfter > 0 && !upstream.Temporary {
+				t.Errorf("to be left alone for %v", upstream.RetryAfter)
+			}
+			if upstream.Status != status {
+				t.Errorf("HTTP %d became %d", status, upstream.Status)
+			}
+			if grant != (Grant{}) {
+				t.Error("an error and a grant")
+			}
+			return
+		}
+		var in struct {
+			AccessToken string `json:"access_token"`
+			Success     *bool  `json:"success"`
+		}
+		if status != http.StatusOK || json.Unmarshal(body, &in) != nil || in.Success != nil && !*in.Success {
+			t.Errorf("a grant of HTTP %d, %q", status, body)
+		}
+		if grant.AccessToken.Reveal() != in.AccessToken || !isBearer(in.AccessToken) {
+			t.Errorf("granted %q of %q", grant.AccessToken.Reveal(), in.AccessToken)
+		}
+		if grant.Lifetime < Margin || grant.Lifetime > maxLifetime || grant.Lifetime%time.Second != 0 {
+			t.Errorf("granted for %v", grant.Lifetime)
+		}
+		closed(t, grant)
+	})
+}
+
+func FuzzLifetime(f *testing.F) {
+	for _, raw := range []string{`86400`, `"86400"`, `86400.9`, `" 60 "`, `-1`, `0`, `1e300`, `-1e300`, `null`, `true`, `""`, `"abc"`, `{}`, `[1]`, ``, `9223372036854775808`, `0.5`, `2592001`} {
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		got := readLifetime(json.RawMessage(raw))
+		if got < 0 || got > maxLifetime || got%time.Second != 0 {
+			t.Errorf("%q is %v", raw, got)
+		}
+		var number float64
+		if json.Unmarshal([]byte(raw), &number) != nil || strings.TrimSpace(raw) == "null" {
+			return
+		}
+		// What is said in a number is never made more of, nor much less, nor anything
+		// else for being in a string.
+		if max(number, 0) < got.Seconds() || got < maxLifetime && got.Seconds() < number-1 {
+			t.Errorf("%q is %v", raw, got)
+		}
+		if quoted, err := json.Marshal(raw); err != nil || readLifetime(quoted) != got {
+			t.Errorf("%q is %v, and %s is %v", raw, got, quoted, readLifetime(quoted))
+		}
+	})
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	for _, value := range []string{"", "0", "7", "4294967296", "99999999999999999999", "-1", "1.5", "Sat, 01 Jan 2000 00:01:00 GMT", "Fri, 31 Dec 1999 23:59:59 GMT", "Sat, 01 Jan 9999 00:00:00 GMT"} {
+		f.Add(value)
+	}
+	at := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, value string) {
+		got := readRetryAfter(http.Header{"Retry-After": {value}}, at)
+		if got < 0 || got > maxRetryAfter {
+			t.Errorf("%q is %v", value, got)
+		}
+		if date, err := http.ParseTime(value); err == nil && got != min(max(0, date.Sub(at)), maxRetryAfter) {
+			t.Errorf("%q is %v", value, got)
+		}
+	})
+}
+
+func FuzzTrial(f *testing.F) {
+	f.Add(200, `{"success":true,"data":["`, `"]}`)
+	f.Add(200, `{"success":false,"message":"`, `"}`)
+	f.Add(401, ``, ``)
+	f.Add(403, `{"error":"`, `"}`)
+	f.Add(200, `<html>`, ``)
+	f.Fuzz(func(t *testing.T, status int, before, after string) {
+		body := []byte(before + mark + after)
+		trial, detail := readTrial(status, body)
+		quiet(t, errors.New(detail))
+		var in struct {
+			Success *bool `json:"success"`
+		}
+		good := status == http.StatusOK && json.Unmarshal(body, &in) == nil && in.Success != nil && *in.Success
+		switch {
+		case (trial == TrialRejected) != (status == http.StatusUnauthorized), (trial == TrialGood) != good, trial == "":
+			t.Errorf("HTTP %d, %q is %q", status, body, trial)
+		}
+	})
+}
+
+func FuzzCredentials(f *testing.F) {
+	f.Add(`{"base_url": "https://acme.communic8.com", "client_id": "id", "client_secret": "`, `"}`)
+	f.Add(`{"base_url": "https://acme.communic8.com:8443", "access_key": "`, `"}`)
+	f.Add(`{"base_url": "http://[::1]:80", "access_key": "`, `"}`)
+	f.Add(`{"base_url": "https://`, `@acme.communic8.com", "access_key": "k"}`)
+	f.Add(`{"`, `": "x"}`)
+	f.Add(`{"client_secret": "a", "client_secret": "`, `"}`)
+	f.Add(`["`, `"]`)
+	f.Add(``, ``)
+	f.Fuzz(func(t *testing.T, before, after string) {
+		c, err := ParseCredentials([]byte(before + mark + after))
+		if err != nil {
+			quiet(t, err)
+			if !errors.Is(err, ErrCredentials) {
+				t.Errorf("no ErrCredentials: %v", err)
+			}
+			if c != (Credentials{}) {
+				t.Error("an error and credentials")
+			}
+			return
+		}
+		oauth, key := c.ClientID != "" && c.ClientSecret.Reveal() != "", c.AccessKey.Reveal() != ""
+		if oauth == key {
+			t.Error("not exactly one method")
+		}
+		secure(t, c.BaseURL)
+		closed(t, struct{ A, B Secret }{c.ClientSecret, c.AccessKey})
+		// Written again, they read the same.
+		fields := map[string]string{"base_url": c.BaseURL}
+		if oauth {
+			fields["client_id"], fields["client_secret"] = c.ClientID, c.ClientSecret.Reveal()
+		} else {
+			fields["access_key"] = c.AccessKey.Reveal()
+		}
+		text, err := json.Marshal(fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := ParseCredentials(text)
+		if err != nil || again.BaseURL != c.BaseURL || again.ClientID != c.ClientID ||
+			again.ClientSecret.Reveal() != c.ClientSecret.Reveal() || again.AccessKey.Reveal() != c.AccessKey.Reveal() {
+			t.Errorf("read again: %v", err)
+		}
+	})
+}
+
+// secure fails unless the URL is a host alone, reached by TLS or on this machine, and
+// stays that with a path behind it.
+func secure(t *testing.T, base string) {
+	t.Helper()
+	for _, text := range []string{base, base + tokenPath, base + defaultProbePath} {
+		u, err := url.Parse(text)
+		if err != nil || u.User != nil || u.Fragment != "" || u.Scheme+"://"+u.Host != base {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		host := u.Hostname()
+		local := host == "localhost" || host == "host.docker.internal" || host == "::1" || strings.HasPrefix(host, "127.") || strings.HasPrefix(host, "::ffff:127.") || strings.HasPrefix(host, "::ffff:7f")
+		if u.Scheme != "https" && !(u.Scheme == "http" && local) {
+			t.Errorf("%q is not secure", text)
+		}
+	}
+}
+
+func FuzzToken(f *testing.F) {
+	f.Add(`{"base_url":"https://acme.communic8.com","access_token":"`, `","token_type":"Bearer","issued_at":"2026-01-02T03:04:05Z","expires_at":"2026-01-03T03:04:05Z","credentials_version":"v"}`)
+	f.Add(`{"base_url":"https://acme.communic8.com","access_token":"`, `","token_type":"bearer","issued_at":"2026-01-02T03:04:05.999+14:00","newer":{}}`)
+	f.Add(`{"base_url":"https://acme.communic8.com","access_token":"`, `","token_type":"Bearer","issued_at":"9999-12-31T23:59:59-23:00"}`)
+	f.Add(`{"base_url":"`, `"}`)
+	f.Add(``, ``)
+	f.Fuzz(func(t *testing.T, before, after string) {
+		token, err := ParseToken([]byte(before + mark + after))
+		if err != nil {
+			quiet(t, err)
+			if !errors.Is(err, ErrUnreadable) {
+				t.Errorf("no ErrUnreadable: %v", err)
+			}
+			if token != (Token{}) {
+				t.Error("an error and a token")
+			}
+			return
+		}
+		if !isBearer(token.AccessToken.Reveal()) || token.TokenType != bearer {
+			t.Errorf("%q token", token.TokenType)
+		}
+		secure(t, token.BaseURL)
+		closed(t, token.AccessToken)
+		// Written again, it reads the same.
+		text, err := token.encode()
+		if err != nil {
+			t.Fatalf("it cannot be stored: %v", err)
+		}
+		again, err := ParseToken([]byte(text))
+		if err != nil || again.AccessToken.Reveal() != token.AccessToken.Reveal() || !again.IssuedAt.Equal(token.IssuedAt) ||
+			!again.ExpiresAt.Equal(token.ExpiresAt) || again.Expires() != token.Expires() || again.BaseURL != token.BaseURL {
+			t.Errorf("read again: %v", err)
+		}
+		// It is alive exactly until the margin before its end.
+		if token.Expires() {
+			end := token.ExpiresAt.Add(-Margin)
+			if !token.Alive(end) || token.Alive(end.Add(1)) || token.Remaining(token.ExpiresAt.Add(1)) != 0 {
+				t.Errorf("alive at its end at %v", token.ExpiresAt)
+			}
+		}
+		if reason := due(token.IssuedAt, token, nil, token.CredentialsVersion, false); reason != "" && (reason != HalfLife || token.ExpiresAt.After(token.IssuedAt.Add(1))) {
+			t.Errorf("due when it was issued: %s", reason)
+		}
+	})
+}
+
+func FuzzTenant(f *testing.F) {
+	for _, name := range []string{"default", "acme-1", "", "a", "A", "1a", "../x", "a/b", "ä", "a\n", "a234567890123456789012345678901", "a2345678901234567890123456789012"} {
+		f.Add(name)
+	}
+	whole := regexp.MustCompile(`\A[a-z][a-z0-9-]{0,30}\z`)
+	f.Fuzz(func(t *testing.T, name string) {
+		err := CheckTenant(name)
+		if (err == nil) != whole.MatchString(name) {
+			t.Errorf("%q: %v", name, err)
+		}
+		if err != nil && err.Error() != ErrTenantName.Error() {
+			t.Errorf("%q: %v", name, err)
+		}
+		if err == nil && url.PathEscape(name) != name {
+			t.Errorf("%q is not a part of a path", name)
+		}
+	})
+}
+
+func FuzzSettings(f *testing.F) {
+	f.Add("stack", "/int/v1/broadcast?limit=1", "1m", "acme,default", "http://127.0.0.1:1")
+	f.Add("", "", "", "", "")
+	f.Add("1stack", "//evil.test/x", "2h", "Acme,", "ftp://x")
+	f.Add("s", "/x#y", "1ns", " acme , b ", "::")
+	f.Fuzz(func(t *testing.T, stack, path, ttl, prefetch, endpoint string) {
+		values := map[string]string{
+			"C8AUTH_STACK": stack, "C8AUTH_PROBE_PATH": path, "C8AUTH_CACHE_TTL": ttl,
+			"C8AUTH_PREFETCH": prefetch, "AWS_ENDPOINT_URL_SECRETS_MANAGER": endpoint,
+		}
+		read := func(values map[string]string) (Settings, error) {
+			return ReadSettings(func(name string) (string, bool) { value, ok := values[name]; return value, ok })
+		}
+		s, err := read(values)
+		if err == nil {
+			if !stackName.MatchString(s.Stack) || s.CacheTTL < time.Second || s.CacheTTL > time.Hour {
+				t.Errorf("%+v", s)
+			}
+			for _, tenant := range s.Prefetch {
+				if CheckTenant(tenant) != nil {
+					t.Errorf("prefetch %q", tenant)
+				}
+			}
+			if u, err := url.Parse("https://acme.communic8.com" + s.ProbePath); err != nil || u.Host != "acme.communic8.com" || u.Fragment != "" {
+				t.Errorf("the probe path %q leads to %v, %v", s.ProbePath, u, err)
+			}
+			return
+		}
+		// The error names exactly the variables that are wrong on their own.
+		for name, value := range values {
+			alone := map[string]string{"C8AUTH_STACK": "stack", name: value}
+			_, wrong := read(alone)
+			if named := strings.Contains(err.Error(), name+": expected"); named != (wrong != nil) {
+				t.Errorf("%s=%q: named %t in %v", name, value, named, err)
+			}
+		}
+		if lines := strings.Split(err.Error(), "\n"); len(lines) > len(values) {
+			t.Errorf("%d lines", len(lines))
+		}
+	})
+}
