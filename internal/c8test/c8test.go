@@ -103,6 +103,14 @@ func (s *Server) AddClient(id, secret string) {
 	s.clients[id] = secret
 }
 
+// Knows reports whether the client's secret is this one.
+func (s *Server) Knows(id, secret string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, ok := s.clients[id]
+	return ok && known == secret
+}
+
 // RemoveClient makes the client unknown. Its tokens live on.
 func (s *Server) RemoveClient(id string) {
 	s.mu.Lock()

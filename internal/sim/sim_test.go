@@ -1,0 +1,92 @@
+package sim_test
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/c8auth/c8auth/internal/sim"
+)
+
+var (
+	seeds = flag.Int("seeds", 10, "how many worlds to live through")
+	first = flag.Uint64("first", 1, "the first one's seed")
+	beats = flag.Int("beats", 400, "how many heartbeats each of them lasts")
+	story = flag.String("history", "", "file to write the history of the first one to")
+)
+
+// live lives through one world.
+func live(t *testing.T, seed uint64, beats int, options secretsmanager.Options, out io.Writer) (report sim.Report) {
+	t.Helper()
+	synctest.Test(t, func(*testing.T) { report = sim.Run(seed, beats, options, out) })
+	return report
+}
+
+// Whatever goes wrong, no law is broken.
+func TestLaws(t *testing.T) {
+	options, err := sim.Options()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	reports := make([]sim.Report, *seeds)
+	var lived, span atomic.Int64
+	years := func() float64 { return time.Duration(span.Load()).Hours() / 24 / 365 }
+	t.Run("worlds", func(t *testing.T) {
+		for n := range reports {
+			seed := *first + uint64(n)
+			t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+				t.Parallel()
+				var out io.Writer
+				if *story != "" && n == 0 {
+					file, err := os.Create(*story)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer func() { _ = file.Close() }()
+					out = file
+				}
+				reports[n] = live(t, seed, *beats, options, out)
+				if err := reports[n].Violation; err != nil {
+					fmt.Printf("seed %d breaks a law\n", seed) // what a test says comes when all are done
+					t.Errorf("seed %d: %v\nagain: make simulate SEED=%d", seed, err, seed)
+				}
+				span.Add(int64(reports[n].TenantTime()))
+				if done := lived.Add(1); done%100 == 0 {
+					fmt.Printf("%d of %d worlds, %.1f tenant-years in %v\n", done, len(reports), years(), time.Since(start).Round(time.Second))
+				}
+			})
+		}
+	})
+	var total sim.Counts
+	for _, report := range reports {
+		total.Add(report.Counts)
+	}
+	fmt.Printf("%d worlds, %.2f tenant-years in %v\n%+v\n", len(reports), years(), time.Since(start).Round(time.Second), total)
+}
+
+// The same seed is the same history, to the byte.
+func TestSameSeedSameHistory(t *testing.T) {
+	options, err := sim.Options()
+	if err != nil {
+		t.Fatal(err)
+	}
+	digests := make(map[string]bool)
+	for seed := range uint64(4) {
+		once, again := live(t, seed, 100, options, nil), live(t, seed, 100, options, nil)
+		if once.Digest != again.Digest {
+			t.Errorf("seed %d: %s and %s", seed, once.Digest, again.Digest)
+		}
+		digests[once.Digest] = true
+	}
+	if len(digests) != 4 {
+		t.Errorf("4 seeds have %d histories", len(digests))
+	}
+}

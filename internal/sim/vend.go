@@ -1,0 +1,82 @@
+package sim
+
+// Callers, and the sandboxes of vend that serve them.
+
+import (
+	"context"
+	"time"
+
+	"github.com/c8auth/c8auth/pkg/c8auth"
+)
+
+const vendTimeout = 10 * time.Second // as in template.yaml
+
+// call is the tenant's callers: now and then one asks, and some ask more than once.
+func (w *world) call(t *tenant) {
+	r := dice(w.seed, "callers", t.index)
+	for w.wait(gap(r, t.gap)) {
+		for again := true; again && w.vend(t, r.IntN(10) == 0); {
+			again = r.IntN(3) == 0
+			if !w.wait(between(r, time.Millisecond, 20*time.Second) + time.Duration(r.Int64N(int64(time.Millisecond)))) {
+				return
+			}
+		}
+	}
+}
+
+// vend is one invocation of the function vend.
+func (w *world) vend(t *tenant, fresh bool) bool {
+	w.mu.Lock()
+	if len(w.vendors.idle) == 0 && w.busy() >= w.vends { // Lambda would start one more
+		w.mu.Unlock()
+		return true
+	}
+	w.check()
+	i := w.begin(&w.vendors, "vend", t, vendTimeout)
+	i.vend = true
+	w.counts.Vends++
+	w.mu.Unlock()
+
+	vending, err := i.serve(fresh)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case i.killed:
+		w.note(i.process.name, "is gone")
+	case err != nil:
+		w.counts.Refusals++
+		w.note(i.process.name, "vend %s, fresh %t: %v", t.name, fresh, err)
+	default:
+		w.note(i.process.name, "vend %s, fresh %t: %s, %v left", t.name, fresh, vending.Version, vending.Remaining)
+	}
+	if !i.killed {
+		w.judgeVend(i, fresh, vending, err)
+	}
+	w.end(i, &w.vendors)
+	w.check()
+	// A caller whose token Communic8 does not take asks once more.
+	if err == nil && !fresh && !i.killed && !t.c8.Alive(vending.Token.AccessToken.Reveal()) {
+		w.mu.Unlock()
+		w.wait(2 * time.Second)
+		w.vend(t, true)
+		w.mu.Lock()
+	}
+	return w.violation == nil
+}
+
+func (i *invocation) serve(fresh bool) (c8auth.Vending, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), vendTimeout)
+	defer cancel()
+	defer i.bury()
+	return i.process.vendor.Vend(ctx, i.tenant.name, fresh)
+}
+
+// busy is how many sandboxes of vend serve a request.
+func (w *world) busy() (n int) {
+	for _, i := range w.running {
+		if i.vend {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,337 @@
+package sim
+
+// The wire between a process and the services that it calls. Every step of a function
+// is a call, so that what strikes here strikes between any two steps: before the call
+// takes effect, or after it has and before the process knows.
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/c8auth/c8auth/internal/c8test"
+	"github.com/c8auth/c8auth/internal/inmem"
+)
+
+// client returns a client as the product opens it, but for the wire, for the
+// randomness of its pauses, and for a cache of AWS credentials that all would share.
+func (p *process) client() *secretsmanager.Client {
+	options := p.aws.Copy()
+	timeout := 3 * time.Second
+	if c, ok := p.aws.HTTPClient.(interface{ GetTimeout() time.Duration }); ok {
+		timeout = c.GetTimeout()
+	}
+	options.HTTPClient = &http.Client{Transport: secrets{p}, Timeout: timeout}
+	options.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "example"}, nil
+	})
+	options.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts = p.aws.RetryMaxAttempts
+		o.Backoff = retry.BackoffDelayerFunc(p.backoff)
+	})
+	return secretsmanager.New(options)
+}
+
+// backoff is the SDK's own, from seeded dice.
+func (p *process) backoff(attempt int, err error) (time.Duration, error) {
+	base := 50 * time.Millisecond
+	if retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err).Bool() {
+		base = time.Second
+	}
+	full := min(float64(base)*math.Pow(2, float64(attempt-1)), float64(retry.DefaultMaxBackoff))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.retries++
+	return time.Duration(p.dice.Float64() * full), nil
+}
+
+// killed is what a process dies of.
+type killed struct{}
+
+// call is one call of a process.
+type call struct {
+	op     string // of Secrets Manager, or "ask" or "try" of Communic8
+	tenant *tenant
+	secret string // name of the secret
+	id     string // version that was asked for by its id
+	stage  string // label that was asked for
+	bearer string // of Communic8
+}
+
+func (c call) String() string {
+	if c.secret != "" {
+		return c.op + " " + c.secret + c.stage
+	}
+	return c.op + " " + c.tenant.name
+}
+
+// fate is what becomes of a call.
+type fate struct {
+	name        string
+	there, back time.Duration // how long it takes
+	stall       time.Duration // and how long the process stands still on the way
+	idle        bool          // it takes no effect
+	kill        int           // 1: before it takes effect, 2: after
+	hang        bool          // there is no answer
+	broken      bool          // the connection breaks off
+	status      int           // if not 0, the answer is another
+	header      http.Header
+	body        string
+	stillborn   bool // the token that it gets is dead
+	endless     bool
+	drip        time.Duration // between parts of the body
+	quick       bool          // it is worth asking again, and soon enough
+	answer      func([]byte) []byte
+}
+
+var errBroken = errors.New("connection broken")
+
+// carry takes a request there and its answer back.
+func (p *process) carry(req *http.Request, c call, through http.RoundTripper) (*http.Response, error) {
+	p.mu.Lock()
+	p.alive()
+	f := p.fate(c)
+	if f.name != "" {
+		p.counts.Faults++
+		p.inv.faults++
+		if f.quick {
+			p.inv.brief++
+		}
+		if c.secret != "" {
+			p.inv.storeFaults++
+		}
+		p.inv.stalled = p.inv.stalled || f.stall > 0
+		c.tenant.rough = max(c.tenant.rough, p.now())
+		p.event(c.tenant)
+	}
+	p.mu.Unlock()
+
+	if err := p.pass(req.Context(), f.there); err != nil {
+		return nil, err
+	}
+	if f.kill == 1 {
+		p.die(c)
+	}
+	var resp *http.Response
+	var body []byte
+	if !f.idle {
+		p.mu.Lock()
+		p.before(c)
+		p.mu.Unlock()
+		var err error
+		if resp, err = through.RoundTrip(req); err != nil {
+			return nil, err
+		}
+		if body, err = io.ReadAll(resp.Body); err != nil {
+			return nil, err
+		}
+		_ = resp.Body.Close()
+		p.mu.Lock()
+		p.after(c, resp.StatusCode, body)
+		if f.stillborn {
+			p.abort(c.tenant, body)
+		}
+		p.mu.Unlock()
+	}
+	p.mu.Lock()
+	p.note(p.name, "%v%s", c, f)
+	p.mu.Unlock()
+	if f.kill == 2 {
+		p.die(c)
+	}
+	if f.stall > 0 {
+		time.Sleep(f.stall)
+		p.mu.Lock()
+		p.alive()
+		p.mu.Unlock()
+	}
+	if f.hang {
+		<-req.Context().Done()
+		return nil, req.Context().Err()
+	}
+	if err := p.pass(req.Context(), f.back); err != nil {
+		return nil, err
+	}
+	if f.broken {
+		return nil, errBroken
+	}
+	if f.answer != nil && resp != nil {
+		body = f.answer(body)
+	}
+	if f.status != 0 {
+		resp = &http.Response{
+			Status: http.StatusText(f.status), StatusCode: f.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+			Header: f.header, ContentLength: -1, Request: req,
+		}
+		if f.header == nil {
+			resp.Header = make(http.Header)
+		}
+		body = []byte(f.body)
+	}
+	p.mu.Lock()
+	p.alive()
+	p.received(c, resp, body, f.drip == 0)
+	p.mu.Unlock()
+	resp.Body = io.NopCloser(&bodyReader{ctx: req.Context(), text: body, drip: f.drip, endless: f.endless})
+	return resp, nil
+}
+
+// pass lets time pass, until ctx is done.
+func (p *process) pass(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+// die ends the process.
+func (p *process) die(c call) {
+	p.mu.Lock()
+	p.note(p.name, "killed at %v", c)
+	p.counts.Killed++
+	p.inv.killed = true
+	c.tenant.rough = max(c.tenant.rough, p.now())
+	p.mu.Unlock()
+	panic(killed{})
+}
+
+// alive ends the process if its time is over, as Lambda does, or the world's.
+func (p *process) alive() {
+	if p.now() > p.inv.deadline || p.violation != nil {
+		p.inv.killed = true
+		p.mu.Unlock()
+		panic(killed{})
+	}
+}
+
+// bodyReader reads a body that may be slow or endless.
+type bodyReader struct {
+	ctx     context.Context
+	text    []byte
+	at      int
+	drip    time.Duration
+	endless bool
+}
+
+func (b *bodyReader) Read(p []byte) (int, error) {
+	if b.at == len(b.text) {
+		if !b.endless {
+			return 0, io.EOF
+		}
+		b.at = 0
+	}
+	part := b.text[b.at:]
+	if b.drip > 0 {
+		part = part[:min(len(part), 16)]
+		select {
+		case <-time.After(b.drip):
+		case <-b.ctx.Done():
+			return 0, b.ctx.Err()
+		}
+	}
+	n := copy(p, part)
+	b.at += n
+	return n, nil
+}
+
+// upstream is the wire to Communic8.
+type upstream struct{ *process }
+
+func (u upstream) RoundTrip(req *http.Request) (*http.Response, error) {
+	name, _, _ := strings.Cut(req.URL.Host, ".")
+	c := call{op: "try", bearer: strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")}
+	if req.URL.Path == c8test.TokenPath {
+		c.op = "ask"
+	}
+	for _, t := range u.tenants {
+		if t.name == name {
+			c.tenant = t
+			return u.carry(req, c, inmem.Transport{Handler: t.c8})
+		}
+	}
+	return nil, fmt.Errorf("no such host: %s", name)
+}
+
+// secrets is the wire to Secrets Manager.
+type secrets struct{ *process }
+
+// The times in a token, as they stand in a string of JSON within JSON, and the date of a
+// version.
+var (
+	times   = regexp.MustCompile(`\\"(?:issued_at|expires_at)\\":\\"[^"\\]+`)
+	created = regexp.MustCompile(`"CreatedDate":[0-9.]+`)
+)
+
+// shift moves the times that pass by: a process whose clock is off by an offset writes
+// times that are off by it, and takes those that it reads to be further away.
+func shift(text []byte, by time.Duration) []byte {
+	if by == 0 {
+		return text
+	}
+	text = times.ReplaceAllFunc(text, func(match []byte) []byte {
+		value := bytes.LastIndexByte(match, '"') + 1
+		at, err := time.Parse(time.RFC3339, string(match[value:]))
+		if err != nil {
+			return match
+		}
+		return at.Add(by).AppendFormat(bytes.Clone(match[:value]), time.RFC3339)
+	})
+	return created.ReplaceAllFunc(text, func(match []byte) []byte {
+		value := bytes.IndexByte(match, ':') + 1
+		seconds, err := strconv.ParseFloat(string(match[value:]), 64)
+		if err != nil {
+			return match
+		}
+		return strconv.AppendFloat(bytes.Clone(match[:value]), seconds+by.Seconds(), 'f', 3, 64)
+	})
+}
+
+func (s secrets) RoundTrip(req *http.Request) (*http.Response, error) {
+	c := call{op: strings.TrimPrefix(req.Header.Get("X-Amz-Target"), "secretsmanager.")}
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return nil, err
+	}
+	var in struct{ SecretId, VersionId, VersionStage, ClientRequestToken string }
+	if err := json.Unmarshal(body, &in); err != nil {
+		return nil, err
+	}
+	c.secret, c.stage = in.SecretId, in.VersionStage
+	c.id = cmp.Or(in.VersionId, in.ClientRequestToken)
+	for _, t := range s.tenants {
+		if strings.HasSuffix(in.SecretId, "/"+t.name) {
+			c.tenant = t
+		}
+	}
+	sent := req.Clone(req.Context())
+	sent.Body = io.NopCloser(bytes.NewReader(shift(body, s.offset)))
+	sent.ContentLength = -1
+	resp, err := s.carry(sent, c, inmem.Transport{Handler: s.sm})
+	if err != nil {
+		return nil, err
+	}
+	got, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(shift(got, -s.offset)))
+	return resp, nil
+}
