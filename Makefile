@@ -1,7 +1,7 @@
 # run and test take Go and make alone, build and lint the SAM CLI, too.
 
 .DEFAULT_GOAL := help
-.PHONY: run test build e2e lint help build-RotateFunction build-VendFunction
+.PHONY: run test simulate build e2e lint help build-RotateFunction build-VendFunction
 
 ## make run     the main job on this machine, until Ctrl-C
 ##              ONCE=1: until the first vend; COMMUNIC8=name: how its stand-in behaves
@@ -18,6 +18,20 @@ test:
 
 # The race detector takes cgo, which Go turns off by itself where no C compiler is.
 RACE = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+
+## make simulate  years of operation in seconds, and nothing lost
+##              SEEDS=1000: in as many worlds; SEED=7: in that one, with its history in
+##              .aws-sam/history; MUTANTS=1: whether it finds what is wrong on purpose
+SEEDS ?= 100
+simulate:
+ifdef MUTANTS
+	go run ./internal/sim/mutants
+else ifdef SEED
+	@mkdir -p .aws-sam
+	cd internal/sim && go test -count=1 -run TestLaws -seeds 1 -first $(SEED) -history $(CURDIR)/.aws-sam/history
+else
+	cd internal/sim && go test -count=1 -timeout 0 -run TestLaws -seeds $(SEEDS)
+endif
 
 ## make build   sam build
 ##              ARCH=x86_64: for that processor instead of arm64

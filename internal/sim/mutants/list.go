@@ -1,0 +1,136 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// mutant is one deliberate defect: in the file, what is at exactly one place becomes
+// something else.
+type mutant struct {
+	name, file string
+	from, to   string
+}
+
+// apply returns the source with the defect, or as it is if there is none.
+func (m mutant) apply(source string) (string, error) {
+	if m.from == "" {
+		return source, nil
+	}
+	if n := strings.Count(source, m.from); n != 1 {
+		return "", fmt.Errorf("%s: what it changes in %s is there %d times", m.name, m.file, n)
+	}
+	return strings.Replace(source, m.from, m.to, 1), nil
+}
+
+var mutants = []mutant{
+	// When a token is due.
+	{"half of a life becomes a whole one", "due.go",
+		"stored.ExpiresAt.Sub(stored.IssuedAt)/2:", "stored.ExpiresAt.Sub(stored.IssuedAt):"},
+	{"half of a life becomes a quarter", "due.go",
+		"stored.ExpiresAt.Sub(stored.IssuedAt)/2:", "stored.ExpiresAt.Sub(stored.IssuedAt)/4:"},
+	{"replaced credentials are not noticed", "due.go",
+		"case stored.CredentialsVersion != credentialsVersion:", "case false:"},
+	{"a wish that comes twice is two", "due.go",
+		"case force && age > forceAfter:", "case force:"},
+	{"a wish is not heard", "due.go",
+		"case force && age > forceAfter:", "case false:"},
+	{"an unreadable token is left alone", "due.go",
+		"return UnreadableToken", `return ""`},
+	{"the stored token is not tried", "rotator.go",
+		`if reason == "" && run.try(ctx, *run.stored) == TrialRejected {`, "if false {"},
+
+	// How one is obtained.
+	{"expiry is measured after the request", "rotator.go",
+		"return grant, asked, nil", "return grant, now(), nil"},
+	{"a token that comes again lives longer", "rotator.go",
+		"token.ExpiresAt = run.stored.ExpiresAt\n", "_ = 0\n"},
+	{"a rejected token is stored", "rotator.go",
+		"if run.try(ctx, token) == TrialRejected {\n\t\tif", "if run.try(ctx, token); false {\n\t\tif"},
+	{"a trial that came to nothing undoes a rejection", "rotator.go",
+		"case trial != TrialGood && slices.ContainsFunc(", "case false && slices.ContainsFunc("},
+	{"a new token is not tried", "rotator.go",
+		"if run.try(ctx, token) == TrialRejected {\n\t\tif", "if false {\n\t\tif"},
+	{"a refusal is asked again", "answer.go",
+		`UpstreamError{Refused: true, Text: "refuses the credentials" +`, `UpstreamError{Refused: true, Temporary: true, Text: "refuses the credentials" +`},
+	{"success:false is asked again", "answer.go",
+		`UpstreamError{Refused: true, Text: "refuses the credentials with`, `UpstreamError{Refused: true, Temporary: true, Text: "refuses the credentials with`},
+	{"success:false is not taken for a refusal", "answer.go",
+		"case in.Success != nil && !*in.Success:", "case false:"},
+	{"what is temporary is not asked again", "rotator.go",
+		"maxAsks = 5", "maxAsks = 1"},
+	{"Communic8 is asked twice as often", "rotator.go",
+		"maxAsks = 5", "maxAsks = 10"},
+	{"Retry-After is not honoured", "rotator.go",
+		"wait := max(backoff(n), upstream.RetryAfter)", "wait := backoff(n)"},
+	{"HTML is no reason to ask again", "answer.go",
+		`Temporary: true, Text: "gives an answer that is not`, `Text: "gives an answer that is not`},
+	{"a missing expires_in is taken for a day", "answer.go",
+		"assumedLifetime = time.Hour", "assumedLifetime = 24 * time.Hour"},
+	{"an absurd expires_in is believed", "answer.go",
+		"maxLifetime = 30 * 24 * time.Hour", "maxLifetime = 300 * 24 * time.Hour"},
+	{"a fraction is rounded up", "answer.go",
+		"math.Floor(", "math.Ceil("},
+	{"expires_in in a string is not read", "answer.go",
+		"text = strings.TrimSpace(quoted)", "text = quoted[:0]"},
+	{"a worthless token is taken", "answer.go",
+		"if lifetime < Margin {", "if lifetime < 0 {"},
+	{"there is no fallback", "rotator.go",
+		"if !malformed && !errors.Is(err, ErrRefused) {", "if true {"},
+	{"malformed credentials have no fallback", "rotator.go",
+		"malformed := errors.Is(err, ErrCredentials)", "malformed := false"},
+	{"the fallback asks at every heartbeat", "rotator.go",
+		`kept := stoodIn && run.due(ctx, readErr, previous.version) == ""`, "kept := stoodIn && false"},
+	{"the fallback is taken for the new credentials", "rotator.go",
+		"token, err = run.issue(ctx, previous)", "previous.version = current.version\n\ttoken, err = run.issue(ctx, previous)"},
+	{"no time is kept to store the token", "rotator.go",
+		"ctx, cancel := withReserve(ctx, 3, tryTimeout+storeAttempt)", "ctx, cancel := context.WithCancel(ctx)"},
+
+	// How it is stored.
+	{"a lost race overwrites", "store.go",
+		"if current.version != replaces || now().Sub(rival.created) < settled {", "if _, _ = current, rival; false {"},
+	{"a lagging read makes one overwrite", "store.go",
+		"if current.version != replaces || now().Sub(rival.created) < settled {", "if _ = rival; current.version != replaces {"},
+	{"ids that were taken are never got over", "store.go",
+		"if current.version != replaces || now().Sub(rival.created) < settled {", "if _, _ = current, rival; true {"},
+	{"ids are derived from the time", "store.go",
+		"id := versionID(name, replaces, n)", "id := versionID(name, now().String(), n)"},
+	{"the loser leaves it at that", "rotator.go",
+		"if winner.Alive(now()) && run.try(ctx, winner) == TrialGood {", "if true {"},
+	{"the loser gives up", "rotator.go",
+		"maxRounds = 10", "maxRounds = 1"},
+	{"Secrets Manager is asked once", "store.go",
+		"storeAttempts = 12", "storeAttempts = 1"},
+	{"an exchange with Secrets Manager is not bounded", "store.go",
+		"storeAttempt = 3 * time.Second", "storeAttempt = 300 * time.Second"},
+
+	// What is logged.
+	{"the metric says what the token had", "rotator.go",
+		`float64(run.stored.Remaining(now()) / time.Second)}`, `float64(run.stored.Remaining(run.stored.IssuedAt) / time.Second)}`},
+	{"no metric when a rotation fails", "rotator.go",
+		"if run.stored != nil { // else", "if run.stored != nil && err == nil { // else"},
+
+	// What is vended.
+	{"the cache ignores expiry", "vendor.go",
+		"case e.token.Alive(now):\n\t\tvending", `case e.token.AccessToken.Reveal() != "":` + "\n\t\tvending"},
+	{"a dying token is called alive", "token.go",
+		"const Margin = 30 * time.Second", "const Margin = 0 * time.Second"},
+	{"a dying token is not read again", "vendor.go",
+		"case e.err == nil && !e.token.Alive(now): // alive", "case false: // alive"},
+	{"a failing store empties the cache", "vendor.go",
+		"case err == nil:\n\t\te.err = ErrExpired", "case err != nil:\n\t\te.token = Token{}\n\tcase err == nil:\n\t\te.err = ErrExpired"},
+	{"a stored token that is dead empties the cache", "vendor.go",
+		"case err == nil:\n\t\te.err = ErrExpired", "case err == nil:\n\t\te.token, e.err = Token{}, ErrExpired"},
+	{"the cache outlasts its tenant", "vendor.go",
+		"case errors.Is(err, ErrUnknownTenant):\n\t\te.token, e.version = Token{}, \"\"", "case errors.Is(err, ErrUnknownTenant):"},
+	{"what was read is never read again", "vendor.go",
+		"return age >= ttl", "return age >= 1000*ttl"},
+	{"a wish for a fresh token is not heard", "vendor.go",
+		"case e.err != nil, fresh:", "case e.err != nil:"},
+	{"a failure is remembered for an hour", "vendor.go",
+		"pause = time.Second", "pause = time.Hour"},
+	{"a cold read has no time to try again", "vendor.go",
+		"readTimeout  = 5 * time.Second", "readTimeout  = 20 * time.Millisecond"},
+	{"the life left is that at the time of reading", "vendor.go",
+		"vending.Remaining = e.token.Remaining(now)", "vending.Remaining = e.token.Remaining(e.read)"},
+}

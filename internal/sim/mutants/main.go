@@ -1,0 +1,145 @@
+// Mutants checks that the simulation can fail: it breaks pkg/c8auth in one deliberate
+// way after another and counts how many worlds it takes until a law is broken. The tree
+// is not touched, each defect is an overlay of one file (go help build).
+//
+//	go run ./internal/sim/mutants            all of them
+//	go run ./internal/sim/mutants -run half  those with that in their name
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func main() {
+	run := flag.String("run", "", "only mutants whose name matches this regular expression")
+	limit := flag.Int("seeds", 60, "how many worlds it may take to find one")
+	flag.Parse()
+	wanted, err := regexp.Compile(*run)
+	if err == nil {
+		err = check(context.Background(), wanted, *limit)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mutants:", err)
+		os.Exit(1)
+	}
+}
+
+// check prints a line for each mutant, and fails unless all were found.
+func check(ctx context.Context, run *regexp.Regexp, limit int) error {
+	dir, err := os.MkdirTemp("", "c8auth-mutants-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	// What breaks a law without any defect is no proof of one.
+	worlds, law, err := mutant{file: "due.go"}.find(ctx, dir, limit)
+	if err != nil {
+		return err
+	}
+	if worlds != 0 {
+		return fmt.Errorf("world %d, without a defect: %s", worlds, law)
+	}
+	fmt.Printf("%-47s none in %d worlds\n", "no defect", limit)
+	var survivors []string
+	tried := 0
+	for _, m := range mutants {
+		if !run.MatchString(m.name) {
+			continue
+		}
+		tried++
+		start := time.Now()
+		worlds, law, err := m.find(ctx, dir, limit)
+		switch {
+		case err != nil:
+			survivors = append(survivors, m.name)
+			fmt.Printf("%-47s %v\n", m.name, err)
+		case worlds == 0:
+			survivors = append(survivors, m.name)
+			fmt.Printf("%-47s SURVIVES %d worlds\n", m.name, limit)
+		default:
+			fmt.Printf("%-47s %3d worlds, %3.0f s: %s\n", m.name, worlds, time.Since(start).Seconds(), law)
+		}
+	}
+	if survivors != nil {
+		return fmt.Errorf("%d of %d mutants survive: %s", len(survivors), tried, strings.Join(survivors, "; "))
+	}
+	fmt.Printf("all %d mutants are found\n", tried)
+	return nil
+}
+
+const (
+	product = "pkg/c8auth"
+	batch   = 4 // worlds at a time
+)
+
+// broken is how the simulation reports a law that was broken.
+var broken = regexp.MustCompile(`seed (\d+): (.*)`)
+
+// find returns in which world, counted from 1, a law was first broken, and which; 0 if
+// in none.
+func (m mutant) find(ctx context.Context, dir string, limit int) (int, string, error) {
+	binary := filepath.Join(dir, "sim.test")
+	if err := m.build(ctx, dir, binary); err != nil {
+		return 0, "", err
+	}
+	for first := 1; first <= limit; first += batch {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+		out, err := exec.CommandContext(ctx, binary, "-test.run=^TestLaws$", fmt.Sprintf("-first=%d", first), fmt.Sprintf("-seeds=%d", batch)).CombinedOutput() // #nosec G204 -- what was just built
+		cancel()
+		if err == nil {
+			continue
+		}
+		found, law := 0, ""
+		for _, match := range broken.FindAllStringSubmatch(string(out), -1) {
+			if seed, err := strconv.Atoi(match[1]); err == nil && (found == 0 || seed < found) {
+				found, law = seed, match[2]
+			}
+		}
+		if found == 0 {
+			return 0, "", fmt.Errorf("ends with %w, but no law is broken: %.2000s", err, out)
+		}
+		return found, law, nil
+	}
+	return 0, "", nil
+}
+
+// build compiles the simulation with the mutant in the product's place.
+func (m mutant) build(ctx context.Context, dir, binary string) error {
+	path, err := filepath.Abs(filepath.Join(product, m.file))
+	if err != nil {
+		return err
+	}
+	source, err := os.ReadFile(path) // #nosec G304 -- a file of this module
+	if err != nil {
+		return err
+	}
+	mutated, err := m.apply(string(source))
+	if err != nil {
+		return err
+	}
+	replacement := filepath.Join(dir, m.file)
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{path: replacement}})
+	if err != nil {
+		return err
+	}
+	config := filepath.Join(dir, "overlay.json")
+	if err := errors.Join(os.WriteFile(replacement, []byte(mutated), 0o600), os.WriteFile(config, overlay, 0o600)); err != nil {
+		return err
+	}
+	out, err := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", config, "-o", binary, "./internal/sim").CombinedOutput() // #nosec G204 -- our own files
+	if err != nil {
+		return fmt.Errorf("does not compile: %w: %s", err, out)
+	}
+	return nil
+}
