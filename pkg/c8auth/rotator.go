@@ -24,11 +24,13 @@ const (
 )
 
 // Rotator replaces a tenant's token when one is due. It may be used concurrently,
-// in any number of processes.
+// in any number of processes, and must not be copied.
 type Rotator struct {
 	Store    *Store
 	Endpoint *Endpoint
 	Log      *slog.Logger
+
+	verdicts verdicts
 }
 
 // Request is a wish that a tenant's token be looked after.

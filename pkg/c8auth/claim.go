@@ -1,0 +1,84 @@
+package c8auth
+
+// Who of many may ask Communic8 for a token at a caller's word, and how often.
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+)
+
+const (
+	// claimLabel is the staging label of the latest claim, a version of the token
+	// secret that is never AWSCURRENT.
+	claimLabel = "C8AUTH_CLAIM"
+	// claimLease is how long a claim keeps others off the same token: longer than
+	// its maker can be at work.
+	claimLease = rejectTime + 5*time.Second
+	// claimBurst claims may follow each other at once; after that there is one in
+	// claimRefill. Each claim may make two versions of the secret, and AWS wants no
+	// more than one in ten minutes in the long run.
+	claimBurst  = 5
+	claimRefill = 20 * time.Minute
+)
+
+// claim is the right to replace a token at a caller's word.
+type claim struct {
+	Rejected string  `json:"rejected"` // version of the token
+	Left     float64 `json:"left"`     // claims that may follow at once
+	Nonce    string  `json:"nonce"`    // makes it differ from all others
+}
+
+// next decides whether the version may be claimed when c was claimed age ago.
+func (c claim) next(version string, age time.Duration) (claim, bool) {
+	age = max(0, age)
+	left := min(claimBurst, c.Left+float64(age)/float64(claimRefill))
+	if left < 1 || c.Rejected == version && age < claimLease {
+		return claim{}, false
+	}
+	return claim{Rejected: version, Left: left - 1, Nonce: rand.Text()}, true
+}
+
+// claim reports whether the caller, and nobody else, may replace the version of the
+// tenant's token now. The error is an [ErrUnavailable] or [ErrUnknownTenant].
+//
+// A claim's version id is derived from that of the claim before, so of all who make
+// one at the same time one succeeds. The version must have been AWSCURRENT: the first
+// of a secret's versions would become it.
+func (s *Store) claim(ctx context.Context, tenant, version string) (bool, error) {
+	name := s.tokenName(tenant)
+	last, err := s.get(ctx, name, claimLabel, "")
+	if err != nil && !errors.Is(err, errNoValue) {
+		return false, err
+	}
+	was := claim{Left: claimBurst}
+	if err == nil {
+		was.Left = 0
+		_ = json.Unmarshal([]byte(last.text), &was) // what cannot be read is one that was the last for long
+	}
+	next, ok := was.next(version, now().Sub(last.created))
+	if !ok {
+		return false, nil
+	}
+	text, err := json.Marshal(next)
+	if err != nil {
+		return false, explain(ErrUnavailable, "a claim cannot be encoded")
+	}
+	id, value := versionID(name, "claim after "+last.version, 0), string(text)
+	_, err = s.Client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
+		SecretId: &name, ClientRequestToken: &id, SecretString: &value, VersionStages: []string{claimLabel},
+	})
+	var taken *types.ResourceExistsException
+	if errors.As(err, &taken) {
+		return false, nil
+	}
+	if err != nil {
+		return false, s.failure(ctx, "PutSecretValue", name, err)
+	}
+	return true, nil
+}

@@ -1,0 +1,201 @@
+package c8auth
+
+// A caller's word that Communic8 rejects a token: what it is worth, and what comes of it.
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+const (
+	// rejectTime bounds Reject: API Gateway waits 29 seconds for its answer.
+	rejectTime = 25 * time.Second
+	// doubtAge is the age up to which a token is kept when its trial is inconclusive.
+	doubtAge = 10 * time.Minute
+	// verdictTTL is how long a trial counts before a report has it made again.
+	verdictTTL = 5 * time.Second
+)
+
+// The outcomes of a report, besides [Rotated], whose reason is then [Rejected].
+const (
+	Superseded Outcome = "superseded" // the version is not the current one; Communic8 was not asked
+	Kept       Outcome = "kept"       // Communic8 takes the token, or there is not enough to say that it does not
+)
+
+// ErrHeld: Communic8 rejects the token, but is not asked for another one now, because
+// it was just before, or has been too often of late.
+var ErrHeld = errors.New("another report of a rejection was followed just before, or too many of late")
+
+// Report is a caller's word that Communic8 rejects a token.
+type Report struct {
+	Tenant  string
+	Version string      // of the token secret, as the token was vended with it
+	By      []slog.Attr // who says so, for the log
+}
+
+// Reject follows a report. If the version is the current one, Reject tries the token
+// itself, and replaces it if Communic8 rejects it, or if the trial is inconclusive and
+// the token, an OAuth one, over ten minutes old. It takes 25 seconds at most, writes a
+// line on the report to Log, and another one if it asks for a token, as [Rotator.Rotate]
+// does.
+//
+// Whatever is reported, in however many processes, it asks for tokens of a tenant at
+// most five times in a row and three times an hour after that, and never twice at once
+// (see [Store.claim]). A report costs one trial at most, and one process makes no second
+// one of the same token within five seconds.
+//
+// The error is an [ErrTenantName], [ErrUnknownTenant], [ErrUnavailable], [ErrUnreadable]
+// or [ErrHeld], or says why there is no new token: [ErrNoCredentials], [ErrCredentials],
+// [*UpstreamError], [ErrRejected] or [ErrLostRace].
+func (r *Rotator) Reject(ctx context.Context, report Report) (Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, rejectTime)
+	defer cancel()
+	run := rotation{Rotator: r, Request: Request{Tenant: report.Tenant}}
+	result, err := run.reject(ctx, report.Version)
+	run.logReport(ctx, report.By, result, err)
+	return result, err
+}
+
+func (run *rotation) reject(ctx context.Context, version string) (Result, error) {
+	if err := CheckTenant(run.Tenant); err != nil {
+		return Result{}, err
+	}
+	current, err := run.look(ctx, version)
+	if err != nil {
+		return Result{}, err
+	}
+	if !current {
+		return run.result(Superseded, ""), nil
+	}
+	switch run.verdict(ctx) {
+	case TrialGood:
+		return run.result(Kept, ""), nil
+	case TrialRejected:
+	default:
+		if !run.stored.Expires() || now().Sub(run.stored.IssuedAt) <= doubtAge {
+			return run.result(Kept, ""), nil
+		}
+	}
+	claimed, err := run.Store.claim(ctx, run.Tenant, version)
+	if err != nil {
+		return Result{}, err
+	}
+	current, err = run.look(ctx, version) // who was quicker may be done
+	switch {
+	case err != nil:
+		return Result{}, err
+	case !current:
+		return run.result(Superseded, ""), nil
+	case !claimed:
+		return Result{}, ErrHeld
+	}
+	result, err := run.replace(ctx, version)
+	run.log(ctx, result, err)
+	return result, err
+}
+
+// look reads what is stored, and reports whether it is still the version. None stored is
+// another one.
+func (run *rotation) look(ctx context.Context, version string) (bool, error) {
+	stored, current, err := run.Store.Token(ctx, run.Tenant)
+	if !errors.Is(err, ErrUnavailable) {
+		run.stored, run.version = &stored, current
+	}
+	if errors.Is(err, ErrNoToken) || errors.Is(err, ErrUnreadable) && current != version {
+		return false, nil
+	}
+	return current == version, err
+}
+
+// replace puts a new token in the place of the rejected one.
+func (run *rotation) replace(ctx context.Context, rejected string) (Result, error) {
+	old := run.stored.AccessToken.Reveal()
+	token, err := run.obtain(ctx, nil)
+	if err != nil {
+		return Result{}, err
+	}
+	if token == nil || token.AccessToken.Reveal() == old { // which has been tried once more
+		return run.result(Kept, ""), nil
+	}
+	result, err := run.put(ctx, *token, Rejected)
+	if err == nil && result.Outcome == Fresh { // another rotation has replaced it
+		result.Outcome = Superseded
+		if result.Version == rejected {
+			result.Outcome = Kept
+		}
+	}
+	return result, err
+}
+
+// verdicts are the latest trials that reports had made, by tenant.
+type verdicts struct {
+	flight singleflight.Group
+	mu     sync.Mutex
+	of     map[string]verdict
+}
+
+type verdict struct {
+	version string
+	trial   Trial
+	detail  string
+	at      time.Time
+}
+
+// verdict tries the stored token, unless that was just done, or is being done.
+func (run *rotation) verdict(ctx context.Context) Trial {
+	v := &run.verdicts
+	result, _, _ := v.flight.Do(run.Tenant+" "+run.version, func() (any, error) {
+		v.mu.Lock()
+		last := v.of[run.Tenant]
+		v.mu.Unlock()
+		if age := now().Sub(last.at); last.version == run.version && age >= 0 && age < verdictTTL {
+			return last, nil
+		}
+		run.try(context.WithoutCancel(ctx), *run.stored) // others wait for it
+		last = verdict{run.version, run.trial, run.detail, now()}
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if v.of == nil {
+			v.of = make(map[string]verdict)
+		}
+		v.of[run.Tenant] = last
+		return last, nil
+	})
+	last := result.(verdict)
+	run.trial, run.detail = last.trial, last.detail
+	return last.trial
+}
+
+// logReport writes the line that says who reported and what came of it. The version that
+// was reported is not in it, as it may be anything; the current one is.
+func (run *rotation) logReport(ctx context.Context, by []slog.Attr, result Result, err error) {
+	level, dimension := slog.LevelInfo, run.Tenant
+	var attrs []slog.Attr
+	add := func(key, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(key, value))
+		}
+	}
+	if errors.Is(err, ErrTenantName) || errors.Is(err, ErrUnknownTenant) {
+		dimension = "-" // not a metric of its own for every name that someone makes up
+	}
+	if !errors.Is(err, ErrTenantName) {
+		add("tenant", run.Tenant)
+	}
+	add("outcome", string(result.Outcome))
+	add("reason", string(result.Reason))
+	add("version", run.version)
+	add("trial", string(run.trial))
+	add("trial_detail", run.detail)
+	if err != nil {
+		add("error", err.Error())
+		level = slog.LevelWarn
+	}
+	attrs = append(append(attrs, by...), EmbedMetrics(run.Store.Stack, dimension, Count("Rejections")))
+	run.Log.LogAttrs(ctx, level, "rejection", attrs...)
+}
