@@ -1,5 +1,6 @@
 // Rotate is the Lambda function that keeps tenants' tokens fresh. EventBridge
-// Scheduler invokes it every few minutes for each tenant.
+// Scheduler invokes it every few minutes for each tenant, and API Gateway when a caller
+// reports that Communic8 rejects a token.
 package main
 
 import (
@@ -37,6 +38,9 @@ type handler struct{ rotator *c8auth.Rotator }
 
 // Invoke implements lambda.Handler.
 func (h handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	if req, ok := parseReport(payload); ok {
+		return h.report(ctx, req)
+	}
 	request, err := parseEvent(payload)
 	if err != nil {
 		h.rotator.Log.ErrorContext(ctx, err.Error())

@@ -21,22 +21,21 @@ import (
 // (aws-lambda-go's type for the event leaves nulls out, or makes them "".)
 type object = map[string]any
 
-func (g *Gateway) event(r *http.Request, id, keyID, tenant string, body []byte) object {
+func (g *Gateway) event(r *http.Request, id, keyID string, route route, body []byte) object {
 	now := time.Now().UTC()
-	path := "/tokens/" + tenant
 	headers := forwarded(r, now)
 	query := r.URL.Query()
 	text, isBase64 := encode(body)
 	domain := g.api() + ".execute-api." + g.region() + ".amazonaws.com"
 	return object{
-		"resource":                        "/tokens/{tenant}",
-		"path":                            path,
+		"resource":                        route.resource,
+		"path":                            route.path,
 		"httpMethod":                      r.Method,
 		"headers":                         last(headers),
 		"multiValueHeaders":               headers,
 		"queryStringParameters":           orNull(last(query)),
 		"multiValueQueryStringParameters": orNull(query),
-		"pathParameters":                  object{"tenant": tenant},
+		"pathParameters":                  object{"tenant": route.tenant},
 		"stageVariables":                  nil,
 		"requestContext": object{
 			"accountId":         g.account(),
@@ -47,13 +46,13 @@ func (g *Gateway) event(r *http.Request, id, keyID, tenant string, body []byte) 
 			"extendedRequestId": base64.StdEncoding.EncodeToString(random(11)),
 			"httpMethod":        r.Method,
 			"identity":          identity(r, keyID, g.Keys[keyID].ARN),
-			"path":              "/" + g.stage() + path,
+			"path":              "/" + g.stage() + route.path,
 			"protocol":          r.Proto,
 			"requestId":         id,
 			"requestTime":       now.Format("02/Jan/2006:15:04:05 -0700"),
 			"requestTimeEpoch":  now.UnixMilli(),
-			"resourceId":        "t0k3ns",
-			"resourcePath":      "/tokens/{tenant}",
+			"resourceId":        route.resourceID,
+			"resourcePath":      route.resource,
 			"stage":             g.stage(),
 		},
 		"body":            text,

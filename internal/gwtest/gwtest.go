@@ -1,15 +1,17 @@
 // Package gwtest stands in for Amazon API Gateway: one stage of a REST API
-// whose only method, GET /tokens/{tenant}, asks for AWS_IAM authorization and
-// hands the request to a Lambda function (proxy integration).
+// whose methods, GET /tokens/{tenant} and POST /tokens/{tenant}/rejections, ask
+// for AWS_IAM authorization and hand the request to a Lambda function each (proxy
+// integration).
 //
 //	gateway := &gwtest.Gateway{
 //		Keys:   map[string]gwtest.Key{"AKIDEXAMPLE": {SecretAccessKey: "…", ARN: "…", Tenants: []string{"acme"}}},
-//		Invoke: function.Invoke,
+//		Invoke: vend.Invoke,
+//		Report: rotate.Invoke,
 //	}
 //	http.ListenAndServe(address, gateway)
 //
-// A request passes if it is for the one route, its signature is right (see
-// sigv4.go), and its key may get that tenant's token; then the function gets
+// A request passes if it is for one of the routes, its signature is right (see
+// sigv4.go), and its key may do that for the tenant; then the function gets
 // the event that a REST API would send (see event.go). Everything else is
 // answered in API Gateway's words, except that no answer repeats what the
 // caller sent to prove who it is. A function that fails is 502, also when it
@@ -37,7 +39,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 )
 
-// Gateway is a stage of a REST API in front of one function. Its fields must
+// Gateway is a stage of a REST API in front of two functions. Its fields must
 // not change while it serves.
 type Gateway struct {
 	Region  string         // empty means "eu-central-1"
@@ -46,10 +48,11 @@ type Gateway struct {
 	Stage   string         // first segment of the path; empty means "v1"
 	Keys    map[string]Key // by access key id
 
-	// Invoke calls the function; usually it is (*lambdatest.Function).Invoke.
-	// Its context ends with the integration's time, 29 s, and not when the
-	// caller hangs up.
-	Invoke func(ctx context.Context, event []byte) ([]byte, error)
+	// Invoke calls the function behind GET; usually it is
+	// (*lambdatest.Function).Invoke. Its context ends with the integration's time,
+	// 29 s, and not when the caller hangs up. Report is the same for POST; nil
+	// means that there is no such route.
+	Invoke, Report func(ctx context.Context, event []byte) ([]byte, error)
 }
 
 // Key is an access key, whose it is, and what it may do.
@@ -58,6 +61,7 @@ type Key struct {
 	SessionToken    string   // of temporary credentials: the request must carry it. Empty: it must carry none.
 	ARN             string   // the caller's, such as arn:aws:sts::123456789012:assumed-role/payroll/i-0123
 	Tenants         []string // whose token it may get, as the path spells them; "*" is all
+	Reports         []string // whose token it may report as rejected
 }
 
 const (
@@ -91,7 +95,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, id string) (*answer, *failure) {
-	tenant, ok := g.route(r)
+	route, ok := g.route(r)
 	if !ok {
 		return nil, missingToken
 	}
@@ -106,17 +110,17 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, id string) (*ans
 	if failed != nil {
 		return nil, failed
 	}
-	if failed := g.authorize(g.Keys[keyID], r.Method, tenant); failed != nil {
+	if failed := g.authorize(g.Keys[keyID], r.Method, route); failed != nil {
 		return nil, failed
 	}
-	event, err := json.Marshal(g.event(r, id, keyID, tenant, body))
+	event, err := json.Marshal(g.event(r, id, keyID, route, body))
 	if err != nil {
 		return nil, badGateway
 	}
 	// The function is not told that the caller has hung up.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), integrationTimeout)
 	defer cancel()
-	raw, err := g.Invoke(ctx, event)
+	raw, err := route.invoke(ctx, event)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return nil, outOfTime
@@ -126,24 +130,44 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, id string) (*ans
 	return parseAnswer(raw)
 }
 
-// route finds the tenant in the path, spelled as the caller did: like API
-// Gateway, it does not decode, so an encoded slash stays within its segment.
-func (g *Gateway) route(r *http.Request) (tenant string, ok bool) {
-	tenant, ok = strings.CutPrefix(r.URL.EscapedPath(), "/"+g.stage()+"/tokens/")
-	ok = ok && r.Method == http.MethodGet && tenant != "" && !strings.Contains(tenant, "/")
-	return tenant, ok
+// route is what a request is for.
+type route struct {
+	resource, resourceID string // as the API defines it
+	path, tenant         string // spelled as the caller did
+	invoke               func(ctx context.Context, event []byte) ([]byte, error)
+	allowed              func(Key) []string
+}
+
+// route finds what the path leads to. Like API Gateway, it does not decode, so an
+// encoded slash stays within its segment.
+func (g *Gateway) route(r *http.Request) (route, bool) {
+	path, ok := strings.CutPrefix(r.URL.EscapedPath(), "/"+g.stage())
+	if !ok {
+		return route{}, false
+	}
+	rest, ok := strings.CutPrefix(path, "/tokens/")
+	tenant, tail, nested := strings.Cut(rest, "/")
+	switch {
+	case !ok || tenant == "":
+	case r.Method == http.MethodGet && !nested:
+		return route{"/tokens/{tenant}", "t0k3ns", path, tenant, g.Invoke, func(k Key) []string { return k.Tenants }}, true
+	case r.Method == http.MethodPost && tail == "rejections" && g.Report != nil:
+		return route{"/tokens/{tenant}/rejections", "r3j3ct", path, tenant, g.Report, func(k Key) []string { return k.Reports }}, true
+	}
+	return route{}, false
 }
 
 // authorize asks what IAM would be asked.
-func (g *Gateway) authorize(key Key, method, tenant string) *failure {
-	if slices.Contains(key.Tenants, tenant) || slices.Contains(key.Tenants, "*") {
+func (g *Gateway) authorize(key Key, method string, route route) *failure {
+	allowed := route.allowed(key)
+	if slices.Contains(allowed, route.tenant) || slices.Contains(allowed, "*") {
 		return nil
 	}
 	account := g.account()
 	if len(account) == 12 { // of its own account, API Gateway shows the end
 		account = "********" + account[8:]
 	}
-	resource := "arn:aws:execute-api:" + g.region() + ":" + account + ":" + g.api() + "/" + g.stage() + "/" + method + "/tokens/" + tenant
+	resource := "arn:aws:execute-api:" + g.region() + ":" + account + ":" + g.api() + "/" + g.stage() + "/" + method + route.path
 	return &failure{http.StatusForbidden, "AccessDeniedException",
 		"User: " + key.ARN + " is not authorized to perform: execute-api:Invoke on resource: " + resource +
 			" because no identity-based policy allows the execute-api:Invoke action"}

@@ -6,6 +6,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -209,6 +210,8 @@ func (d *diary) Write(p []byte) (int, error) {
 		fmt.Fprintf(d.out, "%s  rotate  failed: %s; the stored token has %.0f s left\n", at, line.Error, line.Remaining)
 	case line.Message == "rotation" && line.Outcome == "rotated":
 		fmt.Fprintf(d.out, "%s  rotate  rotated, %s; the new token has %.0f s left\n", at, line.Reason, line.Remaining)
+	case line.Message == "rejection":
+		fmt.Fprintf(d.out, "%s  rotate  %s: %s reports that Communic8 rejects its token\n", at, cmp.Or(line.Outcome, line.Error), line.Caller)
 	case line.Message == "vend":
 		fmt.Fprintf(d.out, "%s  vend    %d for %s, to %s\n", at, line.Status, line.Tenant, line.Caller)
 	}

@@ -42,7 +42,7 @@ const (
 func TestNoSecretIsWrittenWhereItDoesNotBelong(t *testing.T) {
 	bootstraps := build(t)
 	cases := slices.Concat(rotations(), refusals(), upstreamAnswers(), wireFaults(), malformedCredentials(), events(),
-		storeFaults(), vends(), settings())
+		storeFaults(), vends(), reports(), settings())
 	// Most of the time goes by in waiting: for a retry, for a deadline.
 	var running sync.WaitGroup
 	places := make(chan struct{}, 32)

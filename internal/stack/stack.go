@@ -56,11 +56,11 @@ type Ports struct{ Communic8, Secrets, API int }
 
 // Start builds the functions from the module that the working directory belongs to
 // and starts the stand-ins. The tenant default has its two secrets, both empty, and
-// the caller may get its token. What the functions print goes to log.
+// the caller may get its token and report it. What the functions print goes to log.
 func Start(ctx context.Context, ports Ports, log io.Writer) (_ *Stack, err error) {
 	s := surroundings()
 	s.Gateway = &gwtest.Gateway{Region: Region, Keys: map[string]gwtest.Key{
-		AccessKey: {SecretAccessKey: SecretKey, ARN: Caller, Tenants: []string{"default"}},
+		AccessKey: {SecretAccessKey: SecretKey, ARN: Caller, Tenants: []string{"default"}, Reports: []string{"default"}},
 	}}
 	defer func() {
 		if err != nil {
@@ -99,7 +99,7 @@ func Start(ctx context.Context, ports Ports, log io.Writer) (_ *Stack, err error
 			},
 		}
 	}
-	s.Gateway.Invoke = s.Vend.Invoke
+	s.Gateway.Invoke, s.Gateway.Report = s.Vend.Invoke, s.Rotate.Invoke
 	if s.APIURL, err = s.listenLocally(ports.API, s.Gateway); err != nil {
 		return nil, err
 	}

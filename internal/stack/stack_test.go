@@ -146,14 +146,16 @@ func TestEvents(t *testing.T) {
 		function *lambdatest.Function
 		want     string // in the answer or in the error
 	}{
-		"rotate-eventbridge-rule.json": {s.Rotate, `"outcome":"fresh"`},
-		"rotate-forced.json":           {s.Rotate, `"outcome":"fresh"`}, // the token is not a minute old
-		"rotate-schedule.json":         {s.Rotate, `"outcome":"fresh"`},
-		"rotate-unknown-shape.json":    {s.Rotate, "unknown event"},
-		"vend-malformed-tenant.json":   {s.Vend, `"statusCode":400`},
-		"vend-no-cache.json":           {s.Vend, `"statusCode":200`},
-		"vend-unknown-tenant.json":     {s.Vend, `"statusCode":404`},
-		"vend.json":                    {s.Vend, `"statusCode":200`},
+		"rotate-eventbridge-rule.json":    {s.Rotate, `"outcome":"fresh"`},
+		"rotate-forced.json":              {s.Rotate, `"outcome":"fresh"`}, // the token is not a minute old
+		"rotate-rejection-malformed.json": {s.Rotate, `"statusCode":400`},
+		"rotate-rejection.json":           {s.Rotate, `\"outcome\":\"kept\"`},
+		"rotate-schedule.json":            {s.Rotate, `"outcome":"fresh"`},
+		"rotate-unknown-shape.json":       {s.Rotate, "unknown event"},
+		"vend-malformed-tenant.json":      {s.Vend, `"statusCode":400`},
+		"vend-no-cache.json":              {s.Vend, `"statusCode":200`},
+		"vend-unknown-tenant.json":        {s.Vend, `"statusCode":404`},
+		"vend.json":                       {s.Vend, `"statusCode":200`},
 	}
 	root, err := lambdatest.Root()
 	if err != nil {

@@ -10,7 +10,8 @@
 // A [Rotator] is called every few minutes. It looks whether a new token is due,
 // asks Communic8 for one ([Endpoint]), tries it, and stores it ([Store]) so that
 // of two concurrent rotations one wins and the other notices. Nothing that goes
-// wrong on the way touches the token that is stored.
+// wrong on the way touches the token that is stored. Callers whose token Communic8
+// rejects can report that, and are not kept waiting for the next call.
 //
 // A [Vendor] gives out the stored token while it lives, from a cache that
 // collapses concurrent reads and outlasts an outage of the store.
@@ -51,6 +52,9 @@ var (
 	ErrRejected = errors.New("new token rejected")
 	// ErrLostRace: another rotation stored a token first.
 	ErrLostRace = errors.New("another rotation stored a token first")
+	// ErrHeld: Communic8 rejects the token that was reported, but is not asked for
+	// another one now, because it just was, or was too often of late.
+	ErrHeld = errors.New("another report of a rejection was followed just before, or too many were of late")
 )
 
 var tenantName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)

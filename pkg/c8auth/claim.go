@@ -73,8 +73,7 @@ func (s *Store) claim(ctx context.Context, tenant, version string) (bool, error)
 	_, err = s.Client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
 		SecretId: &name, ClientRequestToken: &id, SecretString: &value, VersionStages: []string{claimLabel},
 	})
-	var taken *types.ResourceExistsException
-	if errors.As(err, &taken) {
+	if _, taken := errors.AsType[*types.ResourceExistsException](err); taken {
 		return false, nil
 	}
 	if err != nil {

@@ -27,10 +27,6 @@ const (
 	Kept       Outcome = "kept"       // Communic8 takes the token, or there is not enough to say that it does not
 )
 
-// ErrHeld: Communic8 rejects the token, but is not asked for another one now, because
-// it was just before, or has been too often of late.
-var ErrHeld = errors.New("another report of a rejection was followed just before, or too many of late")
-
 // Report is a caller's word that Communic8 rejects a token.
 type Report struct {
 	Tenant  string
