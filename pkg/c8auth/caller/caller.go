@@ -1,0 +1,58 @@
+// Package caller is for programs that call Communic8 with a token that c8auth keeps.
+//
+// A program that speaks HTTP needs no token handling at all:
+//
+//	client := &http.Client{Transport: &caller.Transport{Source: &caller.Source{
+//		URL:    "https://c8auth0api.execute-api.eu-central-1.amazonaws.com/v1", // output Url of the stack
+//		Tenant: "acme",
+//	}}}
+//	resp, err := client.Get("/int/v1/broadcast?limit=1")
+//
+// A [Source] fetches the tenant's token from the API, signed by the AWS credentials
+// that the program runs with (Signature Version 4), and keeps it until shortly before
+// it expires. However many goroutines want it, one request is made. If the API fails,
+// the token at hand is used while it lives. A Source is an oauth2.TokenSource, for
+// whatever takes one.
+//
+// A [Transport] authorizes requests to Communic8. It takes paths, and resolves them
+// against the base URL of the token; for any other host, scheme or port, redirects
+// included, it fails before anything is sent. When Communic8 answers 401, it reports
+// the rejection, fetches the token anew, and repeats the request: so a token that dies
+// before its time costs the program a second or two and no error.
+//
+// IAM decides who gets what. For the tenant acme, attach the managed policy
+// ReportingCallerPolicy of its stack, which grants execute-api:Invoke on
+//
+//	arn:aws:execute-api:<region>:<account>:<api>/v1/GET/tokens/acme
+//	arn:aws:execute-api:<region>:<account>:<api>/v1/POST/tokens/acme/rejections
+//
+// or CallerPolicy, which is the first line alone: then nothing is reported, and a dead
+// token is replaced by c8auth's next heartbeat, within five minutes.
+//
+// Make one Source for each tenant and keep it: it holds the token. No token is written
+// to any log or error by this package.
+package caller
+
+import "errors"
+
+// What goes wrong, to be told apart by errors.Is. The errors of a Transport come out
+// of http.Client wrapped in *url.Error, which errors.Is sees through.
+var (
+	// ErrCredentials: there are no AWS credentials to sign with.
+	ErrCredentials = errors.New("no AWS credentials")
+	// ErrDenied: IAM does not allow it. The text names the action and the resource that
+	// a policy must grant.
+	ErrDenied = errors.New("not allowed by IAM")
+	// ErrTenant: c8auth knows no such tenant.
+	ErrTenant = errors.New("unknown tenant")
+	// ErrNoToken: the tenant has no living token now. It has none yet, it has expired and
+	// not been replaced, or c8auth cannot read it.
+	ErrNoToken = errors.New("no token yet, or none that lives")
+	// ErrUnreachable: the API does not answer, or something else does.
+	ErrUnreachable = errors.New("API unreachable")
+	// ErrHost: the request is not for where the token is good. Nothing was sent.
+	ErrHost = errors.New("not where the token is good")
+	// ErrKept: c8auth has nothing newer than the token that was rejected. It finds that
+	// Communic8 takes it, or cannot get another one now.
+	ErrKept = errors.New("no newer token")
+)
