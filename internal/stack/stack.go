@@ -7,6 +7,8 @@ package stack
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -157,14 +160,23 @@ func (s *Stack) Stop() {
 // Get sends a signed request for the tenant's token, as its callers do. header may
 // be nil.
 func (s *Stack) Get(ctx context.Context, tenant string, header http.Header) (*http.Response, []byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.APIURL+"/tokens/"+tenant, nil)
+	return s.send(ctx, http.MethodGet, "/tokens/"+tenant, header, "")
+}
+
+// Report sends a signed report that Communic8 rejects the version of the tenant's token.
+func (s *Stack) Report(ctx context.Context, tenant, version string) (*http.Response, []byte, error) {
+	return s.send(ctx, http.MethodPost, "/tokens/"+tenant+"/rejections", nil, fmt.Sprintf(`{"version":%q}`, version))
+}
+
+func (s *Stack) send(ctx context.Context, method, path string, header http.Header, body string) (*http.Response, []byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, s.APIURL+path, strings.NewReader(body))
 	if err != nil {
 		return nil, nil, err
 	}
 	maps.Copy(req.Header, header)
-	const emptyPayload = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" // SHA-256
+	digest := sha256.Sum256([]byte(body))
 	caller := aws.Credentials{AccessKeyID: AccessKey, SecretAccessKey: SecretKey}
-	if err := v4.NewSigner().SignHTTP(ctx, caller, req, emptyPayload, "execute-api", Region, time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(ctx, caller, req, hex.EncodeToString(digest[:]), "execute-api", Region, time.Now()); err != nil {
 		return nil, nil, err
 	}
 	resp, err := http.DefaultClient.Do(req)
@@ -172,8 +184,8 @@ func (s *Stack) Get(ctx context.Context, tenant string, header http.Header) (*ht
 		return nil, nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
-	return resp, body, err
+	answer, err := io.ReadAll(resp.Body)
+	return resp, answer, err
 }
 
 // Reason returns the message of a function's failure.

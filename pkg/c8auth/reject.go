@@ -40,10 +40,10 @@ type Report struct {
 // line on the report to Log, and another one if it asks for a token, as [Rotator.Rotate]
 // does.
 //
-// Whatever is reported, in however many processes, it asks for tokens of a tenant at
-// most five times in a row and three times an hour after that, and never twice at once
-// (see [Store.claim]). A report costs one trial at most, and one process makes no second
-// one of the same token within five seconds.
+// Whatever is reported, in however many processes, a tenant's token is replaced at most
+// five times in a row and three times an hour after that, and for the same version by
+// one process at a time (see [Store.claim]). Besides that a report costs one trial at
+// most, and one process makes no second one of the same token within five seconds.
 //
 // The error is an [ErrTenantName], [ErrUnknownTenant], [ErrUnavailable], [ErrUnreadable]
 // or [ErrHeld], or says why there is no new token: [ErrNoCredentials], [ErrCredentials],

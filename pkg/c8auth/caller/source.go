@@ -88,6 +88,9 @@ func (s *Source) TokenContext(ctx context.Context) (*oauth2.Token, error) {
 // or one of TokenContext.
 func (s *Source) Reject(ctx context.Context, rejected *oauth2.Token) error {
 	version, _ := rejected.Extra("version").(string)
+	if version == "" {
+		return fmt.Errorf("c8auth: %w: that is not a token of a Source", ErrKept)
+	}
 	_, err := s.renew(ctx, version, true)
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"golang.org/x/oauth2"
 
 	"github.com/c8auth/c8auth/internal/c8test"
 	"github.com/c8auth/c8auth/internal/inmem"
@@ -363,6 +364,9 @@ func TestReject(t *testing.T) {
 		}
 		if err := source.Reject(w.Context(), first); !errors.Is(err, caller.ErrKept) {
 			t.Errorf("a living token: got %v, want ErrKept", err)
+		}
+		if err := source.Reject(w.Context(), new(oauth2.Token)); !errors.Is(err, caller.ErrKept) {
+			t.Errorf("a token of others: got %v, want ErrKept", err)
 		}
 		w.revoke()
 		time.Sleep(10 * time.Second)

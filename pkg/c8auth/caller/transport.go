@@ -29,7 +29,7 @@ import (
 // An error is that of the Source (see [Source.TokenContext]), an [ErrHost], or that of
 // Base.
 type Transport struct {
-	Source *Source
+	Source *Source           // must not be nil
 	Base   http.RoundTripper // to Communic8; nil means http.DefaultTransport
 }
 

@@ -1,0 +1,52 @@
+//go:build slow
+
+package stack_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/c8auth/c8auth/internal/c8test"
+)
+
+// TestProgramThroughExpiry: in real time, with heartbeats every second and tokens that
+// live for 80 seconds, the program goes on until two of them have expired, though for
+// half the life of one, from its birth on, there was none to be had.
+func TestProgramThroughExpiry(t *testing.T) {
+	const life = 80 * time.Second
+	s := start(t)
+	s.Communic8.Set(func(b *c8test.Behaviour) { b.Lifetime = life })
+	rotate(t, s, "rotated", "first_token")
+	p := runProgram(t, s)
+	begin, requests, sent := time.Now(), 0, make(map[string]bool)
+	var outage time.Time // when it began
+	heartbeats := time.NewTicker(time.Second)
+	defer heartbeats.Stop()
+	idle := make(chan struct{}, 1)
+	for issued := s.Communic8.Issued(); len(issued) < 3 || s.Communic8.Alive(issued[1]); issued = s.Communic8.Issued() {
+		if outage.IsZero() && len(issued) == 2 {
+			outage = time.Now()
+		}
+		p.down(time.Since(outage) < life/2)
+		select {
+		case <-heartbeats.C:
+			select {
+			case idle <- struct{}{}: // an outage makes one last for several beats
+				go func() {
+					_, _ = s.Rotate.Invoke(t.Context(), []byte(heartbeat))
+					<-idle
+				}()
+			default:
+			}
+		case authorization := <-p.requests:
+			requests++
+			sent[authorization] = true
+		case <-p.ended:
+			t.Fatalf("after %v, a request of the program failed: %s", time.Since(begin), &p.said)
+		}
+	}
+	t.Logf("%d requests with %d tokens in %v", requests, len(sent), time.Since(begin))
+	if len(sent) < 3 {
+		t.Errorf("it sent %d tokens", len(sent))
+	}
+}
