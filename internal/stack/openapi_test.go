@@ -1,0 +1,164 @@
+//go:build schemathesis
+
+package stack_test
+
+// openapi.yaml against what both functions and the gateway really answer, by schemathesis:
+// run by .ci/openapi, which installs it.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/c8auth/c8auth/internal/c8test"
+	"github.com/c8auth/c8auth/internal/gwtest"
+	"github.com/c8auth/c8auth/internal/lambdatest"
+	"github.com/c8auth/c8auth/internal/smtest"
+	"github.com/c8auth/c8auth/internal/stack"
+)
+
+// TestOpenAPI: schemathesis finds nothing in the description, though it has seen nearly
+// every answer, and something in each spoilt copy of it.
+func TestOpenAPI(t *testing.T) {
+	root, err := lambdatest.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(root, "openapi.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("as it is", func(t *testing.T) {
+		out, answers, err := schemathesis(t, string(text))
+		if err != nil {
+			t.Fatalf("%v:\n%s", err, out)
+		}
+		for _, answer := range []string{
+			"GET 200", "GET 400", "GET 404", "GET 500", "GET 502", "GET 503",
+			"POST 200 kept", "POST 200 rotated", "POST 200 superseded", "POST 400", "POST 404", "POST 502", "POST 503",
+		} {
+			if answers[answer] == 0 {
+				t.Errorf("there was no %s", answer)
+			}
+		}
+		_, summary, _ := strings.Cut(out, "SUMMARY")
+		t.Logf("%v, and those of API Gateway\n%s", answers, summary)
+	})
+	for name, spoilt := range map[string]struct{ old, with, finds string }{
+		"an undocumented answer": {"        '404': &unknown", "        '499': &unknown", "Undocumented status code"},
+		"an undocumented member": {"        expires_at:\n          type", "        expires:\n          type", "Response violates schema"},
+		"another type":           {"type: integer\n          minimum: 29", "type: string", "Response violates schema"},
+		"another outcome":        {"enum: [superseded, kept, rotated]", "enum: [kept, rotated]", "Response violates schema"},
+		"another form of errors": {"enum: [invalid_request,", "enum: [invalid,", "Response violates schema"},
+		"another header":         {"            Pragma:\n", "            Pragmatic:\n", "Pragmatic"},
+		"another header's value": {"const: no-store", "const: no-cache", "Response header does not conform"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if !strings.Contains(string(text), spoilt.old) {
+				t.Fatalf("%q is not in openapi.yaml", spoilt.old)
+			}
+			out, _, err := schemathesis(t, strings.Replace(string(text), spoilt.old, spoilt.with, 1))
+			if err == nil || !strings.Contains(out, spoilt.finds) {
+				t.Errorf("it does not find %q (%v):\n%s", spoilt.finds, err, out)
+			}
+		})
+	}
+}
+
+// schemathesis runs it with the description against a stack of its own, on which things
+// go wrong. It returns what it printed, and how often the functions gave which answer.
+func schemathesis(t *testing.T, description string) (string, map[string]int, error) {
+	t.Helper()
+	s := start(t)
+	rotate(t, s, "rotated", "first_token") // of the version that the description gives as an example
+	answers := unsettle(s)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "openapi.yaml")
+	if err := os.WriteFile(file, []byte(description), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data, err := filepath.Abs("testdata/openapi")
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), os.Getenv("SCHEMATHESIS"), "--config-file", filepath.Join(data, "schemathesis.toml"),
+		"run", file, "--url", s.APIURL, "--max-examples", "200", "--no-color")
+	command.Dir = dir
+	command.Env = append(os.Environ(), "SCHEMATHESIS_HOOKS=sign", "PYTHONPATH="+data, "PYTHONDONTWRITEBYTECODE=1",
+		"AWS_REGION="+stack.Region, "AWS_ACCESS_KEY_ID="+stack.AccessKey, "AWS_SECRET_ACCESS_KEY="+stack.SecretKey)
+	out, err := command.CombinedOutput()
+	return string(out), answers, err
+}
+
+// unsettle makes everything go wrong at times, by the number of requests.
+func unsettle(s *stack.Stack) map[string]int {
+	s.Gateway.Keys[stack.AccessKey] = gwtest.Key{SecretAccessKey: stack.SecretKey, ARN: stack.Caller, Tenants: []string{"*"}, Reports: []string{"*"}}
+	var reads, tokens, requests atomic.Int64
+	s.Secrets.Fault = func(string, string) *smtest.Fault {
+		if reads.Add(1)%23 == 0 {
+			return &smtest.Fault{Status: http.StatusBadRequest, Type: "AccessDeniedException"} // which is not tried again
+		}
+		return nil
+	}
+	s.Communic8.Set(func(b *c8test.Behaviour) {
+		b.Fault = func(r *http.Request, _ int) *c8test.Fault {
+			if r.URL.Path == c8test.TokenPath && tokens.Add(1)%5 == 0 {
+				return &c8test.Fault{Status: http.StatusBadRequest, Body: `{"error":"invalid_client"}`}
+			}
+			return nil
+		}
+	})
+	var mu sync.Mutex
+	answers := make(map[string]int)
+	through := func(method string, invoke func(context.Context, []byte) ([]byte, error)) func(context.Context, []byte) ([]byte, error) {
+		return func(ctx context.Context, event []byte) ([]byte, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			n := requests.Add(1)
+			if method == "POST" && n%5 == 0 { // the first version once more
+				s.Secrets.Destroy(tokenName)
+				s.Secrets.Create(tokenName)
+				_, _ = s.Rotate.Invoke(ctx, []byte(heartbeat))
+			}
+			switch {
+			case method == "POST" && n%10 == 0:
+				s.Rotate.Kill(syscall.SIGKILL) // which remembers that it is good
+				for _, token := range s.Communic8.Issued() {
+					s.Communic8.Revoke(token)
+				}
+			case n%19 == 0:
+				s.Secrets.Put(tokenName, "no token")
+				s.Vend.Kill(syscall.SIGKILL) // which remembers one
+			case n%11 == 0:
+				_, _ = s.Rotate.Invoke(ctx, []byte(heartbeat))
+			case n%17 == 0:
+				answers[method+" 502"]++
+				return nil, errors.New("crashed")
+			}
+			answer, err := invoke(ctx, event)
+			var out struct {
+				StatusCode int    `json:"statusCode"`
+				Body       string `json:"body"`
+			}
+			var body struct {
+				Outcome string `json:"outcome"`
+			}
+			if err == nil && json.Unmarshal(answer, &out) == nil && json.Unmarshal([]byte(out.Body), &body) == nil {
+				answers[strings.TrimSpace(fmt.Sprintf("%s %d %s", method, out.StatusCode, body.Outcome))]++
+			}
+			return answer, err
+		}
+	}
+	s.Gateway.Invoke, s.Gateway.Report = through("GET", s.Gateway.Invoke), through("POST", s.Gateway.Report)
+	return answers
+}
