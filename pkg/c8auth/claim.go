@@ -53,10 +53,10 @@ func (c claim) next(version string, age time.Duration) (claim, bool) {
 func (s *Store) claim(ctx context.Context, tenant, version string) (bool, error) {
 	name := s.tokenName(tenant)
 	last, err := s.get(ctx, name, claimLabel, "")
-	if err != nil && !errors.Is(err, errNoValue) {
+	if errors.Is(err, ErrUnavailable) {
 		return false, err
 	}
-	was := claim{Left: claimBurst}
+	was := claim{Left: claimBurst} // the first; if it is the secret that is missing, the write says so
 	if err == nil {
 		was.Left = 0
 		_ = json.Unmarshal([]byte(last.text), &was) // what cannot be read is one that was the last for long
