@@ -151,7 +151,11 @@ func TestReportInDoubt(t *testing.T) {
 				version := w.begin(acmeKey)
 				doubt(w)
 				time.Sleep(time.Hour)
+				versions := w.sm.Versions(acmeToken)
 				w.report(version, Kept)
+				if w.sm.Versions(acmeToken) != versions {
+					t.Error("something was written")
+				}
 			})
 		})
 	}

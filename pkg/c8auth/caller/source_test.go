@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -380,6 +381,40 @@ func TestReject(t *testing.T) {
 		posts := w.count("POST")
 		if err := source.Reject(w.Context(), first); err != nil || w.count("POST") != posts {
 			t.Errorf("one that is replaced: got %v and %d more reports", err, w.count("POST")-posts)
+		}
+	})
+}
+
+// A token that was rejected does not come back by a fetch that was under way.
+func TestRejectedStaysAway(t *testing.T) {
+	inWorld(t, func(w *world) {
+		source := w.source()
+		first, err := source.Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(24*time.Hour - 2*time.Minute) // it is time to fetch the next one
+		w.answers(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet || r.Header.Get("Cache-Control") != "" {
+				w.gateway.ServeHTTP(rw, r)
+				return
+			}
+			answer := httptest.NewRecorder()
+			w.gateway.ServeHTTP(answer, r)
+			time.Sleep(5 * time.Second)
+			_, _ = rw.Write(answer.Body.Bytes())
+		}))
+		if _, err := source.Token(); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		w.revoke()
+		if err := source.Reject(w.Context(), first); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		if token, err := source.Token(); err != nil || !w.c8.Alive(token.AccessToken) {
+			t.Errorf("got %v, %v", token.Extra("version"), err)
 		}
 	})
 }

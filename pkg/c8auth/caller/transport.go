@@ -77,6 +77,9 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, token token) (*h
 	shown.Header.Del("Authorization")
 	out := shown.Clone(req.Context())
 	out.Body = body
+	if out.Header == nil {
+		out.Header = make(http.Header)
+	}
 	out.Header.Set("Authorization", "Bearer "+*token.secret)
 	resp, err := cmp.Or(t.Base, http.DefaultTransport).RoundTrip(out)
 	if resp != nil {
