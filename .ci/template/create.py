@@ -132,13 +132,13 @@ def main():
     for how, which in {"made by moto's CloudFormation": made, "unknown to it, made by calls": BY_CALLS, "not made": NOT_MADE}.items():
         print(f"{how}: {sum(types[t] for t in which)}:", *sorted(f"{t.removeprefix('AWS::')} {types[t]}" for t in which), sep="\n  ")
 
-    # The API leads to vend, and the parameter that tenants read names the API.
+    # The API leads to both functions, and the parameter that tenants read names the API.
     api = ids[shared.one("ApiGateway::RestApi").ref]
     assert client("ssm").get_parameter(Name="/c8auth/api")["Parameter"]["Value"] == api
-    [method] = [r for r in client("apigateway").get_resources(restApiId=api)["items"] if "resourceMethods" in r]
-    assert (method["path"], list(method["resourceMethods"])) == ("/tokens/{tenant}", ["GET"]), method
+    methods = {r["path"]: list(r["resourceMethods"]) for r in client("apigateway").get_resources(restApiId=api)["items"] if "resourceMethods" in r}
+    assert methods == {"/tokens/{tenant}": ["GET"], "/tokens/{tenant}/rejections": ["POST"]}, methods
     assert client("apigateway").get_stage(restApiId=api, stageName="v1")["tracingEnabled"]
-    [policy] = default.of("IAM::ManagedPolicy")
+    [policy] = [p for p in default.of("IAM::ManagedPolicy") if p.id == "CallerPolicy"]
     document = client("iam").get_policy_version(PolicyArn=policy.ref, VersionId="v1")["PolicyVersion"]["Document"]
     assert f":{api}/v1/GET/tokens/default" in json.dumps(document), document
 
@@ -164,7 +164,8 @@ def main():
     create(acme, ids)
     assert {k: v for k, v in snapshot().items() if k in alone} == alone and len(snapshot()) == 2 * len(alone), snapshot()
     client("cloudformation").delete_stack(StackName=acme.name)
-    client("iam").delete_policy(PolicyArn=acme.one("IAM::ManagedPolicy").ref)  # moto's CloudFormation leaves it behind
+    for policy in acme.of("IAM::ManagedPolicy"):
+        client("iam").delete_policy(PolicyArn=policy.ref)  # moto's CloudFormation leaves it behind
     client("scheduler").delete_schedule(GroupName="c8auth", Name="acme")
     client("cloudwatch").delete_alarms(AlarmNames=[a.name for a in acme.of("CloudWatch::Alarm")])
     for s in acme.of("SecretsManager::Secret"):

@@ -352,30 +352,46 @@ class Roles(Laws):
 class Callers(Laws):
     """Who gets a token: the caller's own policies and the API's, together."""
 
-    def gets(self, shared, principal, documents, of="default", method="GET", stage="v1", api=None, through=None):
+    def gets(self, shared, principal, documents, of="default", method="GET", stage="v1", api=None, through=None, tail=""):
         rest = shared.one("ApiGateway::RestApi")
-        resource = arn("execute-api", f"{api or rest.ref}/{stage}/{method}/tokens/{of}")
+        resource = arn("execute-api", f"{api or rest.ref}/{stage}/{method}/tokens/{of}{tail}")
         context = {"aws:SourceVpce": through} if through else {}
         return api_allows(rest.get("Policy"), rest.ref, Request(principal, "execute-api:Invoke", resource, context), documents)
 
-    def caller_policy(self, s):
-        return [s.one("IAM::ManagedPolicy")["PolicyDocument"]]
+    def reports(self, *args, **kwargs):
+        return self.gets(*args, **{"method": "POST", "tail": "/rejections"} | kwargs)
+
+    def caller_policy(self, s, id="CallerPolicy"):
+        [policy] = [p for p in s.of("IAM::ManagedPolicy") if p.id == id]
+        return [policy["PolicyDocument"]]
+
+    def test_a_tenant_has_two_policies_and_one_of_them_reports(self):
+        for s, of in (stack().nested["DefaultTenant"], "default"), (tenant("acme"), "acme"):
+            self.assertEqual({"CallerPolicy", "ReportingCallerPolicy"}, {p.id for p in s.of("IAM::ManagedPolicy")})
+            self.assertFalse(self.reports(stack(), CALLER, self.caller_policy(s), of))
+            self.assertTrue(self.reports(stack(), CALLER, self.caller_policy(s, "ReportingCallerPolicy"), of))
 
     def test_a_tenants_policy_admits_to_that_tenant(self):
-        self.assertTrue(self.gets(stack(), CALLER, self.caller_policy(stack().nested["DefaultTenant"])))
-        self.assertTrue(self.gets(stack(), CALLER, self.caller_policy(tenant("acme")), "acme"))
+        for id in "CallerPolicy", "ReportingCallerPolicy":
+            self.assertTrue(self.gets(stack(), CALLER, self.caller_policy(stack().nested["DefaultTenant"], id)))
+            self.assertTrue(self.gets(stack(), CALLER, self.caller_policy(tenant("acme"), id), "acme"))
 
     def test_a_tenants_policy_admits_to_nothing_else(self):
-        acme = self.caller_policy(tenant("acme"))
-        for other in "default", "acme2", "acm", "acme/x", "acme-staging", "*":
-            self.assertFalse(self.gets(stack(), CALLER, acme, other), other)
-        for method in "POST", "PUT", "DELETE", "OPTIONS":
-            self.assertFalse(self.gets(stack(), CALLER, acme, "acme", method=method))
-        self.assertFalse(self.gets(stack(), CALLER, acme, "acme", stage="Stage"))
-        self.assertFalse(self.gets(stack(), CALLER, acme, "acme", api="a1b2c3d4e5"))
-        for sibling in SIBLINGS:
-            self.assertFalse(self.gets(stack(), CALLER, acme, "acme", api=stack(sibling).one("ApiGateway::RestApi").ref))
-        self.denied(acme, CALLER, "execute-api:ManageConnections", arn("execute-api", f"{stack().one('ApiGateway::RestApi').ref}/v1/GET/tokens/acme"))
+        for id in "CallerPolicy", "ReportingCallerPolicy":
+            acme = self.caller_policy(tenant("acme"), id)
+            for other in "default", "acme2", "acm", "acme/x", "acme-staging", "*":
+                self.assertFalse(self.gets(stack(), CALLER, acme, other), other)
+                self.assertFalse(self.reports(stack(), CALLER, acme, other), other)
+            for method in "POST", "PUT", "DELETE", "OPTIONS":
+                self.assertFalse(self.gets(stack(), CALLER, acme, "acme", method=method))
+            for method in "GET", "PUT", "DELETE", "OPTIONS":
+                self.assertFalse(self.reports(stack(), CALLER, acme, "acme", method=method))
+            for does in self.gets, self.reports:
+                self.assertFalse(does(stack(), CALLER, acme, "acme", stage="Stage"))
+                self.assertFalse(does(stack(), CALLER, acme, "acme", api="a1b2c3d4e5"))
+                for sibling in SIBLINGS:
+                    self.assertFalse(does(stack(), CALLER, acme, "acme", api=stack(sibling).one("ApiGateway::RestApi").ref))
+            self.denied(acme, CALLER, "execute-api:ManageConnections", arn("execute-api", f"{stack().one('ApiGateway::RestApi').ref}/v1/GET/tokens/acme"))
 
     def test_without_parameters_the_api_has_no_policy(self):
         self.assertNotIn("Policy", stack().one("ApiGateway::RestApi").properties)
@@ -390,11 +406,14 @@ class Callers(Laws):
         shared = stack(**self.SHARED)
         for caller in self.theirs("any"), self.theirs("app/reader", "777788889999"):
             for of in "default", "acme":
-                self.assertTrue(self.gets(shared, caller, EVERYBODY, of))
-                self.assertFalse(self.gets(shared, caller, NOBODY, of), "without their own IAM")
+                for does in self.gets, self.reports:
+                    self.assertTrue(does(shared, caller, EVERYBODY, of))
+                    self.assertFalse(does(shared, caller, NOBODY, of), "without their own IAM")
             for of in "acme2", "acm", "other", "acme/x":
                 self.assertFalse(self.gets(shared, caller, EVERYBODY, of))
+                self.assertFalse(self.reports(shared, caller, EVERYBODY, of))
             self.assertFalse(self.gets(shared, caller, EVERYBODY, method="POST"))
+            self.assertFalse(self.reports(shared, caller, EVERYBODY, method="GET"))
             self.assertFalse(self.gets(shared, caller, EVERYBODY, stage="Stage"))
 
     def test_accounts_and_roles_that_are_not_listed_get_nothing(self):
@@ -427,25 +446,31 @@ class Callers(Laws):
 
 
 class Api(Laws):
-    def test_one_method_and_no_way_around_iam(self):
+    ROUTES = {("get", "/tokens/{tenant}"): "vend", ("post", "/tokens/{tenant}/rejections"): "rotate"}
+
+    def test_two_methods_and_no_way_around_iam(self):
         for what, shared, _ in ways():
             body = shared.one("ApiGateway::RestApi")["Body"]
-            self.assertEqual([("/tokens/{tenant}", ["get"])], [(path, list(methods)) for path, methods in body["paths"].items()])
-            method = body["paths"]["/tokens/{tenant}"]["get"]
-            self.assertEqual([{"AWS_IAM": []}], method.get("security"))
+            self.assertEqual(set(self.ROUTES), {(method, path) for path, methods in body["paths"].items() for method in methods})
+            for (method, path), name in self.ROUTES.items():
+                method = body["paths"][path][method]
+                self.assertEqual([{"AWS_IAM": []}], method.get("security"))
+                integration = method["x-amazon-apigateway-integration"]
+                self.assertNotIn("credentials", integration, "it would invoke the function as the caller")
+                self.assertEqual("aws_proxy", integration["type"])
+                self.assertIn(f"/functions/{function(shared, name).arn}:live/invocations", integration["uri"])
             self.assertEqual("awsSigv4", body["components"]["securitySchemes"]["AWS_IAM"]["x-amazon-apigateway-authtype"])
-            integration = method["x-amazon-apigateway-integration"]
-            self.assertNotIn("credentials", integration, "it would invoke vend as the caller")
-            self.assertEqual("aws_proxy", integration["type"])
-            self.assertIn(f"/functions/{function(shared, 'vend').arn}:live/invocations", integration["uri"])
             self.assertEqual([], [r.id for kind in ("Resource", "Method", "Authorizer", "ApiKey", "UsagePlan") for r in shared.of(f"ApiGateway::{kind}")])
 
-    def test_this_api_invokes_vend_and_nobody_is_let_into_rotate(self):
+    def test_this_api_invokes_each_function_by_its_route_and_nobody_else_is_let_in(self):
         for what, shared, stacks in ways():
-            [permission] = resources(stacks, "Lambda::Permission")
-            self.assertEqual(("lambda:InvokeFunction", "apigateway.amazonaws.com"), (permission["Action"], permission["Principal"]))
-            self.assertIn(permission["FunctionName"], [function(shared, "vend").name, function(shared, "vend").arn + ":live"])
-            self.assertRegex(permission["SourceArn"], rf":{ACCOUNT}:{shared.one('ApiGateway::RestApi').ref}/[^/]+/GET/tokens/")
+            permissions = resources(stacks, "Lambda::Permission")
+            self.assertEqual(2, len(permissions))
+            api = shared.one("ApiGateway::RestApi").ref
+            for name, route in ("vend", r"GET/tokens/\*"), ("rotate", r"POST/tokens/\*/rejections"):
+                [permission] = [p for p in permissions if p["FunctionName"] in (function(shared, name).name, function(shared, name).arn + ":live")]
+                self.assertEqual(("lambda:InvokeFunction", "apigateway.amazonaws.com"), (permission["Action"], permission["Principal"]))
+                self.assertRegex(permission["SourceArn"], rf":{ACCOUNT}:{api}/[^/]+/{route}$")
             self.assertEqual([], resources(stacks, "Lambda::Url"))
 
     def test_one_stage(self):
@@ -460,10 +485,12 @@ class Api(Laws):
     def test_throttled_neither_cached_nor_traced_in_full(self):
         for what, shared, _ in ways():
             stage = shared.one("ApiGateway::Stage")
-            [settings] = stage["MethodSettings"]
-            self.assertEqual(("*", "/*", False, False), tuple(settings.get(k) for k in ("HttpMethod", "ResourcePath", "DataTraceEnabled", "CachingEnabled")))
-            self.assertGreater(settings.get("ThrottlingRateLimit", 0), 0)
-            self.assertGreater(settings.get("ThrottlingBurstLimit", 0), 0)
+            all, reports = stage["MethodSettings"]
+            for settings, method, path in (all, "*", "/*"), (reports, "POST", "/~1tokens~1{tenant}~1rejections"):
+                self.assertEqual((method, path, False, False), tuple(settings.get(k) for k in ("HttpMethod", "ResourcePath", "DataTraceEnabled", "CachingEnabled")))
+            for limit in "ThrottlingRateLimit", "ThrottlingBurstLimit":
+                self.assertGreater(reports.get(limit, 0), 0)
+                self.assertGreater(all.get(limit, 0), reports[limit])
             self.assertFalse({"CacheClusterEnabled", "CacheClusterSize", "CanarySetting"} & set(stage.properties))
 
     # The variables that show neither a header nor a body nor what was signed.
@@ -861,7 +888,7 @@ class Outputs(Laws):
             self.assertEqual({"c8auth/credentials/default"}, words("secret-id"))
             self.assertIn("c8auth/credentials/default", [s.name for s in nested.of("SecretsManager::Secret")])
             self.assertEqual({"c8auth-rotate:live"}, words("function-name"))
-            self.assertEqual({nested.one("IAM::ManagedPolicy").ref}, words("policy-arn"))
+            self.assertEqual({p.ref for p in nested.of("IAM::ManagedPolicy") if p.id == "ReportingCallerPolicy"}, words("policy-arn"))
             self.assertEqual({REGION}, words("region"))
             url = f"https://{shared.one('ApiGateway::RestApi').ref}.execute-api.{REGION}.amazonaws.com/v1"
             self.assertEqual({url, f"{url}/tokens/default"}, set(re.findall(r"https://\S*execute-api\S*", text)))
