@@ -130,12 +130,16 @@ func (p *process) secretsFate(f *fate, c call) {
 		f.idle, f.quick = true, false
 	}
 	t := c.tenant
-	if c.op == "GetSecretValue" && c.secret == t.tokenName() && c.id == "" && t.before.version != "" &&
-		p.now()-t.stored.since < 30*time.Second && hit(smStale) {
-		text, _ := p.sm.Version(c.secret, t.before.version)
+	was, since, replaced := t.before.version, t.before.since, t.stored.since
+	if c.stage != "" {
+		was, since, replaced = t.claims.before.id, t.claims.before.at, t.claims.last.at
+	}
+	if c.op == "GetSecretValue" && c.secret == t.tokenName() && c.id == "" && was != "" &&
+		p.now()-replaced < 30*time.Second && hit(smStale) {
+		text, _ := p.sm.Version(c.secret, was)
 		f.name, f.status, f.idle = "stale", http.StatusOK, true
 		f.body = fmt.Sprintf(`{"ARN":"arn","Name":%q,"VersionId":%q,"SecretString":%q,"CreatedDate":%.3f}`,
-			c.secret, t.before.version, text, float64(p.start.Add(t.before.since).UnixMilli())/1000)
+			c.secret, was, text, float64(p.start.Add(since).UnixMilli())/1000)
 	}
 }
 
@@ -146,6 +150,9 @@ func (p *process) before(c call) {
 		p.counts.Asks++
 		p.judgeAsk(c)
 	}
+	if p.inv.report != "" && c.secret == "" {
+		p.judgeReported(c)
+	}
 }
 
 // after is the moment in which a call has taken effect.
@@ -153,6 +160,10 @@ func (p *process) after(c call, status int, body []byte) {
 	switch {
 	case c.op == "ask" && status == http.StatusOK:
 		p.granted(c, body)
+	case c.op == "PutSecretValue" && c.stage != "":
+		if status == http.StatusOK && !c.tenant.claims.seen[c.id] {
+			p.claimed(c)
+		}
 	case c.op == "PutSecretValue":
 		old := c.tenant.stored
 		p.look(c.tenant, false)

@@ -17,11 +17,12 @@ type invocation struct {
 	tenant   *tenant
 	vend     bool
 	force    bool
+	report   string // version that a caller reports; empty: none does
 	begun    time.Duration
 	deadline time.Duration // when Lambda ends it
 	begin    stored        // what was current at the beginning
 	dead     bool          // and whether Communic8 rejected that
-	crowd    *crowd        // of rotations
+	crowd    *crowd        // of those who may store a token; nil for a report without a claim
 
 	// What has befallen it.
 	faults      int // calls that went wrong
@@ -43,6 +44,7 @@ type invocation struct {
 	granted   int             // tokens that were issued to it
 	told      bool            // and whether it was told of one
 	writes    int
+	claimed   bool // it may replace the token at a caller's word
 }
 
 // crowd is rotations of a tenant that overlap.
@@ -51,6 +53,27 @@ type crowd struct {
 	running   int
 	granted   bool // whether any of them got a token
 	disturbed bool
+}
+
+// join makes an invocation that may store a token one of its tenant's crowd.
+func (w *world) join(i *invocation) {
+	i.crowd = new(crowd)
+	for _, other := range w.running {
+		if other != i && other.tenant == i.tenant && other.crowd != nil {
+			i.crowd = other.crowd
+		}
+	}
+	i.crowd.members++
+	i.crowd.running++
+	if i.crowd.members > 1 { // each may store a token
+		w.event(i.tenant)
+	}
+}
+
+// leave ends that.
+func (w *world) leave(i *invocation) {
+	i.crowd.running--
+	i.crowd.disturbed = i.crowd.disturbed || i.disturbed || i.killed || i.faults > 0
 }
 
 const rotateTimeout = time.Minute // as in template.yaml
@@ -114,17 +137,8 @@ func (w *world) rotate(t *tenant, force bool) bool {
 	w.mu.Lock()
 	i := w.begin(&w.rotators, "rotate", t, rotateTimeout)
 	i.force = force
-	for _, other := range w.running {
-		if other != i && other.tenant == t && !other.vend {
-			i.crowd = other.crowd
-		}
-	}
-	if i.crowd == nil {
-		i.crowd = new(crowd)
-	}
-	i.crowd.members++
-	i.crowd.running++
-	if force || i.crowd.members > 1 { // each may store a token
+	w.join(i)
+	if force {
 		w.event(t)
 	}
 	w.counts.Rotations++
@@ -146,9 +160,9 @@ func (w *world) rotate(t *tenant, force bool) bool {
 			w.counts.Rotated++
 		}
 	}
-	i.crowd.running--
-	i.crowd.disturbed = i.crowd.disturbed || i.disturbed || i.killed || i.faults > 0
+	w.leave(i)
 	w.end(i, &w.rotators)
+	w.judgeCrowd(i)
 	w.judgeRotation(i, result, err)
 	w.check()
 	return err == nil && !i.killed
@@ -206,12 +220,13 @@ func (l logLines) Write(line []byte) (int, error) {
 	defer l.mu.Unlock()
 	i := l.inv
 	var in struct {
+		Message   string   `json:"msg"`
 		Remaining *float64 `json:"TokenSecondsRemaining"`
 	}
 	if err := json.Unmarshal(line, &in); err != nil {
 		l.violate(i.tenant, "a line is no JSON: %v", err)
 	}
 	l.history.add(l.now(), l.process.name, "logs %s", bytes.TrimSpace(line))
-	l.judgeLine(i, in.Remaining, line)
+	l.judgeLine(i, in.Message == "rotation", in.Remaining, line)
 	return len(line), nil
 }

@@ -86,7 +86,9 @@ func (p *process) granted(c call, body []byte) {
 	if life < 3*margin { // it gives the same token again, and that is about to die
 		p.disturb(t)
 	}
-	p.inv.crowd.granted = true
+	if p.inv.crowd != nil {
+		p.inv.crowd.granted = true
+	}
 	t.ends[in.AccessToken] = max(t.ends[in.AccessToken], p.now()+life)
 	p.inv.granted++
 }
@@ -129,8 +131,9 @@ func (p *process) received(c call, resp *http.Response, body []byte, surely bool
 		}
 		i.proven[c.bearer] = surely && resp.StatusCode == http.StatusOK && bytes.Contains(body, []byte(`"success":true`))
 	case "PutSecretValue":
-		current := bytes.Contains(body, []byte("AWSCURRENT"))
-		i.raced = i.raced || bytes.Contains(body, []byte("ResourceExistsException")) || resp.StatusCode == http.StatusOK && !current
+		if current := bytes.Contains(body, []byte("AWSCURRENT")); c.stage == "" {
+			i.raced = i.raced || bytes.Contains(body, []byte("ResourceExistsException")) || resp.StatusCode == http.StatusOK && !current
+		}
 	case "DescribeSecret":
 		var in struct {
 			VersionIdsToStages map[string][]string
@@ -142,7 +145,7 @@ func (p *process) received(c call, resp *http.Response, body []byte, surely bool
 			}
 		}
 	case "GetSecretValue":
-		if c.secret == t.tokenName() && c.id == "" {
+		if c.secret == t.tokenName() && c.id == "" && c.stage == "" {
 			p.shown(t, resp.StatusCode, body)
 		}
 	}
@@ -214,6 +217,9 @@ func (p *process) due(i *invocation, with credential) bool {
 		return true
 	}
 	age := -p.to(*s, s.issued) + time.Second // issued is in whole seconds
+	if i.report != "" {
+		return !s.endless && age > doubtAge
+	}
 	if !s.endless && p.to(*s, s.half()) <= time.Second || i.force && age > forceAge {
 		return true
 	}
@@ -265,10 +271,10 @@ func (p *process) judgeWrite(t *tenant, old stored) {
 }
 
 // When a token is stored: Secrets Manager is written no more often than once in half of
-// a life, and once for every event that is a reason to.
+// a life, and once for every event that is a reason to and for every claim.
 func (w *world) judgeBudget(t *tenant) {
 	t.writes, t.events = append(lastDay(t.writes, w.now()), w.now()), lastDay(t.events, w.now())
-	n := int(24*time.Hour/min(t.believed/2, t.life)) + 2 + len(t.events)
+	n := int(24*time.Hour/min(t.believed/2, t.life)) + 2 + len(t.events) + t.claims.day(w.now())
 	if t.same { // half of a life, and half of the rest, and so on
 		n += 15 * int(1+24*time.Hour/t.believed)
 	}
@@ -278,7 +284,7 @@ func (w *world) judgeBudget(t *tenant) {
 }
 
 // When rotate logs: the metric is what is true of the stored token, at every heartbeat.
-func (p *process) judgeLine(i *invocation, remaining *float64, line []byte) {
+func (p *process) judgeLine(i *invocation, rotation bool, remaining *float64, line []byte) {
 	t := i.tenant
 	for _, c := range []credential{t.current, t.former} {
 		for _, secret := range []string{c.secret, c.key, t.stored.token} {
@@ -286,6 +292,9 @@ func (p *process) judgeLine(i *invocation, remaining *float64, line []byte) {
 				p.violate(t, "a secret in the log")
 			}
 		}
+	}
+	if !rotation {
+		return
 	}
 	if remaining == nil {
 		if !i.disturbed && i.faults == 0 && !t.stored.endless && t.deleted == 0 && t.broken == 0 && i.shown != nil {
@@ -296,7 +305,7 @@ func (p *process) judgeLine(i *invocation, remaining *float64, line []byte) {
 	if *remaining >= t.believed.Seconds()/4 {
 		t.good = p.now()
 	}
-	if i.disturbed || i.crowd.members > 1 || i.faults > 0 {
+	if i.disturbed || i.crowd == nil || i.crowd.members > 1 || i.faults > 0 {
 		return
 	}
 	want := 0.0
@@ -308,9 +317,8 @@ func (p *process) judgeLine(i *invocation, remaining *float64, line []byte) {
 	}
 }
 
-// When a rotation has ended. One in whose way nothing was, or nothing that could not be
-// overcome at once, does what it is for.
-func (w *world) judgeRotation(i *invocation, result c8auth.Result, err error) {
+// When all of a crowd have ended.
+func (w *world) judgeCrowd(i *invocation) {
 	t := i.tenant
 	if i.crowd.running == 0 && i.crowd.members > 1 && i.crowd.granted && !i.crowd.disturbed && t.broken == 0 && t.accepts(t.current) {
 		// However many there were at once, a living token is stored in the end.
@@ -318,6 +326,12 @@ func (w *world) judgeRotation(i *invocation, result c8auth.Result, err error) {
 			w.violate(t, "rotations that overlap end with a living token")
 		}
 	}
+}
+
+// When a rotation has ended. One in whose way nothing was, or nothing that could not be
+// overcome at once, does what it is for.
+func (w *world) judgeRotation(i *invocation, result c8auth.Result, err error) {
+	t := i.tenant
 	if t.current.version == "" && (result.Outcome == c8auth.Rotated || len(i.asks) > 0) {
 		w.violate(t, "without credentials, a rotation waits")
 	}

@@ -173,11 +173,21 @@ func (w *world) removeSecret(t *tenant, r *rand.Rand) {
 		func() { w.sm.Restore(t.credsName()) })
 }
 
-// revoke ends the life of the stored token before its time.
-func (w *world) revoke(t *tenant, _ *rand.Rand) {
-	w.do(t, "owner", "revokes the token", func() {
-		w.disturb(t)
-		if !t.stored.endless {
+// revoke ends the life of the stored token before its time. Where a new one does that,
+// it may be another holder of the credentials who asks for it.
+func (w *world) revoke(t *tenant, r *rand.Rand) {
+	rival := t.exclusive && r.IntN(2) == 0
+	what := "revokes the token"
+	if rival {
+		what = "asks for a token elsewhere"
+	}
+	w.do(t, "owner", what, func() {
+		w.upset(t)
+		switch {
+		case t.stored.endless:
+		case rival:
+			t.askElsewhere()
+		default:
 			t.c8.Revoke(t.stored.token)
 		}
 	})

@@ -5,9 +5,10 @@
 // The clock is that of a testing/synctest bubble. Real are the code of pkg/c8auth and
 // the AWS SDK with its retries; Communic8 (c8test) and Secrets Manager (smtest) answer
 // in memory (inmem). The rest is here: EventBridge and Lambda, which start processes,
-// freeze and end them (lambda.go); callers (vend.go) and operators (operator.go); and
-// the wire between them all, on which every fault strikes (wire.go). What is true of
-// the world is in truth.go, and the laws are in laws.go.
+// freeze and end them (lambda.go); callers, who ask (vend.go) and report (report.go), and
+// operators (operator.go); and the wire between them all, on which every fault strikes
+// (wire.go). What is true of the world is in truth.go, and the laws are in laws.go, those
+// on reports in report.go.
 //
 // One seed decides everything (plan.go). Nothing happens twice in the same nanosecond,
 // so that the scheduler has nothing to decide: the same seed is the same history, to
@@ -53,6 +54,7 @@ type Counts struct {
 	Rotations, Rotated, Failed, Dead, Killed int // dead: in a dead letter
 	Vends, Refusals                          int // refusals: of a vend, for whatever reason
 	Asks, Writes, Faults                     int
+	Reports, Claims, Healed                  int // healed: times that a caller's token was dead, and the next was not
 }
 
 // Add adds others.
@@ -67,6 +69,9 @@ func (c *Counts) Add(o Counts) {
 	c.Asks += o.Asks
 	c.Writes += o.Writes
 	c.Faults += o.Faults
+	c.Reports += o.Reports
+	c.Claims += o.Claims
+	c.Healed += o.Healed
 }
 
 // world is all there is. Its mutex guards everything that changes; it is never held
@@ -125,6 +130,7 @@ func Run(seed uint64, beats int, options secretsmanager.Options, out io.Writer) 
 	for _, t := range w.tenants {
 		w.actors.Go(func() { w.schedule(t) })
 		w.actors.Go(func() { w.call(t) })
+		w.actors.Go(func() { w.slander(t) })
 		w.actors.Go(func() { w.onboard(t) })
 		w.operate(t)
 	}
@@ -224,13 +230,14 @@ type process struct {
 	faultAt time.Duration      // when the store last failed it
 	retries int                // of the SDK, which has only so many
 	memory  map[*tenant]stored // what vend must remember
+	tried   map[*tenant]trial  // the latest at a caller's word
 }
 
 // spawn starts a process.
 func (w *world) spawn(in *pool, function string) *process {
 	in.born++
 	p := &process{
-		world: w, name: fmt.Sprintf("%s-%d", function, in.born), memory: make(map[*tenant]stored),
+		world: w, name: fmt.Sprintf("%s-%d", function, in.born), memory: make(map[*tenant]stored), tried: make(map[*tenant]trial),
 		dice: dice(w.seed, function, in.born), faultAt: -time.Hour,
 	}
 	if w.enabled[clocks] {

@@ -33,6 +33,8 @@ type tenant struct {
 	writes  []time.Duration // of the last day
 	events  []time.Duration // of the last day: what may be the reason for a write
 	good    time.Duration   // when the metric was last above the alarm's threshold
+	struck  time.Duration   // when a fault struck last, or a person did something but end a token's life
+	claims  claims
 }
 
 // credential is one version of a credentials secret.
@@ -174,6 +176,16 @@ func (w *world) detectable(t *tenant) bool { return w.probe && t.rejection == c8
 // disturb notes that something has gone wrong with the tenant, or with all if it is
 // nil, that is not the functions' fault.
 func (w *world) disturb(t *tenant) {
+	for _, each := range w.tenants {
+		if t == nil || t == each {
+			each.struck = w.now()
+		}
+	}
+	w.upset(t)
+}
+
+// upset is disturb for what a report can heal.
+func (w *world) upset(t *tenant) {
 	for _, each := range w.tenants {
 		if t == nil || t == each {
 			each.rough = w.now()

@@ -15,7 +15,11 @@ const vendTimeout = 10 * time.Second // as in template.yaml
 func (w *world) call(t *tenant) {
 	r := dice(w.seed, "callers", t.index)
 	for w.wait(gap(r, t.gap)) {
-		for again := true; again && w.vend(t, r.IntN(10) == 0); {
+		for again := true; again; {
+			vended := w.vend(t, r.IntN(10) == 0)
+			if vended.dead(t) && !w.appeal(t, r, vended) {
+				return
+			}
 			again = r.IntN(3) == 0
 			if !w.wait(between(r, time.Millisecond, 20*time.Second) + time.Duration(r.Int64N(int64(time.Millisecond)))) {
 				return
@@ -24,12 +28,18 @@ func (w *world) call(t *tenant) {
 	}
 }
 
+// vended is a token as a caller has it; zero: none.
+type vended struct{ version, token string }
+
+// dead reports whether Communic8 does not take it.
+func (v vended) dead(t *tenant) bool { return v.version != "" && !t.c8.Alive(v.token) }
+
 // vend is one invocation of the function vend.
-func (w *world) vend(t *tenant, fresh bool) bool {
+func (w *world) vend(t *tenant, fresh bool) (got vended) {
 	w.mu.Lock()
 	if len(w.vendors.idle) == 0 && w.busy() >= w.vends { // Lambda would start one more
 		w.mu.Unlock()
-		return true
+		return got
 	}
 	w.check()
 	i := w.begin(&w.vendors, "vend", t, vendTimeout)
@@ -48,20 +58,14 @@ func (w *world) vend(t *tenant, fresh bool) bool {
 		w.note(i.process.name, "vend %s, fresh %t: %v", t.name, fresh, err)
 	default:
 		w.note(i.process.name, "vend %s, fresh %t: %s, %v left", t.name, fresh, vending.Version, vending.Remaining)
+		got = vended{vending.Version, vending.Token.AccessToken.Reveal()}
 	}
 	if !i.killed {
 		w.judgeVend(i, fresh, vending, err)
 	}
 	w.end(i, &w.vendors)
 	w.check()
-	// A caller whose token Communic8 does not take asks once more.
-	if err == nil && !fresh && !i.killed && !t.c8.Alive(vending.Token.AccessToken.Reveal()) {
-		w.mu.Unlock()
-		w.wait(2 * time.Second)
-		w.vend(t, true)
-		w.mu.Lock()
-	}
-	return w.violation == nil
+	return got
 }
 
 func (i *invocation) serve(fresh bool) (c8auth.Vending, error) {

@@ -68,7 +68,7 @@ type call struct {
 	tenant *tenant
 	secret string // name of the secret
 	id     string // version that was asked for by its id
-	stage  string // label that was asked for
+	stage  string // label that was asked for, or is to be attached
 	bearer string // of Communic8
 }
 
@@ -115,7 +115,7 @@ func (p *process) carry(req *http.Request, c call, through http.RoundTripper) (*
 			p.inv.storeFaults++
 		}
 		p.inv.stalled = p.inv.stalled || f.stall > 0
-		c.tenant.rough = max(c.tenant.rough, p.now())
+		c.tenant.rough, c.tenant.struck = p.now(), p.now()
 		p.event(c.tenant)
 	}
 	p.mu.Unlock()
@@ -208,7 +208,7 @@ func (p *process) die(c call) {
 	p.note(p.name, "killed at %v", c)
 	p.counts.Killed++
 	p.inv.killed = true
-	c.tenant.rough = max(c.tenant.rough, p.now())
+	c.tenant.rough, c.tenant.struck = p.now(), p.now()
 	p.mu.Unlock()
 	panic(killed{})
 }
@@ -310,11 +310,14 @@ func (s secrets) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	var in struct{ SecretId, VersionId, VersionStage, ClientRequestToken string }
+	var in struct {
+		SecretId, VersionId, VersionStage, ClientRequestToken string
+		VersionStages                                         []string
+	}
 	if err := json.Unmarshal(body, &in); err != nil {
 		return nil, err
 	}
-	c.secret, c.stage = in.SecretId, in.VersionStage
+	c.secret, c.stage = in.SecretId, in.VersionStage+strings.Join(in.VersionStages, " ")
 	c.id = cmp.Or(in.VersionId, in.ClientRequestToken)
 	for _, t := range s.tenants {
 		if strings.HasSuffix(in.SecretId, "/"+t.name) {
