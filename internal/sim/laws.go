@@ -268,6 +268,9 @@ func (p *process) judgeWrite(t *tenant, old stored) {
 	if i.proven[s.token] && !t.c8.Alive(s.token) {
 		p.violate(t, "a dead token does not replace a living one")
 	}
+	if i.report != "" && !i.raced && i.faults == 0 && (i.proven[old.token] || !t.c8.Alive(s.token)) {
+		p.violate(t, "a report replaces no token that was proven good, and no living one by a dead one")
+	}
 }
 
 // When a token is stored: Secrets Manager is written no more often than once in half of

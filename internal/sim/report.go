@@ -20,7 +20,7 @@ import (
 const (
 	gatewayTimeout = 29 * time.Second // of API Gateway
 	reportTime     = 25 * time.Second // in which a report is answered
-	healTime       = 20 * time.Second // in which a caller has a living token again
+	healTime       = 10 * time.Second // in which a caller has a living token again
 	doubtAge       = 10 * time.Minute // up to which a token stays that is not known to be dead
 	trialPause     = 5 * time.Second  // between two trials of the same token in a sandbox
 	lease          = 30 * time.Second // in which a token is claimed once

@@ -118,7 +118,7 @@ var mutants = []mutant{
 	{"every report is a trial", "reject.go",
 		"verdictTTL = 5 * time.Second", "verdictTTL = 0 * time.Second"},
 	{"it does not matter who has the claim", "reject.go",
-		"case !claimed:", "case false:"},
+		"case !claimed:", "case !claimed && false:"},
 	{"it does not matter who claims first", "claim.go",
 		"taken {\n\t\treturn false, nil", "taken {\n\t\treturn true, nil"},
 	{"a claim that was made is not seen", "claim.go",
