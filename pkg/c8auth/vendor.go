@@ -129,7 +129,7 @@ func (v *Vendor) read(ctx context.Context, tenant string, fresh bool) entry {
 		return e
 	}
 	timeout := readTimeout
-	if e.token.Alive(start) {
+	if e.token.Alive(start.Add(staleTimeout)) { // or it is at hand no more when the read is given up
 		timeout = staleTimeout
 	}
 	if deadline, ok := ctx.Deadline(); ok {

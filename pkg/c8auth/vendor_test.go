@@ -143,6 +143,21 @@ func TestLifeEndsBetweenTwoReads(t *testing.T) {
 	})
 }
 
+// A token whose life ends while the store is read is no reason to give the read up early.
+func TestLifeEndsDuringARead(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.put("one", 40*time.Second)
+		_, _ = w.vend(false)
+		w.put("two", time.Hour)
+		time.Sleep(9500 * time.Millisecond)
+		w.smFault("GetSecretValue", smtest.Fault{Hang: true})
+		time.AfterFunc(staleTimeout, func() { w.smFaults(nil) })
+		if got, err := w.vend(true); got != "two" || err != nil {
+			t.Errorf("got %q, %v", got, err)
+		}
+	})
+}
+
 // When there is no successor, it is ErrExpired, and the store is asked for one no
 // more than once a second.
 func TestExpired(t *testing.T) {
