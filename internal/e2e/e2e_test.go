@@ -79,6 +79,8 @@ var wants = []struct {
 	{"rotate-eventbridge-rule.json", nil, rotates("fresh", "")},
 	{"rotate-forced.json", age, rotates("rotated", "forced")},
 	{"rotate-unknown-shape.json", nil, fails("unknown event: expected ")},
+	{"rotate-rejection.json", nil, supersedes},
+	{"rotate-rejection-malformed.json", nil, vends(400, "invalid_request")},
 	{"vend.json", nil, vendsToken},
 	{"vend-no-cache.json", nil, vendsToken},
 	{"vend-unknown-tenant.json", nil, vends(404, "unknown_tenant")},
@@ -206,6 +208,16 @@ func vends(status int, code string) func(*testing.T, *world, []byte) {
 		if body.Error != code || body.Description == "" {
 			t.Errorf("got %s, want %s", out, code)
 		}
+	}
+}
+
+// supersedes judges the answer to a report of a token that has been replaced since.
+func supersedes(t *testing.T, _ *world, out []byte) {
+	t.Helper()
+	var body struct{ Outcome string }
+	decode(t, answer(t, out, 200), &body)
+	if body.Outcome != "superseded" {
+		t.Errorf("got %s, want superseded", out)
 	}
 }
 
