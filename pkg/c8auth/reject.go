@@ -61,7 +61,9 @@ func (run *rotation) reject(ctx context.Context, version string) (Result, error)
 	if err := CheckTenant(run.Tenant); err != nil {
 		return Result{}, err
 	}
-	current, err := run.look(ctx, version)
+	first, cancel := withReserve(ctx, 3, tryTimeout) // for the trial, which does not end with ctx
+	defer cancel()
+	current, err := run.look(first, version)
 	if err != nil {
 		return Result{}, err
 	}

@@ -331,6 +331,25 @@ func TestReportIsAnsweredInTime(t *testing.T) {
 	})
 }
 
+// Nor is a report answered late when the store answers at last and Communic8 then hangs.
+func TestReportWhereTheStoreIsLate(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.begin(acmeOAuth)
+		version := w.revoke()
+		w.c8Fault(c8test.Fault{Delay: time.Hour})
+		for range 20 { // as the SDK's pauses are random
+			w.smFault("GetSecretValue", smtest.Fault{Hang: true})
+			time.AfterFunc(rejectTime-tryTimeout+time.Second/2, func() { w.smFaults(nil) })
+			start := time.Now()
+			_, err := w.rotator.Reject(w.Context(), Report{Tenant: "acme", Version: version})
+			if took := time.Since(start); !errors.Is(err, ErrUnavailable) || took > rejectTime {
+				t.Errorf("got %v after %v", err, took)
+			}
+			time.Sleep(time.Minute)
+		}
+	})
+}
+
 // A claim whose answer was lost is a claim nevertheless, and never becomes what vend
 // gives out. One that failed leaves all as it was.
 func TestClaims(t *testing.T) {
