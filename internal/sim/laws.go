@@ -126,6 +126,9 @@ func (p *process) received(c call, resp *http.Response, body []byte, surely bool
 			resp.StatusCode == http.StatusOK && readable && in.Success != nil && !*in.Success)
 		i.told = i.told || surely && readable && resp.StatusCode == http.StatusOK && in.AccessToken != "" && in.ExpiresIn >= margin.Seconds()
 	case "try":
+		if i.report != "" && !i.claimed && resp.StatusCode == http.StatusUnauthorized {
+			p.tried[t] = trial{i.report, p.now(), true}
+		}
 		if _, ever := i.rejected[c.bearer]; ever || resp.StatusCode == http.StatusUnauthorized {
 			i.rejected[c.bearer] = surely && resp.StatusCode == http.StatusUnauthorized
 		}
@@ -218,7 +221,8 @@ func (p *process) due(i *invocation, with credential) bool {
 	}
 	age := -p.to(*s, s.issued) + time.Second // issued is in whole seconds
 	if i.report != "" {
-		return !s.endless && age > doubtAge
+		last := p.tried[i.tenant] // what the sandbox has just been told still counts
+		return !s.endless && age > doubtAge || last.rejected && last.version == s.version && p.now()-last.at < trialPause+slack
 	}
 	if !s.endless && p.to(*s, s.half()) <= time.Second || i.force && age > forceAge {
 		return true

@@ -45,8 +45,9 @@ type claim struct {
 
 // trial is one of the stored token at a caller's word.
 type trial struct {
-	version string
-	at      time.Duration
+	version  string
+	at       time.Duration
+	rejected bool
 }
 
 // day returns how many there were in the last one.
@@ -252,7 +253,7 @@ func (p *process) judgeReported(c call) {
 	if last.version == i.report && p.now()-last.at < trialPause {
 		p.violate(t, "callers make a sandbox try a token once in %v", trialPause)
 	}
-	p.tried[t] = trial{i.report, p.now()}
+	p.tried[t] = trial{i.report, p.now(), false}
 }
 
 // When a report has ended.
