@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 10, "how many worlds to live through")
+	seeds = flag.Int("seeds", 6, "how many worlds to live through")
 	first = flag.Uint64("first", 1, "the first one's seed")
 	beats = flag.Int("beats", 400, "how many heartbeats each of them lasts")
 	story = flag.String("history", "", "file to write the history of the first one to")
