@@ -40,7 +40,7 @@ func (w *world) check() {
 			t.ill, t.why = 0, ""
 			continue
 		}
-		if t.why == "" {
+		if why != t.why {
 			t.ill = since
 		}
 		t.why = why
