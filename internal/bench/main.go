@@ -1,0 +1,354 @@
+// Bench measures the functions as Lambda runs them: real binaries on a Runtime API,
+// in front of a Secrets Manager that is reached by TLS and takes a while to answer.
+// Beside them run what they are compared with: AWS's hello world, and what one would
+// write in an hour. All take turns in one run, and what counts are ratios of medians:
+// the machine may be slow or noisy, as it is so for all.
+//
+// Run it by `make bench`.
+package main
+
+import (
+	"archive/zip"
+	"bytes"
+	"compress/flate"
+	"context"
+	"encoding/pem"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/c8auth/c8auth/internal/c8test"
+	"github.com/c8auth/c8auth/internal/lambdatest"
+	"github.com/c8auth/c8auth/internal/smtest"
+)
+
+// latency is how long Secrets Manager and Communic8 take to answer.
+const latency = 10 * time.Millisecond
+
+func main() {
+	colds := flag.Int("colds", 21, "cold starts of each function")
+	warms := flag.Int("warms", 5000, "warm requests to each function")
+	flag.Parse()
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	if err := run(ctx, os.Stdout, *colds, *warms); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// function is one that is measured.
+type function struct {
+	name      string
+	bootstrap string
+	env       []string
+	event     []byte
+	prepare   func() // before each start; may be nil
+
+	init, cold, throttledInit, throttledCold []float64 // ms
+	warm, throttledWarm                      []float64 // ms
+	cpu                                      []float64 // µs for each request
+	memory                                   []float64 // MB
+	calls                                    int       // to Secrets Manager, by one sandbox
+}
+
+// world is what surrounds the functions.
+type world struct {
+	dir                  string
+	secrets              smtest.Server
+	communic8            c8test.Server
+	secretsTLS, c8TLS    *httptest.Server
+	bundle, certificates string // a file, and directories, as on Amazon Linux
+}
+
+func run(ctx context.Context, out io.Writer, colds, warms int) (err error) {
+	w := new(world)
+	if w.dir, err = os.MkdirTemp("", "c8auth-bench-"); err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(w.dir) }()
+	if err := w.open(); err != nil {
+		return err
+	}
+	defer w.close()
+	functions, err := w.functions(ctx)
+	if err != nil {
+		return err
+	}
+	share, err := newShare()
+	if err != nil {
+		_, _ = fmt.Fprintf(out, "No control group could be made (%v): nothing is measured at the processor's share of 128 MB.\n", err)
+	} else {
+		defer func() { _ = share.remove() }()
+	}
+
+	for range colds {
+		for _, f := range functions {
+			if err := w.start(ctx, f, nil, &f.init, &f.cold); err != nil {
+				return err
+			}
+			if share != nil {
+				if err := w.start(ctx, f, share, &f.throttledInit, &f.throttledCold); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if err := w.warm(ctx, functions, warms, 0, nil); err != nil {
+		return err
+	}
+	if share != nil {
+		// At a pace that leaves the share idle for most of the time, as callers do.
+		if err := w.warm(ctx, functions, warms/20, 25*time.Millisecond, share); err != nil {
+			return err
+		}
+	}
+	return w.report(ctx, out, functions)
+}
+
+// start measures a cold start.
+func (w *world) start(ctx context.Context, f *function, share *share, init, cold *[]float64) error {
+	if f.prepare != nil {
+		f.prepare()
+	}
+	s, err := start(ctx, f, share)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	took, err := s.init()
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.name, err)
+	}
+	at, _, err := s.invoke(f.event)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.name, err)
+	}
+	*init = append(*init, milliseconds(took))
+	*cold = append(*cold, milliseconds(at.Sub(s.started)))
+	return nil
+}
+
+// warm measures requests after the first, of all functions in turns of a few.
+func (w *world) warm(ctx context.Context, functions []*function, requests int, pause time.Duration, share *share) error {
+	const turn = 50
+	var sandboxes []*sandbox
+	defer func() {
+		for _, s := range sandboxes {
+			s.stop()
+		}
+	}()
+	functions = slices.DeleteFunc(slices.Clone(functions), func(f *function) bool { return f.prepare != nil })
+	for _, f := range functions {
+		before := w.secrets.Calls("GetSecretValue")
+		s, err := start(ctx, f, share)
+		if err != nil {
+			return err
+		}
+		sandboxes = append(sandboxes, s)
+		if _, err := s.init(); err != nil {
+			return err
+		}
+		for range 100 {
+			if _, _, err := s.invoke(f.event); err != nil {
+				return fmt.Errorf("%s: %w", f.name, err)
+			}
+		}
+		f.calls = w.secrets.Calls("GetSecretValue") - before
+	}
+	for range max(1, requests/turn) {
+		for i, f := range functions {
+			s := sandboxes[i]
+			before, err := s.cpu()
+			if err != nil {
+				return err
+			}
+			for range turn {
+				_, took, err := s.invoke(f.event)
+				if err != nil {
+					return fmt.Errorf("%s: %w", f.name, err)
+				}
+				if share != nil {
+					f.throttledWarm = append(f.throttledWarm, milliseconds(took))
+					time.Sleep(pause)
+				} else {
+					f.warm = append(f.warm, milliseconds(took))
+				}
+			}
+			after, err := s.cpu()
+			if err != nil {
+				return err
+			}
+			if share == nil {
+				f.cpu = append(f.cpu, milliseconds(after-before)*1000/turn)
+			}
+		}
+	}
+	if share != nil {
+		return nil
+	}
+	for i, f := range functions {
+		memory, err := sandboxes[i].memory()
+		if err != nil {
+			return err
+		}
+		f.memory = append(f.memory, memory/(1<<20))
+	}
+	return nil
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// open starts the stand-ins, and lays certificates out as Amazon Linux 2023 does: one
+// bundle, and the same again in both directories that Go looks into.
+func (w *world) open() error {
+	serve := func(h http.Handler) *httptest.Server {
+		return httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			time.Sleep(latency)
+			h.ServeHTTP(rw, r)
+		}))
+	}
+	w.secretsTLS, w.c8TLS = serve(&w.secrets), serve(&w.communic8)
+	w.communic8.AddClient("id", "value")
+
+	bundle := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.secretsTLS.Certificate().Raw})
+	system := errors.New("no bundle of certificates in any usual place")
+	for _, file := range []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"} {
+		if text, err := os.ReadFile(file); err == nil {
+			bundle, system = append(bundle, text...), nil
+			break
+		}
+	}
+	w.bundle = filepath.Join(w.dir, "bundle.crt")
+	first, second := filepath.Join(w.dir, "ssl"), filepath.Join(w.dir, "pki")
+	w.certificates = first + ":" + second
+	return errors.Join(system, os.WriteFile(w.bundle, bundle, 0o600),
+		os.Mkdir(first, 0o700), os.WriteFile(filepath.Join(first, "ca-bundle.crt"), bundle, 0o600),
+		os.Mkdir(second, 0o700), os.WriteFile(filepath.Join(second, "ca-bundle.crt"), bundle, 0o600))
+}
+
+func (w *world) close() {
+	w.secretsTLS.Close()
+	w.c8TLS.Close()
+}
+
+// functions builds what is measured.
+func (w *world) functions(ctx context.Context) ([]*function, error) {
+	root, err := lambdatest.Root()
+	if err != nil {
+		return nil, err
+	}
+	get, err := os.ReadFile(filepath.Join(root, "events", "vend.json"))
+	if err != nil {
+		return nil, err
+	}
+	vend, err := lambdatest.Build(ctx, root, filepath.Join(w.dir, "vend"), "vend")
+	if err != nil {
+		return nil, err
+	}
+	rotate, err := lambdatest.Build(ctx, root, filepath.Join(w.dir, "rotate"), "rotate")
+	if err != nil {
+		return nil, err
+	}
+	baseline := func(name string) string {
+		bootstrap := filepath.Join(w.dir, name)
+		build := exec.CommandContext(ctx, "go", "build", "-o", bootstrap, "./internal/bench/"+name) // as one would
+		build.Dir = root
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if text, failed := build.CombinedOutput(); failed != nil {
+			err = errors.Join(err, fmt.Errorf("build %s: %w\n%s", name, failed, text))
+		}
+		return bootstrap
+	}
+	hello, naiveVend, naiveRotate := baseline("hello"), baseline("naivevend"), baseline("naiverotate")
+	if err != nil {
+		return nil, err
+	}
+
+	common := []string{"C8AUTH_STACK=c8auth", "AWS_ENDPOINT_URL_SECRETS_MANAGER=" + w.secretsTLS.URL, "SSL_CERT_FILE=" + w.bundle}
+	plain := append(slices.Clone(common), "SSL_CERT_DIR="+w.certificates)
+	ours := append(slices.Clone(common), template...)
+	w.secrets.Create("c8auth/credentials/default")
+	w.secrets.Put("c8auth/credentials/default", fmt.Sprintf(`{"base_url": %q, "client_id": "id", "client_secret": "value"}`, w.c8TLS.URL))
+	w.secrets.Create("c8auth/token/default")
+	w.secrets.Put("c8auth/token/default", fmt.Sprintf(`{"base_url": %q, "access_token": "0123456789abcdef0123456789abcdef", "token_type": "Bearer", "issued_at": %q, "expires_at": %q, "credentials_version": "1"}`,
+		w.c8TLS.URL, time.Now().UTC().Format(time.RFC3339), time.Now().UTC().Add(24*time.Hour).Format(time.RFC3339)))
+	w.secrets.Create("c8auth/credentials/new")
+	w.secrets.Put("c8auth/credentials/new", fmt.Sprintf(`{"base_url": %q, "client_id": "id", "client_secret": "value"}`, w.c8TLS.URL))
+	forget := func() {
+		w.secrets.Destroy("c8auth/token/new")
+		w.secrets.Create("c8auth/token/new")
+	}
+	due := []byte(`{"tenant":"new"}`)
+	return []*function{
+		{name: "hello world", bootstrap: hello, env: plain, event: get},
+		{name: "vend", bootstrap: vend, env: append(slices.Clone(ours), "C8AUTH_PREFETCH=default"), event: get},
+		{name: "vend, no prefetch", bootstrap: vend, env: ours, event: get},
+		{name: "naive vend", bootstrap: naiveVend, env: plain, event: get},
+		{name: "naive vend, no cache", bootstrap: naiveVend, env: append(slices.Clone(plain), "NAIVE_CACHE=off"), event: get},
+		{name: "rotate", bootstrap: rotate, env: ours, event: due, prepare: forget},
+		{name: "naive rotate", bootstrap: naiveRotate, env: plain, event: due, prepare: forget},
+	}, nil
+}
+
+// template is what template.yaml sets for speed.
+var template = []string{"SSL_CERT_DIR=/none", "GOMAXPROCS=1"}
+
+// report prints the table, and the ratios that are to be kept.
+func (w *world) report(ctx context.Context, out io.Writer, functions []*function) error {
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	_, _ = fmt.Fprintf(t, "medians\tinit\tcold\tinit, 128 MB\tcold, 128 MB\twarm p50\twarm p99\tp99, 128 MB\tCPU\tmemory\treads\tnoise\t\n")
+	for _, f := range functions {
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t\n", f.name,
+			show(f.init, 50, "ms"), show(f.cold, 50, "ms"), show(f.throttledInit, 50, "ms"), show(f.throttledCold, 50, "ms"),
+			show(f.warm, 50, "ms"), show(f.warm, 99, "ms"), show(f.throttledWarm, 99, "ms"), show(f.cpu, 50, "µs"), show(f.memory, 50, "MB"), f.calls, noise(f.cold))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintln(out, "\nreads: of Secrets Manager, by one sandbox in its first 100 requests. noise: of cold, half the distance between quartiles.")
+	return nil
+}
+
+func percentile(values []float64, p int) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[min(len(sorted)-1, len(sorted)*p/100)]
+}
+
+func show(values []float64, p int, unit string) string {
+	if len(values) == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.3g %s", percentile(values, p), unit)
+}
+
+func noise(values []float64) string {
+	return fmt.Sprintf("±%.0f %%", 50*(percentile(values, 75)-percentile(values, 25))/percentile(values, 50))
+}
+
+// zipped returns how large the function's deployment package is, in bytes.
+func zipped(bootstrap string) (int, error) {
+	text, err := os.ReadFile(bootstrap)
+	if err != nil {
+		return 0, err
+	}
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.DefaultCompression) })
+	file, err := z.Create("bootstrap")
+	if err == nil {
+		_, err = file.Write(text)
+	}
+	return b.Len(), errors.Join(err, z.Close())
+}
