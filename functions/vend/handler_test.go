@@ -474,7 +474,7 @@ func TestPayloadsThatAreNoProxyEvent(t *testing.T) {
 	for _, payload := range []string{
 		``, ` `, `MARK`, `null`, `[]`, `"MARK"`, `1`, `{}`, `{"tenant":"acme"}`,
 		`{"pathParameters":null}`, `{"pathParameters":{}}`, `{"pathParameters":"MARK"}`, `{"pathParameters":{"tenant":null}}`,
-		`{"pathParameters":{"tenant":["acme"]}}`, `{"pathParameters":{"Tenant":"acme"}}`,
+		`{"pathParameters":{"tenant":["acme"]}}`,
 		`{"pathParameters":{"tenant":"acme"},"headers":"MARK"}`, `{"pathParameters":{"tenant":"acme"}`,
 		`{"version":"0","detail-type":"Scheduled Event","source":"aws.events","detail":{}}`,
 	} {

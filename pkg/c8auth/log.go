@@ -45,15 +45,16 @@ func EmbedMetrics(stack, tenant string, metrics ...Metric) slog.Attr {
 		Dimensions [][]string
 		Metrics    []definition
 	}
+	type metadata struct {
+		Timestamp         int64
+		CloudWatchMetrics []directive
+	}
 	definitions := make([]definition, len(metrics))
 	attrs := []slog.Attr{slog.String("Stack", stack), slog.String("Tenant", tenant)}
 	for i, m := range metrics {
 		definitions[i] = definition{m.Name, m.Unit}
 		attrs = append(attrs, slog.Float64(m.Name, m.Value))
 	}
-	attrs = append(attrs, slog.Any("_aws", map[string]any{
-		"Timestamp":         time.Now().UnixMilli(),
-		"CloudWatchMetrics": []directive{{"c8auth", [][]string{{"Stack", "Tenant"}}, definitions}},
-	}))
+	attrs = append(attrs, slog.Any("_aws", metadata{time.Now().UnixMilli(), []directive{{"c8auth", [][]string{{"Stack", "Tenant"}}, definitions}}}))
 	return slog.GroupAttrs("", attrs...)
 }
