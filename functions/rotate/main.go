@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"log/slog"
 	"os"
@@ -27,6 +28,8 @@ func main() {
 		log.Error(err.Error())
 		os.Exit(1)
 	}
+	// Certificates are parsed while a function starts, and has all of a processor.
+	_, _ = x509.SystemCertPool()
 	lambda.Start(handler{&c8auth.Rotator{
 		Store:    store,
 		Endpoint: &c8auth.Endpoint{Client: c8auth.NewHTTPClient(), ProbePath: settings.ProbePath},

@@ -80,7 +80,7 @@ func stringFields(data []byte, known ...string) (map[string]string, error) {
 		token, _ := in.Token()
 		key, _ := token.(string)
 		if !slices.Contains(known, key) {
-			if !plainKey.MatchString(key) {
+			if len(key) > 30 || !plainKey.MatchString(key) {
 				key = "(not shown: it does not look like one)"
 			}
 			return nil, explain(ErrCredentials, "unknown key %s; %s", key, credentialsForms)
@@ -108,7 +108,7 @@ func stringFields(data []byte, known ...string) (map[string]string, error) {
 }
 
 // plainKey is what a key looks like that someone meant as one.
-var plainKey = regexp.MustCompile(`^[A-Za-z][A-Za-z_-]{0,29}$`)
+var plainKey = regexp.MustCompile(`^[A-Za-z][A-Za-z_-]*$`)
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
 

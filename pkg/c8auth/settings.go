@@ -23,7 +23,7 @@ const (
 )
 
 // stackName is CloudFormation's rule.
-var stackName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,127}$`)
+var stackName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
 
 // ReadSettings reads the settings by lookup, usually [os.LookupEnv]. An empty
 // variable counts as unset, but for C8AUTH_PROBE_PATH, where it means never. The
@@ -42,7 +42,7 @@ func ReadSettings(lookup func(string) (string, bool)) (Settings, error) {
 	}
 
 	s.Stack = get("C8AUTH_STACK")
-	expect(stackName.MatchString(s.Stack), "C8AUTH_STACK", "the CloudFormation stack's name: a letter followed by at most 127 letters, digits or hyphens")
+	expect(len(s.Stack) <= 128 && stackName.MatchString(s.Stack), "C8AUTH_STACK", "the CloudFormation stack's name: a letter followed by at most 127 letters, digits or hyphens")
 
 	if path, ok := lookup("C8AUTH_PROBE_PATH"); ok {
 		s.ProbePath = path

@@ -204,7 +204,7 @@ func (s *Store) get(ctx context.Context, name, stage, version string) (value, er
 }
 
 // awsError is what names of AWS's errors look like.
-var awsError = regexp.MustCompile(`^[A-Z][A-Za-z]{1,60}(Exception|Error|Failure)$`)
+var awsError = regexp.MustCompile(`^[A-Z][A-Za-z]+(Exception|Error|Failure)$`)
 
 // failure turns an error of the SDK into one of ours. Of what AWS answered it passes
 // on the name of the error alone: a message could quote the request, and that holds a
@@ -224,7 +224,7 @@ func (s *Store) failure(ctx context.Context, op, name string, err error) error {
 		return explain(ErrUnknownTenant, "%s is scheduled for deletion", name)
 	case errors.As(err, &api) && api.ErrorCode() == "AccessDeniedException":
 		return explain(ErrUnavailable, "%s of %s: AccessDeniedException: the function's role needs secretsmanager:%s on it, and the use of its KMS key if it has one of its own", op, name, op)
-	case errors.As(err, &api) && awsError.MatchString(api.ErrorCode()):
+	case errors.As(err, &api) && len(api.ErrorCode()) <= 70 && awsError.MatchString(api.ErrorCode()):
 		return explain(ErrUnavailable, "%s of %s: %s", op, name, api.ErrorCode())
 	case errors.As(err, &api):
 		return explain(ErrUnavailable, "%s of %s: an error without a known name", op, name)
