@@ -23,7 +23,9 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -33,16 +35,21 @@ import (
 	"github.com/c8auth/c8auth/internal/smtest"
 )
 
-// latency is how long Secrets Manager and Communic8 take to answer.
-const latency = 10 * time.Millisecond
+// latency is about how long Secrets Manager and Communic8 take to answer.
+var latency = 5 * time.Millisecond
+
+// pace is the time between two requests at the processor's share of 128 MB.
+const pace = 5 * time.Millisecond
 
 func main() {
-	colds := flag.Int("colds", 21, "cold starts of each function")
-	warms := flag.Int("warms", 5000, "warm requests to each function")
+	colds := flag.Int("colds", 41, "cold starts of each function")
+	warms := flag.Int("warms", 10000, "warm requests to each function, and a fifth of that at the share of 128 MB")
+	flag.DurationVar(&latency, "latency", latency, "of Secrets Manager and Communic8")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer cancel()
-	if err := run(ctx, os.Stdout, *colds, *warms); err != nil {
+	err := run(ctx, os.Stdout, *colds, *warms)
+	cancel()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -56,20 +63,21 @@ type function struct {
 	event     []byte
 	prepare   func() // before each start; may be nil
 
-	init, cold, throttledInit, throttledCold []float64 // ms
-	warm, throttledWarm                      []float64 // ms
-	cpu                                      []float64 // µs for each request
-	memory                                   []float64 // MB
-	calls                                    int       // to Secrets Manager, by one sandbox
+	init, cold, throttledCold []float64 // ms
+	warm, throttledWarm       []float64 // ms
+	cpu                       []float64 // µs for each request
+	memory                    []float64 // MB
+	calls                     int       // to Secrets Manager, by one sandbox
 }
 
 // world is what surrounds the functions.
 type world struct {
-	dir                  string
-	secrets              smtest.Server
-	communic8            c8test.Server
-	secretsTLS, c8TLS    *httptest.Server
-	bundle, certificates string // a file, and directories, as on Amazon Linux
+	root, dir         string
+	secrets           smtest.Server
+	communic8         c8test.Server
+	secretsTLS, c8TLS *httptest.Server
+	bundle            string   // of certificates
+	certificates      []string // directories of certificates
 }
 
 func run(ctx context.Context, out io.Writer, colds, warms int) (err error) {
@@ -86,62 +94,63 @@ func run(ctx context.Context, out io.Writer, colds, warms int) (err error) {
 	if err != nil {
 		return err
 	}
-	share, err := newShare()
-	if err != nil {
-		_, _ = fmt.Fprintf(out, "No control group could be made (%v): nothing is measured at the processor's share of 128 MB.\n", err)
-	} else {
-		defer func() { _ = share.remove() }()
+	shares := canShare()
+	if !shares {
+		_, _ = fmt.Fprint(out, "No control groups here: nothing is measured at the processor's share of 128 MB.\n\n")
 	}
-
 	for range colds {
 		for _, f := range functions {
-			if err := w.start(ctx, f, nil, &f.init, &f.cold); err != nil {
+			if err := w.start(ctx, f, false); err != nil {
 				return err
 			}
-			if share != nil {
-				if err := w.start(ctx, f, share, &f.throttledInit, &f.throttledCold); err != nil {
+			if shares {
+				if err := w.start(ctx, f, true); err != nil {
 					return err
 				}
 			}
 		}
 	}
-	if err := w.warm(ctx, functions, warms, 0, nil); err != nil {
+	if err := w.warm(ctx, functions, warms, 0, false); err != nil {
 		return err
 	}
-	if share != nil {
-		// At a pace that leaves the share idle for most of the time, as callers do.
-		if err := w.warm(ctx, functions, warms/20, 25*time.Millisecond, share); err != nil {
+	if shares {
+		if err := w.warm(ctx, functions, warms/5, pace, true); err != nil {
 			return err
 		}
 	}
 	return w.report(ctx, out, functions)
 }
 
-// start measures a cold start.
-func (w *world) start(ctx context.Context, f *function, share *share, init, cold *[]float64) error {
+// start measures a cold start, with all of a processor or, once it is initialized, the
+// share of 128 MB.
+func (w *world) start(ctx context.Context, f *function, small bool) error {
 	if f.prepare != nil {
 		f.prepare()
 	}
-	s, err := start(ctx, f, share)
+	s, err := start(ctx, f)
 	if err != nil {
 		return err
 	}
 	defer s.stop()
-	took, err := s.init()
+	took, err := s.init(small)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.name, err)
 	}
-	at, _, err := s.invoke(f.event)
+	first, err := s.invoke(f.event)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.name, err)
 	}
-	*init = append(*init, milliseconds(took))
-	*cold = append(*cold, milliseconds(at.Sub(s.started)))
+	f.init = append(f.init, milliseconds(took))
+	cold := &f.cold
+	if small {
+		cold = &f.throttledCold
+	}
+	*cold = append(*cold, milliseconds(took+first)) // what is between, to limit a process, is not its own time
 	return nil
 }
 
 // warm measures requests after the first, of all functions in turns of a few.
-func (w *world) warm(ctx context.Context, functions []*function, requests int, pause time.Duration, share *share) error {
+func (w *world) warm(ctx context.Context, functions []*function, requests int, pause time.Duration, small bool) error {
 	const turn = 50
 	var sandboxes []*sandbox
 	defer func() {
@@ -152,16 +161,16 @@ func (w *world) warm(ctx context.Context, functions []*function, requests int, p
 	functions = slices.DeleteFunc(slices.Clone(functions), func(f *function) bool { return f.prepare != nil })
 	for _, f := range functions {
 		before := w.secrets.Calls("GetSecretValue")
-		s, err := start(ctx, f, share)
+		s, err := start(ctx, f)
 		if err != nil {
 			return err
 		}
 		sandboxes = append(sandboxes, s)
-		if _, err := s.init(); err != nil {
+		if _, err := s.init(small); err != nil {
 			return err
 		}
 		for range 100 {
-			if _, _, err := s.invoke(f.event); err != nil {
+			if _, err := s.invoke(f.event); err != nil {
 				return fmt.Errorf("%s: %w", f.name, err)
 			}
 		}
@@ -175,11 +184,11 @@ func (w *world) warm(ctx context.Context, functions []*function, requests int, p
 				return err
 			}
 			for range turn {
-				_, took, err := s.invoke(f.event)
+				took, err := s.invoke(f.event)
 				if err != nil {
 					return fmt.Errorf("%s: %w", f.name, err)
 				}
-				if share != nil {
+				if small {
 					f.throttledWarm = append(f.throttledWarm, milliseconds(took))
 					time.Sleep(pause)
 				} else {
@@ -190,12 +199,12 @@ func (w *world) warm(ctx context.Context, functions []*function, requests int, p
 			if err != nil {
 				return err
 			}
-			if share == nil {
+			if !small {
 				f.cpu = append(f.cpu, milliseconds(after-before)*1000/turn)
 			}
 		}
 	}
-	if share != nil {
+	if small {
 		return nil
 	}
 	for i, f := range functions {
@@ -211,7 +220,7 @@ func (w *world) warm(ctx context.Context, functions []*function, requests int, p
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // open starts the stand-ins, and lays certificates out as Amazon Linux 2023 does: one
-// bundle, and the same again in both directories that Go looks into.
+// bundle, and the same twice again, in two formats, in both directories that Go looks into.
 func (w *world) open() error {
 	serve := func(h http.Handler) *httptest.Server {
 		return httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -231,11 +240,14 @@ func (w *world) open() error {
 		}
 	}
 	w.bundle = filepath.Join(w.dir, "bundle.crt")
-	first, second := filepath.Join(w.dir, "ssl"), filepath.Join(w.dir, "pki")
-	w.certificates = first + ":" + second
-	return errors.Join(system, os.WriteFile(w.bundle, bundle, 0o600),
-		os.Mkdir(first, 0o700), os.WriteFile(filepath.Join(first, "ca-bundle.crt"), bundle, 0o600),
-		os.Mkdir(second, 0o700), os.WriteFile(filepath.Join(second, "ca-bundle.crt"), bundle, 0o600))
+	err := errors.Join(system, os.WriteFile(w.bundle, bundle, 0o600))
+	for _, name := range []string{"ssl", "pki"} {
+		dir := filepath.Join(w.dir, name)
+		w.certificates = append(w.certificates, dir)
+		err = errors.Join(err, os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "ca-bundle.crt"), bundle, 0o600),
+			os.WriteFile(filepath.Join(dir, "ca-bundle.trust.crt"), bytes.ReplaceAll(bundle, []byte(" CERTIFICATE-"), []byte(" TRUSTED CERTIFICATE-")), 0o600))
+	}
+	return err
 }
 
 func (w *world) close() {
@@ -249,6 +261,7 @@ func (w *world) functions(ctx context.Context) ([]*function, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.root = root
 	get, err := os.ReadFile(filepath.Join(root, "events", "vend.json"))
 	if err != nil {
 		return nil, err
@@ -277,8 +290,18 @@ func (w *world) functions(ctx context.Context) ([]*function, error) {
 	}
 
 	common := []string{"C8AUTH_STACK=c8auth", "AWS_ENDPOINT_URL_SECRETS_MANAGER=" + w.secretsTLS.URL, "SSL_CERT_FILE=" + w.bundle}
-	plain := append(slices.Clone(common), "SSL_CERT_DIR="+w.certificates)
-	ours := append(slices.Clone(common), template...)
+	plain := append(slices.Clone(common), "SSL_CERT_DIR="+strings.Join(w.certificates, ":"))
+	text, err := os.ReadFile(filepath.Join(root, "template.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	ours := slices.Clone(common)
+	for _, variable := range speed.FindAllSubmatch(text, -1) {
+		ours = append(ours, fmt.Sprintf("%s=%s", variable[1], variable[2]))
+	}
+	if len(ours) != len(common)+1 {
+		return nil, errors.New("template.yaml does not set what it sets for speed")
+	}
 	w.secrets.Create("c8auth/credentials/default")
 	w.secrets.Put("c8auth/credentials/default", fmt.Sprintf(`{"base_url": %q, "client_id": "id", "client_secret": "value"}`, w.c8TLS.URL))
 	w.secrets.Create("c8auth/token/default")
@@ -302,23 +325,70 @@ func (w *world) functions(ctx context.Context) ([]*function, error) {
 	}, nil
 }
 
-// template is what template.yaml sets for speed.
-var template = []string{"SSL_CERT_DIR=/none", "GOMAXPROCS=1"}
+// speed finds the variables that template.yaml sets for the sake of speed.
+var speed = regexp.MustCompile(`\b(SSL_CERT_DIR): '?([^'\n]+)`)
 
-// report prints the table, and the ratios that are to be kept.
+const maxZip = 3.5 // MB
+
+// report prints what was measured, and the ratios that are to be kept. Only what does not
+// depend on the machine is an error if it is not.
 func (w *world) report(ctx context.Context, out io.Writer, functions []*function) error {
+	var missed error
+	named := make(map[string]*function)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintf(t, "medians\tinit\tcold\tinit, 128 MB\tcold, 128 MB\twarm p50\twarm p99\tp99, 128 MB\tCPU\tmemory\treads\tnoise\t\n")
+	_, _ = fmt.Fprintf(t, "medians\tinit\tcold\tcold, 128 MB\twarm p50\twarm p99\tp99, 128 MB\tCPU\tmemory\treads\tnoise\t\n")
 	for _, f := range functions {
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t\n", f.name,
-			show(f.init, 50, "ms"), show(f.cold, 50, "ms"), show(f.throttledInit, 50, "ms"), show(f.throttledCold, 50, "ms"),
+		named[f.name] = f
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t\n", f.name,
+			show(f.init, 50, "ms"), show(f.cold, 50, "ms"), show(f.throttledCold, 50, "ms"),
 			show(f.warm, 50, "ms"), show(f.warm, 99, "ms"), show(f.throttledWarm, 99, "ms"), show(f.cpu, 50, "µs"), show(f.memory, 50, "MB"), f.calls, noise(f.cold))
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintln(out, "\nreads: of Secrets Manager, by one sandbox in its first 100 requests. noise: of cold, half the distance between quartiles.")
-	return nil
+	_, _ = fmt.Fprintf(out, "\nreads: of Secrets Manager, which takes %v, by one sandbox for 100 requests. noise: of cold, half the distance between quartiles.\n\n", latency)
+
+	vend, rotate, hello, naive := named["vend"], named["rotate"], named["hello world"], named["naive vend"]
+	for _, r := range []struct {
+		what       string
+		ours, than []float64
+		p          int
+		limit      float64
+	}{
+		{"vend, cold, 128 MB, of the naive vend's", vend.throttledCold, naive.throttledCold, 50, 0.08},
+		{"vend, cold, of the naive vend's", vend.cold, naive.cold, 50, 0.65},
+		{"vend, init without a read, of hello world's", named["vend, no prefetch"].init, hello.init, 50, 1.7},
+		{"vend, warm p50, of hello world's", vend.warm, hello.warm, 50, 0.65},
+		{"vend, warm p99, of hello world's", vend.warm, hello.warm, 99, 0.65},
+		{"vend, CPU per request, of hello world's", vend.cpu, hello.cpu, 50, 0.65},
+		{"vend, p99, 128 MB, of the naive vend's", vend.throttledWarm, naive.throttledWarm, 99, 0.15},
+		{"vend, memory, of hello world's", vend.memory, hello.memory, 50, 1.3},
+		{"rotate, cold, 128 MB, of the naive rotate's", rotate.throttledCold, named["naive rotate"].throttledCold, 50, 0.2},
+	} {
+		if len(r.ours) == 0 {
+			continue
+		}
+		ratio := percentile(r.ours, r.p) / percentile(r.than, r.p)
+		mark := ""
+		if ratio > r.limit {
+			mark = "  <- more"
+		}
+		_, _ = fmt.Fprintf(t, "%s\t%.2f\t at most %.2f%s\n", r.what, ratio, r.limit, mark)
+	}
+	for _, name := range []string{"vend", "rotate"} {
+		size, err := w.packed(ctx, name)
+		if err != nil {
+			return err
+		}
+		_, _ = fmt.Fprintf(t, "%s, zip for arm64\t%.2f MB\t at most %.2f MB\n", name, size, maxZip)
+		if size > maxZip {
+			missed = errors.Join(missed, fmt.Errorf("%s's zip is too large", name))
+		}
+	}
+	if vend.calls != 1 {
+		missed = errors.Join(missed, errors.New("vend does not read once for many requests"))
+	}
+	return errors.Join(t.Flush(), missed)
 }
 
 func percentile(values []float64, p int) float64 {
@@ -337,18 +407,24 @@ func noise(values []float64) string {
 	return fmt.Sprintf("±%.0f %%", 50*(percentile(values, 75)-percentile(values, 25))/percentile(values, 50))
 }
 
-// zipped returns how large the function's deployment package is, in bytes.
-func zipped(bootstrap string) (int, error) {
-	text, err := os.ReadFile(bootstrap)
+// packed returns the size of the function's deployment package for arm64, in MB.
+func (w *world) packed(ctx context.Context, name string) (float64, error) {
+	dir := filepath.Join(w.dir, "arm64", name)
+	build := exec.CommandContext(ctx, "make", "-C", w.root, "build-"+map[string]string{"rotate": "RotateFunction", "vend": "VendFunction"}[name], "ARCH=arm64", "ARTIFACTS_DIR="+dir) // #nosec G204 -- ours
+	if text, err := build.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("build %s: %w\n%s", name, err, text)
+	}
+	bootstrap, err := os.ReadFile(filepath.Join(dir, "bootstrap"))
 	if err != nil {
 		return 0, err
 	}
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
-	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.DefaultCompression) })
+	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestCompression) })
 	file, err := z.Create("bootstrap")
 	if err == nil {
-		_, err = file.Write(text)
+		_, err = file.Write(bootstrap)
 	}
-	return b.Len(), errors.Join(err, z.Close())
+	err = errors.Join(err, z.Close())
+	return float64(b.Len()) / 1e6, err
 }

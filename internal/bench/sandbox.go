@@ -27,6 +27,8 @@ type sandbox struct {
 	events  chan []byte
 	answers chan answer
 	output  bytes.Buffer // what it printed; to be read once it has ended
+	share   *share       // of a processor; nil: all
+	done    <-chan struct{}
 }
 
 type answer struct {
@@ -35,23 +37,20 @@ type answer struct {
 	failed bool
 }
 
-// start runs the function until it asks for its first event. If share is not nil, it
-// runs in that control group from its first instruction.
-func start(ctx context.Context, f *function, share *share) (*sandbox, error) {
+// start starts the function.
+func start(ctx context.Context, f *function) (*sandbox, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	s := &sandbox{polls: make(chan time.Time, 1), events: make(chan []byte), answers: make(chan answer, 1)}
+	s := &sandbox{polls: make(chan time.Time, 1), events: make(chan []byte), answers: make(chan answer, 1), done: ctx.Done()}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", s.next)
 	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/{result}", s.result)
 	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
 	go func() { _ = s.server.Serve(listener) }()
 
-	// The shell waits for a line, so that it is in its control group before the
-	// function begins, and the clock does not run for it.
-	s.cmd = exec.CommandContext(ctx, "/bin/sh", "-c", `read -r _; exec "$0"`, f.bootstrap)
+	s.cmd = exec.CommandContext(ctx, f.bootstrap)
 	s.cmd.Env = append([]string{
 		"AWS_LAMBDA_RUNTIME_API=" + listener.Addr().String(),
 		"AWS_LAMBDA_FUNCTION_NAME=" + f.name, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=128", "AWS_LAMBDA_FUNCTION_VERSION=1",
@@ -59,27 +58,26 @@ func start(ctx context.Context, f *function, share *share) (*sandbox, error) {
 		"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=en_US.UTF-8", "TZ=:UTC",
 	}, f.env...)
 	s.cmd.Stdout, s.cmd.Stderr = &s.output, &s.output
-	stdin, err := s.cmd.StdinPipe()
-	if err == nil {
-		err = s.cmd.Start()
-	}
-	if err == nil && share != nil {
-		err = share.admit(s.cmd.Process.Pid)
-	}
-	if err != nil {
+	s.started = time.Now()
+	if err := s.cmd.Start(); err != nil {
 		s.stop()
 		return nil, err
 	}
-	s.started = time.Now()
-	_, err = io.WriteString(stdin, "\n")
-	return s, err
+	return s, nil
 }
 
-// init waits for the function's first poll and returns how long it took.
-func (s *sandbox) init() (time.Duration, error) {
+// init waits for the function's first poll and returns how long it took. From then on
+// a small function has the share of 128 MB; before, it has a whole processor, as on
+// Lambda.
+func (s *sandbox) init(small bool) (took time.Duration, err error) {
 	select {
 	case at := <-s.polls:
-		return at.Sub(s.started), nil
+		if small {
+			s.share, err = admit(s.cmd.Process.Pid)
+		}
+		return at.Sub(s.started), err
+	case <-s.done:
+		return 0, context.Canceled
 	case <-time.After(time.Minute):
 		s.stop()
 		return 0, errors.New("it did not ask for an event within a minute: " + s.output.String())
@@ -87,21 +85,23 @@ func (s *sandbox) init() (time.Duration, error) {
 }
 
 // invoke hands over an event, which the function has asked for, waits for the answer and
-// for the next poll, and returns when the answer came and how long it took.
-func (s *sandbox) invoke(event []byte) (at time.Time, took time.Duration, err error) {
+// for the next poll, and returns how long the answer took.
+func (s *sandbox) invoke(event []byte) (time.Duration, error) {
 	began := time.Now()
 	s.events <- event
 	select {
 	case a := <-s.answers:
 		if a.failed || bytes.Contains(a.body, []byte(`"statusCode":5`)) {
 			s.stop()
-			return at, 0, fmt.Errorf("it failed: %s\n%s", a.body, s.output.String())
+			return 0, fmt.Errorf("it failed: %s\n%s", a.body, s.output.String())
 		}
 		<-s.polls
-		return a.at, a.at.Sub(began), nil
+		return a.at.Sub(began), nil
+	case <-s.done:
+		return 0, context.Canceled
 	case <-time.After(time.Minute):
 		s.stop()
-		return at, 0, errors.New("it did not answer within a minute: " + s.output.String())
+		return 0, errors.New("it did not answer within a minute: " + s.output.String())
 	}
 }
 
@@ -132,6 +132,9 @@ func (s *sandbox) stop() {
 		_ = s.cmd.Wait()
 	}
 	_ = s.server.Close()
+	if s.share != nil {
+		s.share.remove()
+	}
 }
 
 // cpu returns the time that the process has spent on processors.
