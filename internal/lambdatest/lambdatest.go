@@ -145,6 +145,16 @@ func (f *Function) Kill(deadly syscall.Signal) {
 	}
 }
 
+// PID is the process's id, 0 while none runs. It waits for an invocation under way.
+func (f *Function) PID() int {
+	_ = f.acquire(context.Background()) // which never ends
+	defer f.release()
+	if f.sandbox == nil || f.sandbox.ended() {
+		return 0
+	}
+	return f.sandbox.cmd.Process.Pid
+}
+
 // Starts is how many processes were started.
 func (f *Function) Starts() int { return int(f.starts.Load()) }
 

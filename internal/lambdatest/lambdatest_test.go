@@ -13,8 +13,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -214,11 +216,18 @@ func TestEventComesWithItsContext(t *testing.T) {
 
 func TestProcessLivesOn(t *testing.T) {
 	f := function(t)
+	if got := f.PID(); got != 0 {
+		t.Errorf("before it starts, it is process %d", got)
+	}
 	first, second := mustAnswer(t, f, order{Do: "pid"}), mustAnswer(t, f, order{Do: "pid"})
-	if first != second {
-		t.Errorf("process %s, then %s", first, second)
+	if first != second || first != strconv.Itoa(f.PID()) {
+		t.Errorf("process %s, then %s, want %d", first, second, f.PID())
 	}
 	wantStarts(t, f, 1)
+	f.Kill(syscall.SIGKILL)
+	if got := f.PID(); got != 0 {
+		t.Errorf("after its end, it is process %d", got)
+	}
 }
 
 func TestErrorOfHandler(t *testing.T) {
