@@ -1,7 +1,7 @@
 # run and test take Go and make alone, build and lint the SAM CLI, too.
 
 .DEFAULT_GOAL := help
-.PHONY: run test simulate bench build e2e lint help build-RotateFunction build-VendFunction
+.PHONY: run test simulate soak bench build e2e lint help build-RotateFunction build-VendFunction
 
 ## make run     the main job on this machine, until Ctrl-C
 ##              ONCE=1: until the first vend; COMMUNIC8=name: how its stand-in behaves
@@ -32,6 +32,12 @@ else ifdef SEED
 else
 	cd internal/sim && go test -count=1 -timeout 0 -run TestLaws -seeds $(SEEDS)
 endif
+
+## make soak    the real vend under load, while rotate rotates and the store fails
+##              REQUESTS=20000: that many instead of 300,000; the least in which all happens
+REQUESTS ?= 300000
+soak:
+	cd internal/soak && go test -tags soak -count=1 -timeout 0 -requests $(REQUESTS)
 
 ## make bench   both functions beside what one would write in an hour, in ratios
 ##              COLDS=3 WARMS=200: how often, for a first look
