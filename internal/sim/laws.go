@@ -9,6 +9,7 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -269,12 +270,20 @@ func (p *process) judgeWrite(t *tenant, old stored) {
 	if s.made == old.made && !s.endless && !old.endless && s.expires+skew < old.expires && !(i.raced && i.proven[s.token]) {
 		p.violate(t, "a token with less life left is not stored: %v after %v", s.expires, old.expires)
 	}
-	if i.proven[s.token] && !t.c8.Alive(s.token) {
+	if i.proven[s.token] && !t.c8.Alive(s.token) && !p.rivalled() {
 		p.violate(t, "a dead token does not replace a living one")
 	}
 	if i.report != "" && !i.raced && i.faults == 0 && (i.proven[old.token] || !t.c8.Alive(s.token)) {
 		p.violate(t, "a report replaces no token that was proven good, and no living one by a dead one")
 	}
+}
+
+// rivalled reports whether another rotation of the tenant is under way and has been
+// granted a token, which may have ended the life of this one's.
+func (p *process) rivalled() bool {
+	return slices.ContainsFunc(p.running, func(i *invocation) bool {
+		return i != p.inv && i.tenant == p.inv.tenant && i.granted > 0
+	})
 }
 
 // When a token is stored: Secrets Manager is written no more often than once in half of
