@@ -171,25 +171,3 @@ func samples(tb testing.TB, function string) map[string][]byte {
 	}
 	return events
 }
-
-// What is accepted names one tenant that can exist, and nothing is forced unless the
-// event says so.
-func FuzzParseEvent(f *testing.F) {
-	for _, event := range samples(f, "rotate") {
-		f.Add(event)
-	}
-	for _, event := range []string{`{}`, `null`, `[]`, `{"tenant":"acme","force":true}`, `{"tenant":"../x"}`, `{"tenant":"a","tenant":"b/"}`, `{"Tenant":"acme"}`} {
-		f.Add([]byte(event))
-	}
-	f.Fuzz(func(t *testing.T, event []byte) {
-		request, err := parseEvent(event)
-		switch {
-		case err != nil && request != (c8auth.Request{}):
-			t.Errorf("refused (%v), but got %+v", err, request)
-		case err == nil && c8auth.CheckTenant(request.Tenant) != nil:
-			t.Errorf("accepted the tenant %q", request.Tenant)
-		case request.Force && !bytes.Contains(event, []byte("true")):
-			t.Error("forced, though nothing says so")
-		}
-	})
-}

@@ -169,21 +169,3 @@ func TestReadTrial(t *testing.T) {
 		})
 	}
 }
-
-func FuzzReadGrant(f *testing.F) {
-	f.Add(200, []byte(`{"access_token":"0123","token_type":"Bearer","expires_in":86400}`))
-	f.Add(200, []byte(`{"success":false,"message":"Invalid parameters"}`))
-	f.Add(400, []byte(`{"error":"invalid_client"}`))
-	f.Fuzz(func(t *testing.T, status int, body []byte) {
-		grant, err := readGrant(&http.Response{StatusCode: status}, body, noon)
-		var upstream *UpstreamError
-		switch {
-		case err == nil:
-			if status != 200 || grant.Lifetime < Margin || grant.Lifetime > maxLifetime || !isBearer(grant.AccessToken.Reveal()) {
-				t.Errorf("HTTP %d became a token that lives %v", status, grant.Lifetime)
-			}
-		case !errors.As(err, &upstream):
-			t.Errorf("%v is no UpstreamError", err)
-		}
-	})
-}

@@ -92,24 +92,3 @@ func TestParseCredentials(t *testing.T) {
 		})
 	}
 }
-
-func FuzzParseCredentials(f *testing.F) {
-	f.Add([]byte(`{"base_url": "https://acme.communic8.com", "client_id": "id", "client_secret": "value"}`))
-	f.Add([]byte(`{"base_url": "http://localhost:1", "access_key": "key"}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := ParseCredentials(data)
-		if err != nil {
-			if !errors.Is(err, ErrCredentials) {
-				t.Errorf("%v is no ErrCredentials", err)
-			}
-			return
-		}
-		oauth := c.ClientID != "" && c.ClientSecret.Reveal() != ""
-		if key := c.AccessKey.Reveal() != ""; oauth == key {
-			t.Errorf("not exactly one method: %s", data)
-		}
-		if err := checkBaseURL(c.BaseURL); err != nil {
-			t.Error(err)
-		}
-	})
-}
