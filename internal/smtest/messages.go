@@ -5,6 +5,7 @@ package smtest
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 )
 
@@ -23,6 +24,14 @@ type request struct {
 	IncludeDeprecated          bool
 	RecoveryWindowInDays       *int
 	ForceDeleteWithoutRecovery bool
+	Filters                    []filter
+	IncludePlannedDeletion     bool
+}
+
+// filter is one of ListSecrets: for names that begin with one of the values.
+type filter struct {
+	Key    string
+	Values []string
 }
 
 // answer has the members of all successes. What there is none of is left out.
@@ -35,6 +44,8 @@ type answer struct {
 	SecretBinary       []byte              `json:",omitempty"`
 	VersionIDsToStages map[string][]string `json:"VersionIdsToStages,omitempty"`
 	Versions           []answer            `json:",omitempty"`
+	VersionsToStages   map[string][]string `json:"SecretVersionsToStages,omitempty"`
+	SecretList         *[]answer           `json:",omitempty"` // of none there is an empty list
 	CreatedDate        epoch               `json:",omitzero"`
 	LastChangedDate    epoch               `json:",omitzero"`
 	DeletedDate        epoch               `json:",omitzero"`
@@ -60,14 +71,14 @@ var validName = regexp.MustCompile(`^(arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:se
 
 // check refuses a request that is wrong whatever secrets there are.
 func (q *request) check(op string) *failure {
-	create, put := op == "CreateSecret", op == "PutSecretValue"
+	create, put, all := op == "CreateSecret", op == "PutSecretValue", op == "ListSecrets"
 	for _, m := range []struct {
 		member, value string
 		min, max      int
 		required      bool
 	}{
 		{"name", q.Name, 1, 512, create},
-		{"secretId", q.SecretID, 1, 2048, !create},
+		{"secretId", q.SecretID, 1, 2048, !create && !all},
 		{"clientRequestToken", q.ClientRequestToken, 32, 64, false},
 		{"versionId", q.VersionID, 32, 64, false},
 		{"versionStage", q.VersionStage, 1, 256, op == "UpdateSecretVersionStage"},
@@ -81,7 +92,7 @@ func (q *request) check(op string) *failure {
 			return outside("'"+m.value+"' ", m.member, len(m.value), m.min, m.max)
 		}
 	}
-	if !validName.MatchString(q.Name + q.SecretID) {
+	if !all && !validName.MatchString(q.Name+q.SecretID) {
 		return &failure{"ValidationException", "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!"}
 	}
 	val := q.value()
@@ -92,6 +103,8 @@ func (q *request) check(op string) *failure {
 		return outside("", val.member(), len(val.data), 1, maxValue)
 	case put && val == nil:
 		return &failure{"InvalidRequestException", "You must provide either SecretString or SecretBinary."}
+	case slices.ContainsFunc(q.Filters, func(f filter) bool { return f.Key != "name" }):
+		return &failure{"InvalidParameterException", "smtest filters by name alone."}
 	case (create || put) && q.ClientRequestToken == "": // the SDK adds one of its own
 		return &failure{"InvalidRequestException", "You must provide a ClientRequestToken value. We recommend a UUID-type value."}
 	}

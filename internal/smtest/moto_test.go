@@ -141,10 +141,16 @@ func script(c *secretsmanager.Client, s func(name string) string, step func(call
 
 	// Deletion.
 	step("create d")(c.CreateSecret(ctx, create(s("d"), "one", token1)))
+	step("create d's neighbour, empty")(c.CreateSecret(ctx, create(s("d/2"), "", token1)))
+	step("list secrets")(c.ListSecrets(ctx, secrets(s("d"), false)))
+	step("list secrets by a longer prefix")(c.ListSecrets(ctx, secrets(s("d/"), false)))
+	step("list no secrets")(c.ListSecrets(ctx, secrets(s("D"), false)))
 	step("delete in 6 days")(remove(s("d"), 6, false))
 	step("delete with force and days")(remove(s("d"), 7, true))
 	step("delete")(remove(s("d"), 7, false))
 	step("describe deleted")(describe(s("d")))
+	step("list secrets without deleted ones")(c.ListSecrets(ctx, secrets(s("d"), false)))
+	step("list secrets, deleted ones too")(c.ListSecrets(ctx, secrets(s("d"), true)))
 	step("get deleted")(c.GetSecretValue(ctx, get(s("d"), "", "")))
 	step("put deleted")(c.PutSecretValue(ctx, put(s("d"), "two", token2)))
 	step("update deleted")(c.UpdateSecretVersionStage(ctx, move(s("d"), "RED", "", token1)))

@@ -5,6 +5,9 @@ package smtest
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -19,6 +22,7 @@ var operations = map[string]struct {
 	"DescribeSecret":           {do: describe, deleted: true},
 	"UpdateSecretVersionStage": {do: update},
 	"ListSecretVersionIds":     {do: list, deleted: true},
+	"ListSecrets":              {do: listSecrets, missing: true},
 	"DeleteSecret":             {do: remove, missing: true, deleted: true},
 	"RestoreSecret":            {do: restore, deleted: true},
 }
@@ -99,14 +103,44 @@ func get(_ *Server, q *request, on *secret) (*answer, *failure) {
 }
 
 func describe(_ *Server, _ *request, on *secret) (*answer, *failure) {
-	labelled := make(map[string][]string)
-	for _, v := range on.labels {
-		labelled[v.id] = on.stages(v)
+	a := on.describe()
+	a.VersionIDsToStages = on.labelled()
+	return &a, nil
+}
+
+// listSecrets has all on one page, in the order of their names.
+func listSecrets(s *Server, q *request, _ *secret) (*answer, *failure) {
+	a := &answer{SecretList: new([]answer{})}
+	for _, name := range slices.Sorted(maps.Keys(s.secrets)) {
+		on := s.secrets[name]
+		if !on.deleted.IsZero() && !q.IncludePlannedDeletion || slices.ContainsFunc(q.Filters, func(f filter) bool { return !f.admits(name) }) {
+			continue
+		}
+		entry := on.describe()
+		entry.VersionsToStages = on.labelled() // not what DescribeSecret calls it
+		*a.SecretList = append(*a.SecretList, entry)
 	}
-	return &answer{
-		ARN: on.arn, Name: on.name, VersionIDsToStages: labelled,
-		CreatedDate: epoch{on.created}, LastChangedDate: epoch{on.changed}, DeletedDate: epoch{on.deleted},
-	}, nil
+	return a, nil
+}
+
+func (f filter) admits(name string) bool {
+	return slices.ContainsFunc(f.Values, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
+
+// describe is what two operations say of a secret in the same words.
+func (s *secret) describe() answer {
+	return answer{
+		ARN: s.arn, Name: s.name,
+		CreatedDate: epoch{s.created}, LastChangedDate: epoch{s.changed}, DeletedDate: epoch{s.deleted},
+	}
+}
+
+func (s *secret) labelled() map[string][]string {
+	labelled := make(map[string][]string)
+	for _, v := range s.labels {
+		labelled[v.id] = s.stages(v)
+	}
+	return labelled
 }
 
 // update moves a label. Whoever does that has to know where it is.

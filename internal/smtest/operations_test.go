@@ -4,6 +4,7 @@ package smtest_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -171,6 +172,42 @@ func TestDescribeSecret(t *testing.T) {
 	store.Delete("s")
 	if d := describe(); time.Until(*d.DeletedDate) < 29*24*time.Hour || len(d.VersionIdsToStages) != 1 {
 		t.Errorf("a secret scheduled for deletion: %+v", d)
+	}
+}
+
+// Those that a filter admits, without what is scheduled for deletion unless asked for.
+func TestListSecrets(t *testing.T) {
+	var store smtest.Server
+	store.Create("s/token/b")
+	store.Put("s/token/a", "v")
+	store.Create("s/token/gone")
+	store.Delete("s/token/gone")
+	store.Create("other/s/token/a")
+	c := connect(t, &store)
+	for _, test := range []struct {
+		prefix  string
+		deleted bool
+		want    string
+	}{
+		{"s/", false, "s/token/a:1 s/token/b:0"},
+		{"s/", true, "s/token/a:1 s/token/b:0 s/token/gone:0"},
+		{"S/", false, ""},
+	} {
+		var got []string
+		for _, on := range must(c.ListSecrets(ctx, secrets(test.prefix, test.deleted))).SecretList {
+			got = append(got, fmt.Sprintf("%s:%d", *on.Name, len(on.SecretVersionsToStages)))
+		}
+		if got := strings.Join(got, " "); got != test.want {
+			t.Errorf("%s: got %q, want %q", test.prefix, got, test.want)
+		}
+	}
+	all := must(c.ListSecrets(ctx, &secretsmanager.ListSecretsInput{})).SecretList
+	if len(all) != 3 || *all[0].Name != "other/s/token/a" {
+		t.Errorf("without a filter: %v", all)
+	}
+	_, err := c.ListSecrets(ctx, &secretsmanager.ListSecretsInput{Filters: []types.Filter{{Key: types.FilterNameStringTypeTagKey}}})
+	if got := refusal(err); got != "InvalidParameterException: smtest filters by name alone." {
+		t.Errorf("another filter: %s", got)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
 
 	"github.com/c8auth/c8auth/internal/smtest"
@@ -93,6 +94,14 @@ func get(name, version, stage string) *secretsmanager.GetSecretValueInput {
 
 func move(name, stage, from, to string) *secretsmanager.UpdateSecretVersionStageInput {
 	return &secretsmanager.UpdateSecretVersionStageInput{SecretId: &name, VersionStage: &stage, RemoveFromVersionId: maybe(from), MoveToVersionId: maybe(to)}
+}
+
+// secrets asks for those whose names begin with the prefix.
+func secrets(prefix string, deleted bool) *secretsmanager.ListSecretsInput {
+	return &secretsmanager.ListSecretsInput{
+		Filters:                []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix}}},
+		IncludePlannedDeletion: &deleted,
+	}
 }
 
 func maybe(s string) *string {

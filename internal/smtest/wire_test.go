@@ -24,7 +24,7 @@ func TestWire(t *testing.T) {
 		"success":           {"POST", "secretsmanager.RestoreSecret", "AWS4", `{"SecretId":"s"}`, `{"ARN":"arn:aws:secretsmanager:eu-central-1:123456789012:secret:s-20393c","Name":"s"}`},
 		"not found":         {"POST", "secretsmanager.RestoreSecret", "AWS4", `{"SecretId":"x"}`, `{"__type":"ResourceNotFoundException","Message":"Secrets Manager can't find the specified secret."}`},
 		"no target":         {"POST", "", "AWS4", `{}`, unknown},
-		"unknown operation": {"POST", "secretsmanager.ListSecrets", "AWS4", `{}`, unknown},
+		"unknown operation": {"POST", "secretsmanager.TagResource", "AWS4", `{}`, unknown},
 		"unknown service":   {"POST", "TrentService.Decrypt", "AWS4", `{}`, unknown},
 		"not a POST":        {"GET", "secretsmanager.RestoreSecret", "AWS4", ``, unknown},
 		"unsigned":          {"POST", "secretsmanager.RestoreSecret", "", `{"SecretId":"s"}`, `{"__type":"MissingAuthenticationTokenException","Message":"Missing Authentication Token"}`},
