@@ -1,0 +1,234 @@
+// Package awstest is a stand-in for what an operator's tool needs of AWS: one region
+// of one account in which c8auth is deployed, behind one endpoint (AWS_ENDPOINT_URL).
+//
+//	aws := &awstest.Server{
+//		Keys:      map[string]string{"AKIDEXAMPLE": "arn:aws:iam::123456789012:user/operator"},
+//		Secrets:   new(smtest.Server),
+//		Functions: map[string]awstest.Function{"c8auth-rotate": rotate.Invoke},
+//	}
+//	aws.Deploy("c8auth", "https://…/v1", "default", "acme")
+//	http.ListenAndServe(address, aws)
+//
+// The service that a request is for is the one in its signature's scope. Each is
+// spoken to in the protocol that the AWS SDK for Go speaks to it: the query protocol
+// (CloudFormation, IAM, STS), JSON 1.0 and 1.1 (SQS, CloudWatch Logs), REST and JSON
+// (Lambda, EventBridge Scheduler), CBOR (CloudWatch). Secrets Manager is a handler of
+// its own, of package smtest.
+//
+// What the functions log comes in by [Server.Log]. Everything else is as
+// [Server.Deploy] makes it, and as a test or a demonstration then changes it by
+// [Server.Set]: nothing here evaluates alarms, fills queues or runs schedules.
+// Permissions are not checked: each action is allowed unless it is in State.Refused.
+// Signatures are not, either, but for whose key they are made with.
+package awstest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Server is the account. Its fields must not change while it serves; its state may,
+// by its methods, which may be called concurrently.
+type Server struct {
+	Region    string              // empty: eu-central-1. In any other one there is no stack.
+	Account   string              // empty: 123456789012
+	Keys      map[string]string   // the ARN of its holder by access key id; other keys are not valid
+	Secrets   http.Handler        // what Secrets Manager is asked
+	Functions map[string]Function // by name
+
+	mu    sync.Mutex
+	state State
+	logs  map[string][]event // by log group, oldest first
+}
+
+// Function is a Lambda function; usually it is (*lambdatest.Function).Invoke.
+type Function func(ctx context.Context, payload []byte) ([]byte, error)
+
+// State is what there is in the account.
+type State struct {
+	Stacks    map[string]Stack
+	Alarms    map[string]Alarm
+	Schedules map[string]string   // ENABLED or DISABLED, by group/name
+	Queues    map[string]int      // how many messages are in it, by name
+	Roles     map[string][]string // what it is allowed, "action resource", of which the latter may end with *
+	Refused   map[string]bool     // actions, as IAM names them, such as logs:FilterLogEvents
+	Skew      time.Duration       // how far AWS's clock is ahead of this one
+}
+
+// Stack is a CloudFormation stack.
+type Stack struct {
+	Status              string // empty: CREATE_COMPLETE
+	Outputs, Parameters map[string]string
+}
+
+// Alarm is a CloudWatch alarm.
+type Alarm struct {
+	Description string
+	Ringing     bool
+	Reason      string
+}
+
+// Deploy makes what the templates make for the stack and its tenants, apart from the
+// functions and the secrets. Nothing rings. url is the API's.
+func (s *Server) Deploy(stack, url string, tenants ...string) {
+	s.Set(func(state *State) {
+		state.Stacks[stack] = Stack{Outputs: map[string]string{"Url": url}, Parameters: map[string]string{"VpcEndpoints": "", "OtherCallers": "", "OtherCallersTenants": "default"}}
+		for alarm, description := range stackAlarms {
+			state.Alarms[stack+"/"+alarm] = Alarm{Description: description}
+		}
+		for _, queue := range []string{"undelivered", "failed"} {
+			state.Queues[stack+"-"+queue] = 0
+		}
+		tokens, credentials := s.arn("secretsmanager", "secret:"+stack+"/token/*"), s.arn("secretsmanager", "secret:"+stack+"/credentials/*")
+		state.Roles[stack+"-vend"] = []string{"secretsmanager:GetSecretValue " + tokens}
+		state.Roles[stack+"-rotate"] = []string{
+			"secretsmanager:DescribeSecret " + credentials, "secretsmanager:GetSecretValue " + credentials,
+			"secretsmanager:GetSecretValue " + tokens, "secretsmanager:PutSecretValue " + tokens,
+		}
+		for _, tenant := range tenants {
+			state.Schedules[stack+"/"+tenant] = "ENABLED"
+			for alarm, description := range tenantAlarms {
+				state.Alarms[stack+"/"+tenant+"/"+alarm] = Alarm{Description: description}
+			}
+		}
+	})
+}
+
+// The alarms of template.yaml that tell of rotate, and those of tenant.yaml, with the
+// beginning of what they say there.
+var (
+	stackAlarms = map[string]string{
+		"rotations-fail":  "Rotations have been failing for a quarter of an hour.",
+		"heartbeats-lost": "The scheduler could not invoke rotate, which should never happen.",
+		"failures-unread": "Six rotations or more have failed in four days,",
+	}
+	tenantAlarms = map[string]string{
+		"life":                "The token of ${Tenant} has less than",
+		"credentials-refused": "Communic8 refuses the credentials of ${Tenant}",
+	}
+)
+
+// Set changes the state.
+func (s *Server) Set(change func(*State)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state.Stacks == nil {
+		s.state = State{
+			Stacks: make(map[string]Stack), Alarms: make(map[string]Alarm), Schedules: make(map[string]string),
+			Queues: make(map[string]int), Roles: make(map[string][]string), Refused: make(map[string]bool),
+		}
+	}
+	change(&s.state)
+}
+
+// Ring lets an alarm ring.
+func (s *Server) Ring(name, description, reason string) {
+	s.Set(func(state *State) { state.Alarms[name] = Alarm{description, true, reason} })
+}
+
+// ServeHTTP answers one request as the service does that it is for.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	skew := s.state.Skew
+	s.mu.Unlock()
+	w.Header().Set("Date", time.Now().Add(skew).UTC().Format(http.TimeFormat))
+
+	credential := strings.TrimPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 Credential=")
+	scope := strings.Split(credential, "/") // key id, date, region, service, …
+	if len(scope) < 5 {
+		http.Error(w, "Missing Authentication Token", http.StatusForbidden)
+		return
+	}
+	service := scope[3]
+	if service == "secretsmanager" {
+		s.secrets(w, r, scope[0])
+		return
+	}
+	protocol, ok := protocols[service]
+	if !ok {
+		http.Error(w, "awstest has no service "+service, http.StatusNotImplemented)
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the client is gone
+	}
+	operation, in := protocol.read(r, body)
+	call := call{Server: s, ctx: r.Context(), action: protocol.prefix + ":" + operation, caller: s.Keys[scope[0]], region: scope[2], in: in}
+	out, failed := call.perform()
+	if failed != nil {
+		protocol.fail(w, failed)
+		return
+	}
+	protocol.write(w, operation, out)
+}
+
+// secrets hands a request on, unless it is refused.
+func (s *Server) secrets(w http.ResponseWriter, r *http.Request, key string) {
+	action := strings.Replace(r.Header.Get("X-Amz-Target"), ".", ":", 1)
+	call := call{Server: s, action: action, caller: s.Keys[key]}
+	if refused := call.refuse(); refused != nil {
+		protocols["logs"].fail(w, refused) // which speaks the same
+		return
+	}
+	s.Secrets.ServeHTTP(w, r)
+}
+
+// call is one request, whatever its protocol.
+type call struct {
+	*Server
+	ctx            context.Context
+	action         string
+	caller, region string
+	in             object
+}
+
+func (c *call) perform() (object, *failure) {
+	if refused := c.refuse(); refused != nil {
+		return nil, refused
+	}
+	operation, ok := operations[c.action]
+	if !ok {
+		return nil, &failure{http.StatusBadRequest, "InvalidAction", "awstest does not perform " + c.action}
+	}
+	return operation(c)
+}
+
+// refuse is what IAM says.
+func (c *call) refuse() *failure {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.caller == "":
+		return &failure{http.StatusForbidden, "UnrecognizedClientException", "The security token included in the request is invalid."}
+	case c.state.Refused[c.action]:
+		return &failure{http.StatusForbidden, "AccessDeniedException", fmt.Sprintf(
+			"User: %s is not authorized to perform: %s because no identity-based policy allows the %[2]s action", c.caller, c.action)}
+	}
+	return nil
+}
+
+// look returns a copy of the state.
+func (s *Server) look() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := s.state
+	state.Stacks, state.Alarms = maps.Clone(state.Stacks), maps.Clone(state.Alarms)
+	state.Schedules, state.Queues = maps.Clone(state.Schedules), maps.Clone(state.Queues)
+	state.Roles = maps.Clone(state.Roles)
+	return state
+}
+
+func (s *Server) region() string  { return cmp.Or(s.Region, "eu-central-1") }
+func (s *Server) account() string { return cmp.Or(s.Account, "123456789012") }
+
+func (s *Server) arn(service, resource string) string {
+	return "arn:aws:" + service + ":" + s.region() + ":" + s.account() + ":" + resource
+}

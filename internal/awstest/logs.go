@@ -1,0 +1,112 @@
+package awstest
+
+// CloudWatch Logs.
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// page is how many events a page of FilterLogEvents looks at. It shows those that the
+// pattern admits: as on AWS, a page may be empty and yet not be the last.
+const page = 100
+
+type event struct {
+	at   time.Time
+	text string
+}
+
+// Log returns a log group, to which each Write adds one event. Its time is the
+// timestamp of a line in JSON, if it has one.
+func (s *Server) Log(group string) io.Writer { return log{s, group} }
+
+type log struct {
+	server *Server
+	group  string
+}
+
+func (l log) Write(line []byte) (int, error) {
+	at := time.Now()
+	var in struct {
+		Timestamp time.Time `json:"timestamp"`
+	}
+	if json.Unmarshal(line, &in) == nil && !in.Timestamp.IsZero() {
+		at = in.Timestamp
+	}
+	l.server.mu.Lock()
+	defer l.server.mu.Unlock()
+	if l.server.logs == nil {
+		l.server.logs = make(map[string][]event)
+	}
+	l.server.logs[l.group] = append(l.server.logs[l.group], event{at, strings.TrimSuffix(string(line), "\n")})
+	return len(line), nil
+}
+
+func filterLogEvents(c *call) (object, *failure) {
+	admits, ok := parsePattern(c.str("filterPattern"))
+	if !ok {
+		return nil, &failure{http.StatusBadRequest, "InvalidParameterException", "Invalid filter pattern"}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	events, ok := c.logs[c.str("logGroupName")]
+	if !ok {
+		return nil, &failure{http.StatusBadRequest, "ResourceNotFoundException", "The specified log group does not exist."}
+	}
+	start, _ := c.in["startTime"].(float64) // milliseconds
+	from, _ := strconv.Atoi(c.str("nextToken"))
+	to := min(from+page, len(events))
+	list := []any{}
+	for _, e := range events[min(from, to):to] {
+		if e.at.UnixMilli() >= int64(start) && admits(e.text) {
+			list = append(list, object{"timestamp": e.at.UnixMilli(), "message": e.text})
+		}
+	}
+	out := object{"events": list}
+	if to < len(events) {
+		out["nextToken"] = strconv.Itoa(to)
+	}
+	return out, nil
+}
+
+// pattern is all that is understood of filter patterns: members of a JSON object that
+// are equal to a string each.
+var (
+	pattern = regexp.MustCompile(`^\{ *(.*?) *\}$`)
+	term    = regexp.MustCompile(`^\(? *\$\.(\w+) *= *"([^"]*)" *\)?$`)
+)
+
+func parsePattern(text string) (admits func(line string) bool, ok bool) {
+	if text == "" {
+		return func(string) bool { return true }, true
+	}
+	inner := pattern.FindStringSubmatch(text)
+	if inner == nil {
+		return nil, false
+	}
+	want := make(map[string]string)
+	for part := range strings.SplitSeq(inner[1], "&&") {
+		equal := term.FindStringSubmatch(strings.TrimSpace(part))
+		if equal == nil {
+			return nil, false
+		}
+		want[equal[1]] = equal[2]
+	}
+	return func(line string) bool {
+		var members object
+		if json.Unmarshal([]byte(line), &members) != nil {
+			return false
+		}
+		for name, value := range want {
+			if members[name] != value {
+				return false
+			}
+		}
+		return true
+	}, true
+}

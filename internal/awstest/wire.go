@@ -1,0 +1,233 @@
+package awstest
+
+// The protocols, each to and from the same plain values.
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/smithy-go/encoding/cbor"
+)
+
+// object is a structure of AWS's model. Its members are strings, ints, times, lists
+// ([]any) and objects.
+type object = map[string]any
+
+// failure is an error of a service.
+type failure struct {
+	status  int
+	kind    string
+	message string
+}
+
+// protocol is how a service is spoken to.
+type protocol struct {
+	prefix string // of its actions in IAM
+	read   func(r *http.Request, body []byte) (operation string, in object)
+	write  func(w http.ResponseWriter, operation string, out object)
+	fail   func(w http.ResponseWriter, failed *failure)
+}
+
+// protocols are those of the services, by their names in signatures.
+var protocols = map[string]protocol{
+	"cloudformation": {"cloudformation", readQuery, writeXML, failXML},
+	"iam":            {"iam", readQuery, writeXML, failXML},
+	"lambda":         {"lambda", readREST, writeJSON, failJSON},
+	"logs":           {"logs", readJSON, writeJSON, failJSON},
+	"monitoring":     {"cloudwatch", readCBOR, writeCBOR, failCBOR},
+	"scheduler":      {"scheduler", readREST, writeJSON, failJSON},
+	"sqs":            {"sqs", readJSON, writeJSON, failJSON},
+	"sts":            {"sts", readQuery, writeXML, failXML},
+}
+
+// The query protocol: a form in, XML out. A list's members are numbered.
+func readQuery(_ *http.Request, body []byte) (string, object) {
+	form, _ := url.ParseQuery(string(body)) // what can be read of it
+	in := make(object)
+	for key, values := range form {
+		if list, _, ok := strings.Cut(key, ".member."); ok {
+			if _, seen := in[list]; !seen {
+				in[list] = members(form, list)
+			}
+			continue
+		}
+		in[key] = values[0]
+	}
+	return form.Get("Action"), in
+}
+
+func members(form url.Values, list string) (values []any) {
+	for n := 1; form.Has(fmt.Sprintf("%s.member.%d", list, n)); n++ {
+		values = append(values, form.Get(fmt.Sprintf("%s.member.%d", list, n)))
+	}
+	return values
+}
+
+func writeXML(w http.ResponseWriter, operation string, out object) {
+	w.Header().Set("Content-Type", "text/xml")
+	var text bytes.Buffer
+	encodeXML(&text, object{operation + "Response": object{operation + "Result": out}})
+	_, _ = w.Write(text.Bytes())
+}
+
+func failXML(w http.ResponseWriter, f *failure) {
+	w.Header().Set("Content-Type", "text/xml")
+	w.WriteHeader(f.status)
+	var text bytes.Buffer
+	encodeXML(&text, object{"ErrorResponse": object{"Error": object{"Code": strings.TrimSuffix(f.kind, "Exception"), "Message": f.message}}})
+	_, _ = w.Write(text.Bytes())
+}
+
+func encodeXML(text *bytes.Buffer, v any) {
+	switch v := v.(type) {
+	case object:
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			fmt.Fprintf(text, "<%s>", name)
+			encodeXML(text, v[name])
+			fmt.Fprintf(text, "</%s>", name)
+		}
+	case []any:
+		for _, member := range v {
+			encodeXML(text, object{"member": member})
+		}
+	case time.Time:
+		text.WriteString(v.UTC().Format(time.RFC3339))
+	default:
+		_ = xml.EscapeText(text, fmt.Append(nil, v)) // a buffer: cannot fail
+	}
+}
+
+// JSON 1.0 and 1.1, which differ in name only.
+func readJSON(r *http.Request, body []byte) (string, object) {
+	_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	in := make(object)
+	_ = json.Unmarshal(body, &in) // what can be read of it
+	return operation, in
+}
+
+// REST and JSON, where the operation is in method and path.
+func readREST(r *http.Request, body []byte) (operation string, in object) {
+	in = make(object)
+	for key, values := range r.URL.Query() {
+		in[key] = values[0]
+	}
+	path := strings.Split(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	switch what := r.Method + " " + path[0]; {
+	case what == "GET schedules" && len(path) == 1:
+		return "ListSchedules", in
+	case what == "GET schedules":
+		in["Name"] = path[1]
+		return "GetSchedule", in
+	case len(path) == 4 && path[1] == "functions" && path[3] == "configuration":
+		in["FunctionName"] = path[2]
+		return "GetFunctionConfiguration", in
+	case len(path) == 4 && path[1] == "functions" && path[3] == "invocations":
+		in["FunctionName"], in["Payload"] = path[2], body
+		return "InvokeFunction", in // as IAM has it
+	}
+	return r.Method + " " + r.URL.Path, in
+}
+
+// writeJSON also writes the answer of a function as it is.
+func writeJSON(w http.ResponseWriter, operation string, out object) {
+	if operation == "InvokeFunction" {
+		if failed, ok := out["FunctionError"].(string); ok {
+			w.Header().Set("X-Amz-Function-Error", failed)
+		}
+		_, _ = w.Write(out["Payload"].([]byte))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(epochs(out)) // a client that is gone needs no answer
+}
+
+func failJSON(w http.ResponseWriter, f *failure) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Amzn-ErrorType", f.kind)
+	w.WriteHeader(f.status)
+	_ = json.NewEncoder(w).Encode(object{"__type": f.kind, "message": f.message})
+}
+
+// epochs turns times into seconds, as JSON has them.
+func epochs(v any) any {
+	switch v := v.(type) {
+	case object:
+		out := make(object)
+		for name, member := range v {
+			out[name] = epochs(member)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, member := range v {
+			out[i] = epochs(member)
+		}
+		return out
+	case time.Time:
+		return float64(v.UnixMilli()) / 1000
+	}
+	return v
+}
+
+// Smithy's RPC protocol, version 2, in CBOR.
+func readCBOR(r *http.Request, body []byte) (string, object) {
+	in := make(object)
+	if v, err := cbor.Decode(body); err == nil {
+		in, _ = fromCBOR(v).(object)
+	}
+	return r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:], in
+}
+
+func writeCBOR(w http.ResponseWriter, _ string, out object) {
+	w.Header().Set("Content-Type", "application/cbor")
+	w.Header().Set("Smithy-Protocol", "rpc-v2-cbor")
+	_, _ = w.Write(cbor.Encode(toCBOR(out)))
+}
+
+func failCBOR(w http.ResponseWriter, f *failure) {
+	w.Header().Set("Content-Type", "application/cbor")
+	w.Header().Set("Smithy-Protocol", "rpc-v2-cbor")
+	w.WriteHeader(f.status)
+	_, _ = w.Write(cbor.Encode(toCBOR(object{"__type": f.kind, "message": f.message})))
+}
+
+// fromCBOR keeps of a value what requests here hold: strings, and objects of them.
+func fromCBOR(v cbor.Value) any {
+	switch v := v.(type) {
+	case cbor.Map:
+		out := make(object)
+		for name, member := range v {
+			out[name] = fromCBOR(member)
+		}
+		return out
+	case cbor.String:
+		return string(v)
+	}
+	return nil
+}
+
+func toCBOR(v any) cbor.Value {
+	switch v := v.(type) {
+	case object:
+		out := make(cbor.Map)
+		for name, member := range v {
+			out[name] = toCBOR(member)
+		}
+		return out
+	case []any:
+		out := make(cbor.List, len(v))
+		for i, member := range v {
+			out[i] = toCBOR(member)
+		}
+		return out
+	}
+	return cbor.String(fmt.Sprint(v))
+}
