@@ -92,6 +92,10 @@ func (s *Server) Deploy(stack, url string, tenants ...string) {
 			"secretsmanager:DescribeSecret " + credentials, "secretsmanager:GetSecretValue " + credentials,
 			"secretsmanager:GetSecretValue " + tokens, "secretsmanager:PutSecretValue " + tokens,
 		}
+		for _, function := range []string{"rotate", "vend"} {
+			group := "/aws/lambda/" + stack + "-" + function
+			s.logs[group] = append([]event{}, s.logs[group]...)
+		}
 		for _, tenant := range tenants {
 			state.Schedules[stack+"/"+tenant] = "ENABLED"
 			for alarm, description := range tenantAlarms {
@@ -115,7 +119,7 @@ var (
 	}
 )
 
-// Set changes the state.
+// Set changes the state, whose maps are all there.
 func (s *Server) Set(change func(*State)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,6 +128,7 @@ func (s *Server) Set(change func(*State)) {
 			Stacks: make(map[string]Stack), Alarms: make(map[string]Alarm), Schedules: make(map[string]string),
 			Queues: make(map[string]int), Roles: make(map[string][]string), Refused: make(map[string]bool),
 		}
+		s.logs = make(map[string][]event)
 	}
 	change(&s.state)
 }

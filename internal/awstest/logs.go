@@ -38,12 +38,9 @@ func (l log) Write(line []byte) (int, error) {
 	if json.Unmarshal(line, &in) == nil && !in.Timestamp.IsZero() {
 		at = in.Timestamp
 	}
-	l.server.mu.Lock()
-	defer l.server.mu.Unlock()
-	if l.server.logs == nil {
-		l.server.logs = make(map[string][]event)
-	}
-	l.server.logs[l.group] = append(l.server.logs[l.group], event{at, strings.TrimSuffix(string(line), "\n")})
+	l.server.Set(func(*State) {
+		l.server.logs[l.group] = append(l.server.logs[l.group], event{at, strings.TrimSuffix(string(line), "\n")})
+	})
 	return len(line), nil
 }
 
