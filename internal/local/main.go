@@ -80,7 +80,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 
 	fmt.Fprint(stdout, "c8auth on this machine: both real functions, between stand-ins of Communic8,\nSecrets Manager and API Gateway. Nothing here reaches AWS.\n\n")
 	diary := &diary{out: stdout}
-	s, err := stack.Start(ctx, stack.Ports{Communic8: 9701, Secrets: 9702, API: 9703}, diary)
+	s, err := stack.Start(ctx, stack.Ports{Communic8: 9701, Secrets: 9702, API: 9703, AWS: 9704}, diary)
 	if err != nil {
 		return err
 	}
@@ -102,9 +102,14 @@ It goes on serving, and looks every %.0f s whether a new token is due. In anothe
 
   curl --aws-sigv4 aws:amz:%s:execute-api --user %s:%s %s/tokens/default
 
+or, as an operator, with "make install" done:
+
+  export %s
+  c8auth status --watch
+
 Ctrl-C ends it.
 
-`, heartbeat.Seconds(), stack.Region, stack.AccessKey, stack.SecretKey, s.APIURL)
+`, heartbeat.Seconds(), stack.Region, stack.AccessKey, stack.SecretKey, s.APIURL, strings.Join(s.Environ(), " "))
 	diary.open()
 	for {
 		select {

@@ -155,6 +155,9 @@ func TestServesUntilTold(t *testing.T) {
 	if strings.Contains(out, ":9703") || !strings.Contains(out, "curl --aws-sigv4 aws:amz:eu-central-1:execute-api --user AKIA") {
 		t.Errorf("printed\n%s", out)
 	}
+	if !regexp.MustCompile(`\n  export AWS_ENDPOINT_URL=http://127\.0\.0\.1:\d+ AWS_REGION=eu-central-1 AWS_ACCESS_KEY_ID=AKIA\w+ AWS_SECRET_ACCESS_KEY=\S+\n`).MatchString(out) {
+		t.Errorf("the operator's tool does not find its way by\n%s", out)
+	}
 }
 
 // readUntil returns what was printed up to the last words.

@@ -1,7 +1,7 @@
 // Package stack is c8auth on one machine: both real function binaries, each on a
-// Lambda Runtime API of its own, between stand-ins of Communic8, Secrets Manager and
-// API Gateway that listen on loopback. It serves `make run` and the tests of the
-// whole. Or it is the surroundings alone, for functions in containers: see
+// Lambda Runtime API of its own, between stand-ins of Communic8, Secrets Manager, API
+// Gateway and of what else an operator needs of AWS, that listen on loopback. It serves
+// `make run` and the tests of the whole. Or it is the surroundings alone, for functions in containers: see
 // [StartForContainers].
 package stack
 
@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
+	"github.com/c8auth/c8auth/internal/awstest"
 	"github.com/c8auth/c8auth/internal/c8test"
 	"github.com/c8auth/c8auth/internal/gwtest"
 	"github.com/c8auth/c8auth/internal/lambdatest"
@@ -44,10 +45,11 @@ type Stack struct {
 	Communic8 *c8test.Server
 	Secrets   *smtest.Server
 	Gateway   *gwtest.Gateway
+	AWS       *awstest.Server // with Secrets in it; it holds what the functions log
 	Rotate    *lambdatest.Function
 	Vend      *lambdatest.Function
 
-	Communic8URL, SecretsURL, APIURL string // without a slash at the end
+	Communic8URL, SecretsURL, APIURL, AWSURL string // without a slash at the end
 
 	dir     string
 	servers []*http.Server
@@ -55,16 +57,18 @@ type Stack struct {
 
 // Ports are where the stand-ins would like to listen. One that is taken is replaced
 // by any that is free; 0 asks for that.
-type Ports struct{ Communic8, Secrets, API int }
+type Ports struct{ Communic8, Secrets, API, AWS int }
 
 // Start builds the functions from the module that the working directory belongs to
 // and starts the stand-ins. The tenant default has its two secrets, both empty, and
-// the caller may get its token and report it. What the functions print goes to log.
+// the caller may get its token and report it, and do everything else in AWS. What the
+// functions print goes to log, too.
 func Start(ctx context.Context, ports Ports, log io.Writer) (_ *Stack, err error) {
 	s := surroundings()
 	s.Gateway = &gwtest.Gateway{Region: Region, Keys: map[string]gwtest.Key{
 		AccessKey: {SecretAccessKey: SecretKey, ARN: Caller, Tenants: []string{"default"}, Reports: []string{"default"}},
 	}}
+	s.AWS = &awstest.Server{Region: Region, Keys: map[string]string{AccessKey: Caller}, Secrets: s.Secrets, Functions: make(map[string]awstest.Function)}
 	defer func() {
 		if err != nil {
 			s.Stop()
@@ -92,7 +96,7 @@ func Start(ctx context.Context, ports Ports, log io.Writer) (_ *Stack, err error
 			Name:      Name + "-" + name,
 			Bootstrap: bootstrap,
 			Timeout:   map[string]time.Duration{"rotate": time.Minute, "vend": 10 * time.Second}[name], // as in template.yaml
-			Log:       log,
+			Log:       io.MultiWriter(s.AWS.Log("/aws/lambda/"+Name+"-"+name), log),
 			Env: []string{
 				"C8AUTH_STACK=" + Name,
 				"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.SecretsURL,
@@ -101,13 +105,16 @@ func Start(ctx context.Context, ports Ports, log io.Writer) (_ *Stack, err error
 				"AWS_SECRET_ACCESS_KEY=je7MtGbClwBF/2Zp9Utk/h3yCo8nvbEXAMPLEKEY",
 			},
 		}
+		s.AWS.Functions[(*function).Name] = (*function).Invoke
 	}
 	s.Gateway.Invoke, s.Gateway.Report = s.Vend.Invoke, s.Rotate.Invoke
 	if s.APIURL, err = s.listenLocally(ports.API, s.Gateway); err != nil {
 		return nil, err
 	}
 	s.APIURL += "/v1"
-	return s, nil
+	s.AWS.Deploy(Name, s.APIURL, "default")
+	s.AWSURL, err = s.listenLocally(ports.AWS, s.AWS)
+	return s, err
 }
 
 // surroundings is what there is apart from the functions and their API: Communic8, and
@@ -140,6 +147,11 @@ func (s *Stack) listen(host string, port int, h http.Handler) (int, error) {
 	s.servers = append(s.servers, server)
 	go func() { _ = server.Serve(listener) }()
 	return listener.Addr().(*net.TCPAddr).Port, nil
+}
+
+// Environ is how the AWS SDK finds the stand-ins, as the one whom they take for Caller.
+func (s *Stack) Environ() []string {
+	return []string{"AWS_ENDPOINT_URL=" + s.AWSURL, "AWS_REGION=" + Region, "AWS_ACCESS_KEY_ID=" + AccessKey, "AWS_SECRET_ACCESS_KEY=" + SecretKey}
 }
 
 // Stop ends everything that Start began and leaves nothing behind.

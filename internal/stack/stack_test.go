@@ -198,7 +198,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 	defer func() { _ = taken.Close() }()
 	port := taken.Addr().(*net.TCPAddr).Port
-	s, err := stack.Start(t.Context(), stack.Ports{Communic8: port, Secrets: port, API: port}, io.Discard)
+	s, err := stack.Start(t.Context(), stack.Ports{Communic8: port, Secrets: port, API: port, AWS: port}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 
 	s.Stop()
-	for _, url := range []string{s.Communic8URL, s.SecretsURL, s.APIURL} {
+	for _, url := range []string{s.Communic8URL, s.SecretsURL, s.APIURL, s.AWSURL} {
 		address := strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/v1")
 		if conn, err := net.Dial("tcp", address); err == nil {
 			_ = conn.Close()
