@@ -336,6 +336,12 @@ func (run *rotation) log(ctx context.Context, result Result, err error) {
 	add("outcome", string(result.Outcome))
 	add("reason", string(result.Reason))
 	add("version", run.version)
+	if run.stored != nil && !run.stored.IssuedAt.IsZero() { // for operators, who need not read the token itself
+		attrs = append(attrs, slog.Time("issued_at", run.stored.IssuedAt))
+		if run.stored.Expires() {
+			attrs = append(attrs, slog.Time("expires_at", run.stored.ExpiresAt))
+		}
+	}
 	add("trial", string(run.trial))
 	add("trial_detail", run.detail)
 	if run.trial == TrialInconclusive {

@@ -95,6 +95,9 @@ func TestAccessKey(t *testing.T) {
 		if _, ok := w.line()["TokenSecondsRemaining"]; ok {
 			t.Error("TokenSecondsRemaining of a token that does not expire")
 		}
+		if line := w.line(); line["issued_at"] != token.IssuedAt.Format(time.RFC3339) || line["expires_at"] != nil {
+			t.Errorf("logged %v", line)
+		}
 		time.Sleep(1000 * time.Hour)
 		w.must(Fresh, "")
 		if w.c8.Asked() != 0 {
@@ -849,7 +852,7 @@ func TestClockMinutesOff(t *testing.T) {
 func TestRotationLine(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.must(Waiting, "")
-		if line := w.line(); line["CredentialsMissing"] != 1.0 || line["TokenSecondsRemaining"] != 0.0 || line["outcome"] != "waiting" {
+		if line := w.line(); line["CredentialsMissing"] != 1.0 || line["TokenSecondsRemaining"] != 0.0 || line["outcome"] != "waiting" || line["issued_at"] != nil {
 			t.Errorf("logged %v", line)
 		}
 		w.sm.Put(acmeCreds, acmeOAuth)
@@ -860,6 +863,7 @@ func TestRotationLine(t *testing.T) {
 		for key, want := range map[string]any{
 			"msg": "rotation", "level": "INFO", "tenant": "acme", "outcome": "rotated", "reason": "first_token", "version": result.Version, "force": false,
 			"Stack": "stack", "Tenant": "acme", "RotationSucceeded": 1.0, "TokenSecondsRemaining": 3598.0, "UpstreamMilliseconds": 1500.0,
+			"issued_at": "2000-01-01T00:00:00Z", "expires_at": "2000-01-01T01:00:00Z",
 		} {
 			if line[key] != want {
 				t.Errorf("%s: got %v, want %v", key, line[key], want)
