@@ -1,7 +1,7 @@
 # run and test take Go and make alone, build and lint the SAM CLI, too.
 
 .DEFAULT_GOAL := help
-.PHONY: run test simulate soak bench build e2e lint help build-RotateFunction build-VendFunction
+.PHONY: run install test simulate soak bench build e2e lint help build-RotateFunction build-VendFunction
 
 ## make run     the main job on this machine, until Ctrl-C
 ##              ONCE=1: until the first vend; COMMUNIC8=name: how its stand-in behaves
@@ -10,6 +10,10 @@
 run:
 	@go build -o .aws-sam/local ./internal/local && \
 		exec .aws-sam/local $(if $(ONCE),-once) $(if $(SAM),-sam) $(if $(COMMUNIC8),-communic8 $(COMMUNIC8))
+
+## make install  the operator's tool, c8auth, where go install puts it
+install:
+	go install ./cmd/c8auth
 
 ## make test    all tests that need no Docker and no AWS
 test:

@@ -890,6 +890,7 @@ class Outputs(Laws):
             self.assertEqual({"c8auth-rotate:live"}, words("function-name"))
             self.assertEqual({p.ref for p in nested.of("IAM::ManagedPolicy") if p.id == "ReportingCallerPolicy"}, words("policy-arn"))
             self.assertEqual({REGION}, words("region"))
+            self.assertEqual(shared.one("ApiGateway::RestApi").ref, shared.outputs["Api"])
             url = f"https://{shared.one('ApiGateway::RestApi').ref}.execute-api.{REGION}.amazonaws.com/v1"
             self.assertEqual({url, f"{url}/tokens/default"}, set(re.findall(r"https://\S*execute-api\S*", text)))
             self.assertIn(f"dashboard/{shared.one('CloudWatch::Dashboard').name}", text)

@@ -38,9 +38,6 @@ func (p *program) aws(ctx context.Context) (aws.Config, error) {
 	if err != nil {
 		return cfg, fail(0, "aws sts get-caller-identity says more", "the AWS configuration cannot be read")
 	}
-	if cfg.Region == "" {
-		return cfg, fail(0, "name the one that the stack is in: --region eu-central-1, or AWS_REGION", "no AWS region is configured")
-	}
 	// The errors are not shown: that of a credential_process holds what it printed.
 	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
 		return cfg, fail(0, "sign in (aws sso login, aws configure) or name a --profile; aws sts get-caller-identity shows whether it worked", "there are no AWS credentials, or they have run out")
@@ -53,6 +50,9 @@ func (p *program) deployment(ctx context.Context) (*deployment, error) {
 	cfg, err := p.aws(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if cfg.Region == "" {
+		return nil, fail(0, "name the one that the stack is in: --region eu-central-1, or AWS_REGION", "no AWS region is configured")
 	}
 	out, err := cloudformation.NewFromConfig(cfg).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &p.stack})
 	if api, ok := errors.AsType[smithy.APIError](err); ok && api.ErrorCode() == "ValidationError" {
@@ -71,7 +71,7 @@ func (p *program) deployment(ctx context.Context) (*deployment, error) {
 		d.outputs[aws.ToString(output.OutputKey)] = aws.ToString(output.OutputValue)
 	}
 	d.id, err = arn.Parse(aws.ToString(stack.StackId))
-	if err != nil || d.outputs["Url"] == "" {
+	if err != nil || d.outputs["Url"] == "" || d.outputs["Api"] == "" {
 		return nil, fail(0, "name the one that sam deploy made: --stack, or C8AUTH_STACK", "the stack %s is not one of c8auth, or not complete", p.stack)
 	}
 	return d, nil
@@ -121,7 +121,7 @@ func awsFailure(err error, region, action, resource string) error {
 		if match := denial.FindStringSubmatch(api.ErrorMessage()); match != nil {
 			who = match[1]
 		}
-		return fail(0, "have it granted, or take other credentials: --profile", "IAM does not allow %s %s on %s", who, action, resource)
+		return fail(0, "have it granted, or take other credentials: --profile", "IAM does not allow %s the action %s on %s", who, action, resource)
 	case slices.Contains(expired, api.ErrorCode()):
 		return fail(0, "sign in again, as by aws sso login", "the AWS credentials have expired (%s)", api.ErrorCode())
 	case slices.Contains(unknown, api.ErrorCode()):

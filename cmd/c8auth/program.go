@@ -11,10 +11,13 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 
 // Exit statuses; the help of the root command describes them.
@@ -88,7 +91,7 @@ func (p *program) root() *cobra.Command {
 	flags.StringVar(&p.profile, "profile", "", "AWS profile; also AWS_PROFILE")
 	flags.BoolVar(&p.json, "json", false, "print JSON, for programs")
 	flags.BoolVar(&p.plain, "no-color", false, "no colour, as where there is no terminal; also NO_COLOR")
-	root.AddCommand(p.rotateCommand())
+	root.AddCommand(p.tokenCommand(), p.rotateCommand(), p.grantCommand(), p.credentialsCommand())
 	return root
 }
 
@@ -107,6 +110,14 @@ func (p *program) does(f func(ctx context.Context, args []string) error) func(*c
 		p.started = true
 		return f(command.Context(), args)
 	}
+}
+
+// oneTenant is what most commands take.
+func oneTenant(command *cobra.Command, args []string) error {
+	if err := cobra.ExactArgs(1)(command, args); err != nil {
+		return err
+	}
+	return c8auth.CheckTenant(args[0])
 }
 
 // completeTenant completes a command's first argument.
@@ -143,7 +154,7 @@ func fail(status int, do, format string, args ...any) error {
 
 // report prints an error and returns the exit status.
 func (p *program) report(err error) int {
-	fmt.Fprintln(p.stderr, p.paint(p.stderr, red, "c8auth:"), err)
+	fmt.Fprintln(p.stderr, p.paint(p.stderr, red, "c8auth:"), strings.TrimPrefix(err.Error(), "c8auth: "))
 	f, ok := errors.AsType[*failure](err)
 	if !ok {
 		return statusFailure
@@ -162,9 +173,11 @@ func (p *program) show(v any) error {
 	return out.Encode(v)
 }
 
-// say prints a line for people.
+// say prints a line for people: nothing, where show prints JSON.
 func (p *program) say(format string, args ...any) {
-	fmt.Fprintf(p.stdout, format+"\n", args...)
+	if !p.json {
+		fmt.Fprintf(p.stdout, format+"\n", args...)
+	}
 }
 
 // What paint takes.

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/c8auth/c8auth/internal/stack"
 )
 
 var update = flag.Bool("update", false, "write the golden files, instead of comparing with them")
@@ -21,7 +24,45 @@ var update = flag.Bool("update", false, "write the golden files, instead of comp
 // session is a person at a prompt.
 type session struct {
 	*testing.T
-	seen strings.Builder // by that person
+	*stack.Stack                 // that the person operates; nil for none
+	seen         strings.Builder // by that person
+}
+
+// operate begins a session with a stack that is deployed and has never rotated. Its
+// instance of Communic8 has a client and an access key.
+func operate(t *testing.T) *session {
+	t.Helper()
+	deployed, err := stack.Start(t.Context(), stack.Ports{}, io.Discard) // with this machine's Go
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(deployed.Stop)
+	s := sit(t)
+	for _, variable := range deployed.Environ() {
+		name, value, _ := strings.Cut(variable, "=")
+		t.Setenv(name, value)
+	}
+	t.Setenv("AWS_MAX_ATTEMPTS", "1")
+	deployed.Communic8.AddClient(clientID, clientSecret)
+	deployed.Communic8.AddAccessKey(accessKey)
+	s.Stack = deployed
+	return s
+}
+
+// What Communic8's console gave out.
+const (
+	clientID     = "4711"
+	clientSecret = "value-from-the-console"
+	accessKey    = "key-from-the-console"
+)
+
+// oauth and bearer are credentials of either method.
+func (s *session) oauth(secret string) string {
+	return fmt.Sprintf(`{"base_url":%q,"client_id":%q,"client_secret":%q}`, s.Communic8URL, clientID, secret)
+}
+
+func (s *session) bearer(key string) string {
+	return fmt.Sprintf(`{"base_url":%q,"access_key":%q}`, s.Communic8URL, key)
 }
 
 // sit begins a session in an environment without anything of this machine's.
@@ -47,7 +88,7 @@ func (s *session) reading(stdin string, args ...string) string {
 	s.Helper()
 	var stdout, stderr bytes.Buffer
 	status := run(s.Context(), args, strings.NewReader(stdin), &stdout, &stderr)
-	fmt.Fprintf(&s.seen, "$ c8auth %s\n%s%s", strings.Join(args, " "), &stdout, &stderr)
+	fmt.Fprintf(&s.seen, "$ c8auth %s\n%s%s", strings.Join(args, " "), stdout.String(), &stderr)
 	if status != 0 {
 		fmt.Fprintf(&s.seen, "[status %d]\n", status)
 	}
@@ -60,6 +101,7 @@ var varying = map[string]*regexp.Regexp{
 	"127.0.0.1:PORT":       regexp.MustCompile(`127\.0\.0\.1:\d+`),
 	"UUID":                 regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`),
 	"TOKEN":                regexp.MustCompile(`\b[0-9a-f]{32}\b`),
+	`"expires_in": 86399`:  regexp.MustCompile(`"expires_in": 86\d\d\d`),
 	"2026-01-02T03:04:05Z": regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`),
 }
 

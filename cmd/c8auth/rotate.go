@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -27,53 +28,47 @@ minute old. Whatever fails, the token that is stored stays.
 It needs lambda:InvokeFunction on <stack>-rotate.`,
 		Example: `  c8auth rotate default
   c8auth rotate acme --force`,
-		Args:              cobra.ExactArgs(1),
+		Args:              oneTenant,
 		ValidArgsFunction: p.completeTenant,
 		RunE: p.does(func(ctx context.Context, args []string) error {
 			d, err := p.deployment(ctx)
 			if err != nil {
 				return err
 			}
-			return p.rotate(ctx, d, args[0], force)
+			result, err := d.rotate(ctx, args[0], force)
+			if err == nil && p.json {
+				err = p.show(result)
+			}
+			if err != nil {
+				return err
+			}
+			p.describe(result)
+			if result.Outcome == c8auth.Waiting {
+				return fail(statusAttention, "c8auth credentials set "+result.Tenant, "no credentials are stored for %s", result.Tenant)
+			}
+			return nil
 		}),
 	}
 	command.Flags().BoolVar(&force, "force", false, "replace the token though nothing else is due")
 	return command
 }
 
-// rotate invokes the function rotate and tells what came of it.
-func (p *program) rotate(ctx context.Context, d *deployment, tenant string, force bool) error {
-	result, err := d.rotate(ctx, tenant, force)
-	if err != nil {
-		return err
-	}
-	if p.json {
-		if err := p.show(result); err != nil {
-			return err
-		}
-	}
+// describe tells people what a rotation came to.
+func (p *program) describe(result c8auth.Result) {
 	life := "It does not expire."
 	if !result.ExpiresAt.IsZero() {
 		life = fmt.Sprintf("It lives %s, until %s.", span(time.Duration(result.ExpiresIn)*time.Second), result.ExpiresAt.Format(time.RFC3339))
 	}
-	switch {
-	case result.Outcome == c8auth.Waiting:
-		return fail(statusAttention, "c8auth credentials set "+tenant, "no credentials are stored for %s", tenant)
-	case p.json:
-	case result.Outcome == c8auth.Rotated:
-		p.say("%s has a new token (%s). %s", tenant, result.Reason, life)
-	case force:
-		p.say("The token of %s was replaced less than a minute ago. %s", tenant, life)
-	default:
-		p.say("No new token is due for %s. %s", tenant, life)
+	switch result.Outcome {
+	case c8auth.Rotated:
+		p.say("%s has a new token (%s). %s", result.Tenant, result.Reason, life)
+	case c8auth.Fresh:
+		p.say("%s has a good token, and no other is due. %s", result.Tenant, life)
 	}
-	return nil
 }
 
+// rotate invokes the function rotate.
 func (d *deployment) rotate(ctx context.Context, tenant string, force bool) (result c8auth.Result, _ error) {
-	if err := c8auth.CheckTenant(tenant); err != nil {
-		return result, err
-	}
 	event, err := json.Marshal(struct {
 		Tenant string `json:"tenant"`
 		Force  bool   `json:"force,omitempty"`
@@ -91,7 +86,11 @@ func (d *deployment) rotate(ctx context.Context, tenant string, force bool) (res
 			Message string `json:"errorMessage"` // holds no secret: rotate's or Lambda's own words
 		}
 		_ = json.Unmarshal(out.Payload, &failed)
-		return result, fail(0, "the token that is stored stays; the next heartbeat tries again, within five minutes", "rotate: %s", failed.Message)
+		do := "the token that is stored stays; the next heartbeat tries again, within five minutes"
+		if strings.HasPrefix(failed.Message, c8auth.ErrUnknownTenant.Error()) {
+			do = "c8auth status shows which there are"
+		}
+		return result, fail(0, do, "rotate: %s", failed.Message)
 	}
 	if json.Unmarshal(out.Payload, &result) != nil {
 		return result, fail(0, "", "%s does not answer as c8auth's does", function)

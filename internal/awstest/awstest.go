@@ -79,7 +79,10 @@ type Alarm struct {
 // functions and the secrets. Nothing rings. url is the API's.
 func (s *Server) Deploy(stack, url string, tenants ...string) {
 	s.Set(func(state *State) {
-		state.Stacks[stack] = Stack{Outputs: map[string]string{"Url": url}, Parameters: map[string]string{"VpcEndpoints": "", "OtherCallers": "", "OtherCallersTenants": "default"}}
+		state.Stacks[stack] = Stack{
+			Outputs:    map[string]string{"Api": "c8auth0api", "Url": url},
+			Parameters: map[string]string{"ProbePath": "/int/v1/broadcast?limit=1", "VpcEndpoints": "", "OtherCallers": "", "OtherCallersTenants": "default"},
+		}
 		for alarm, description := range stackAlarms {
 			state.Alarms[stack+"/"+alarm] = Alarm{Description: description}
 		}

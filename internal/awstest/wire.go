@@ -82,7 +82,11 @@ func failXML(w http.ResponseWriter, f *failure) {
 	w.Header().Set("Content-Type", "text/xml")
 	w.WriteHeader(f.status)
 	var text bytes.Buffer
-	encodeXML(&text, object{"ErrorResponse": object{"Error": object{"Code": strings.TrimSuffix(f.kind, "Exception"), "Message": f.message}}})
+	code := strings.TrimSuffix(f.kind, "Exception")
+	if code == "UnrecognizedClient" {
+		code = "InvalidClientTokenId"
+	}
+	encodeXML(&text, object{"ErrorResponse": object{"Error": object{"Code": code, "Message": f.message}}})
 	_, _ = w.Write(text.Bytes())
 }
 

@@ -1,0 +1,192 @@
+package main
+
+// c8auth credentials set: what a person got from Communic8's console, tried and stored.
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"github.com/spf13/cobra"
+
+	"github.com/c8auth/c8auth/pkg/c8auth"
+)
+
+func (p *program) credentialsCommand() *cobra.Command {
+	credentials := &cobra.Command{
+		Use:   "credentials",
+		Short: "Store what a tenant's tokens are made from",
+		Args:  cobra.NoArgs,
+		RunE:  func(command *cobra.Command, _ []string) error { return command.Help() },
+	}
+	var wish setting
+	set := &cobra.Command{
+		Use:   "set TENANT",
+		Short: "Ask for a tenant's credentials, try them at Communic8, and store them",
+		Long: `Set asks for what Communic8's admin console gave you, tries it at Communic8, and stores it
+where c8auth makes tokens from it: the base URL with a token's ID and value (OAuth 2), or
+with an access key. No secret is shown, nor taken from the command line. Where the
+standard input is no terminal, it is the JSON itself, in one of two forms:
+
+  {"base_url": "https://acme.communic8.com", "client_id": "…", "client_secret": "…"}
+  {"base_url": "https://acme.communic8.com", "access_key": "…"}
+
+What Communic8 does not take is not stored, unless you insist.
+
+To try an ID and value, a token is asked for, and Communic8 may end the life of the one in
+use for it. So where credentials were stored before, a rotation follows at once, and
+callers are without a living token for a second or two at most. Else the first token is
+there at the next heartbeat, within five minutes; --now does not wait for that.
+
+It needs secretsmanager:DescribeSecret and PutSecretValue on the secret
+<stack>/credentials/TENANT, kms:Decrypt and GenerateDataKey on its key, and for a
+rotation lambda:InvokeFunction on <stack>-rotate.`,
+		Example: `  c8auth credentials set default
+  c8auth credentials set default --now
+  pass show communic8/acme | c8auth credentials set acme`,
+		Args:              oneTenant,
+		ValidArgsFunction: p.completeTenant,
+		RunE: p.does(func(ctx context.Context, args []string) error {
+			wish.tenant = args[0]
+			return p.set(ctx, wish)
+		}),
+	}
+	set.Flags().BoolVar(&wish.now, "now", false, "make a token of them now")
+	set.Flags().BoolVar(&wish.insist, "insist", false, "store them even if Communic8 does not take them, or cannot be asked from here")
+	// cobra's own words repeat what was typed, and that may be a secret.
+	set.SetFlagErrorFunc(func(*cobra.Command, error) error {
+		return errors.New("there is no such flag, and none that takes a secret: it is asked for, or read from the standard input")
+	})
+	credentials.AddCommand(set)
+	return credentials
+}
+
+// setting is a wish that a tenant's credentials be set.
+type setting struct {
+	tenant      string
+	now, insist bool
+}
+
+// changed is what came of it.
+type changed struct {
+	Tenant   string         `json:"tenant"`
+	Secret   string         `json:"secret"`
+	Version  string         `json:"version"`
+	Rotation *c8auth.Result `json:"rotation,omitempty"`
+}
+
+func (p *program) set(ctx context.Context, wish setting) error {
+	d, err := p.deployment(ctx)
+	if err != nil {
+		return err
+	}
+	replaces, err := d.holds(ctx, "credentials", wish.tenant)
+	if err != nil {
+		return err
+	}
+	value, err := p.ask(ctx, wish.tenant)
+	if err != nil {
+		return err
+	}
+	credentials, err := c8auth.ParseCredentials(value)
+	if err != nil {
+		return fail(0, "mend that and try again; nothing was stored", "%w", err)
+	}
+
+	p.say("Trying them at %s.", credentials.BaseURL)
+	issued, err := try(ctx, credentials, d.parameters["ProbePath"])
+	if err != nil && wish.insist {
+		fmt.Fprintf(p.stderr, "%v. They are stored all the same, as you insist.\n", err)
+		err = nil
+	}
+	out := changed{Tenant: wish.tenant}
+	if err == nil {
+		out.Secret, out.Version, err = d.store(ctx, wish.tenant, value)
+	}
+	if err == nil {
+		p.say("Stored in %s.", out.Secret)
+	}
+	disturbed := issued && replaces
+	if disturbed {
+		p.say("The trial may have ended the life of the token in use. So rotate looks after that now,\nor else the next heartbeat, within five minutes.")
+	}
+	if disturbed || err == nil && wish.now {
+		result, failed := d.rotate(ctx, wish.tenant, false)
+		if failed == nil {
+			out.Rotation = &result
+			p.describe(result)
+		}
+		err = cmp.Or(err, failed)
+	} else if err == nil {
+		p.say("A token is made of them at the next heartbeat, within five minutes; c8auth rotate %s\ndoes not wait for it.", wish.tenant)
+	}
+	if err == nil && p.json {
+		err = p.show(out)
+	}
+	return err
+}
+
+// try tries credentials at Communic8 and reports whether it issued a token for that. The
+// error is nil if it takes them.
+func try(ctx context.Context, c c8auth.Credentials, probePath string) (issued bool, _ error) {
+	const (
+		again  = "nothing was stored; look at them again in Communic8's console, or make a new value there. --insist stores them all the same"
+		remote = "nothing was stored; is the base URL right? If Communic8 can be reached from AWS alone, --insist stores them all the same"
+		probe  = "nothing was stored; give the token's user the right to that path, or the stack another one (ProbePath). --insist stores them all the same"
+	)
+	endpoint := &c8auth.Endpoint{Client: c8auth.NewHTTPClient(), ProbePath: probePath}
+	token := c8auth.Token{BaseURL: c.BaseURL, AccessToken: c.AccessKey}
+	if c.ClientID != "" {
+		grant, err := endpoint.Ask(ctx, c)
+		if upstream, ok := errors.AsType[*c8auth.UpstreamError](err); ok && upstream.Temporary {
+			return false, fail(statusAgain, remote, "%w", err)
+		}
+		if err != nil {
+			return false, fail(0, again, "%w", err)
+		}
+		issued, token.AccessToken = true, grant.AccessToken
+	}
+	switch trial, detail := endpoint.Try(ctx, token); {
+	case trial == c8auth.TrialRejected && issued:
+		return issued, fail(0, probe, "Communic8 issues a token, and then rejects it at %s (%s)", probePath, detail)
+	case trial == c8auth.TrialRejected:
+		return issued, fail(0, again, "Communic8 refuses the access key (%s)", detail)
+	case trial == c8auth.TrialInconclusive && !issued: // else the token's user may lack a right, as rotate sees it, too
+		return issued, fail(0, remote, "whether Communic8 takes the access key cannot be seen at %s: %s", probePath, detail)
+	}
+	return issued, nil
+}
+
+// holds reports whether a value is stored in the tenant's secret of that kind,
+// "credentials" or "token".
+func (d *deployment) holds(ctx context.Context, kind, tenant string) (bool, error) {
+	name := d.name + "/" + kind + "/" + tenant
+	out, err := secretsmanager.NewFromConfig(d.Config).DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &name})
+	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
+		return false, fail(0, fmt.Sprintf("is it the right name? c8auth status shows which there are. To make it: sam deploy --template tenant.yaml --stack-name %s-%s --parameter-overrides Stack=%[1]s Tenant=%[2]s", d.name, tenant),
+			"%s has no tenant %s: there is no secret %s", d.name, tenant, name)
+	}
+	if err != nil {
+		return false, awsFailure(err, d.Region, "secretsmanager:DescribeSecret", name)
+	}
+	if out.DeletedDate != nil {
+		return false, fail(0, "aws secretsmanager restore-secret --secret-id "+name, "the secret %s is scheduled for deletion", name)
+	}
+	return len(out.VersionIdsToStages) > 0, nil
+}
+
+// store puts credentials into the tenant's secret. The SDK gives the request its
+// ClientRequestToken: repeated because an answer was lost, it stores one version, and
+// AWSPREVIOUS stays what it was before.
+func (d *deployment) store(ctx context.Context, tenant string, value []byte) (name, version string, _ error) {
+	name = d.name + "/credentials/" + tenant
+	out, err := secretsmanager.NewFromConfig(d.Config).PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &name, SecretString: aws.String(string(value))})
+	if err != nil {
+		return "", "", awsFailure(err, d.Region, "secretsmanager:PutSecretValue", name)
+	}
+	return name, aws.ToString(out.VersionId), nil
+}

@@ -1,0 +1,203 @@
+package main
+
+// What goes wrong first, and what everybody does in the end.
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/c8auth/c8auth/internal/awstest"
+	"github.com/c8auth/c8auth/internal/c8test"
+	"github.com/c8auth/c8auth/internal/gwtest"
+	"github.com/c8auth/c8auth/internal/stack"
+)
+
+// Whoever has nothing is told what to get.
+func TestNoAWS(t *testing.T) {
+	s := sit(t)
+	s.c8auth("rotate", "default", "--region", "eu-central-1")
+	s.c8auth("rotate", "default", "--profile", "acme")
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+	s.c8auth("rotate", "default")
+	t.Setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+	t.Setenv("AWS_MAX_ATTEMPTS", "1")
+	s.c8auth("rotate", "default", "--region", "eu-centrall-1")
+	s.golden("no-aws")
+}
+
+// From a stack without credentials to a token, and on.
+func TestOperating(t *testing.T) {
+	s := operate(t)
+	s.c8auth("rotate", "default")
+	s.c8auth("rotate", "default", "--json")
+	s.reading(s.oauth(clientSecret), "credentials", "set", "default")
+	s.c8auth("rotate", "default")
+	s.c8auth("rotate", "default", "--force")
+	token := s.c8auth("token", "default")
+	s.c8auth("token", "default", "--header")
+	s.c8auth("token", "default", "--json")
+	if !s.Communic8.Alive(strings.TrimSuffix(token, "\n")) {
+		t.Errorf("Communic8 does not take %q", token)
+	}
+
+	s.Communic8.Set(func(b *c8test.Behaviour) { b.Exclusive = true })
+	s.reading(s.oauth(clientSecret), "credentials", "set", "default")
+	s.reading(s.oauth(clientSecret), "credentials", "set", "default", "--json")
+	s.reading(s.bearer(accessKey), "credentials", "set", "default")
+	s.c8auth("rotate", "default")
+	s.reading(s.bearer(accessKey), "credentials", "set", "default", "--now")
+	s.golden("operating")
+}
+
+// What is not right is not stored, and the token in use does not suffer.
+func TestWrongCredentials(t *testing.T) {
+	s := operate(t)
+	s.reading(s.oauth(clientSecret), "credentials", "set", "default", "--now")
+	set := []string{"credentials", "set", "default"}
+	s.reading("client_id=4711 client_secret=value", set...)
+	s.reading(`{"base_url":"https://acme.communic8.com/","client_id":"4711","client_secret":"value"}`, set...)
+	s.reading(s.oauth("typing-error"), set...)
+	s.reading(s.bearer("typing-error"), set...)
+
+	communic8 := func(fault *c8test.Fault) {
+		s.Communic8.Set(func(b *c8test.Behaviour) {
+			b.Fault = func(*http.Request, int) *c8test.Fault { return fault }
+		})
+	}
+	communic8(&c8test.Fault{Status: http.StatusServiceUnavailable})
+	s.reading(s.oauth(clientSecret), set...)
+	s.reading(s.bearer(accessKey), set...)
+	communic8(nil)
+	nowhere := `{"base_url":"http://127.0.0.1:1","client_id":"4711","client_secret":"value"}`
+	s.reading(nowhere, set...)
+
+	// A token that the probe path rejects may yet have ended the life of the one in use.
+	s.Communic8.Set(func(b *c8test.Behaviour) {
+		b.Exclusive = true
+		tries := 0
+		b.Fault = func(r *http.Request, _ int) *c8test.Fault {
+			if r.URL.Path != c8test.TokenPath {
+				tries++
+				if tries == 1 {
+					return &c8test.Fault{Status: http.StatusUnauthorized}
+				}
+			}
+			return nil
+		}
+	})
+	s.reading(s.oauth(clientSecret), set...)
+	if versions := s.Secrets.Versions("c8auth/credentials/default"); versions != 1 {
+		t.Errorf("%d versions of the credentials are stored, want the first alone", versions)
+	}
+	issued := s.Communic8.Issued()
+	if token := s.c8auth("token", "default"); token != issued[len(issued)-1]+"\n" {
+		t.Errorf("callers have %q, which is not the one that lives", token)
+	}
+
+	s.reading(nowhere, append(set, "--insist")...)
+	if value, _ := s.Secrets.Value("c8auth/credentials/default"); value != nowhere {
+		t.Errorf("stored is %s", value)
+	}
+	s.golden("wrong-credentials")
+}
+
+// A secret typed in the place of a flag or a tenant is not repeated.
+func TestSecretsOnTheCommandLine(t *testing.T) {
+	s := sit(t)
+	s.c8auth("credentials", "set", "default", "--client-secret", "MARK")
+	s.c8auth("credentials", "set", "default", "-pMARK")
+	s.c8auth("credentials", "set", "default", "--now=MARK")
+	s.c8auth("credentials", "set", "default", "MARK")
+	s.c8auth("credentials", "set", "MARK")
+	s.c8auth("token", "MARK")
+	s.golden("secrets-on-the-command-line")
+}
+
+// What IAM does not allow, and what is not there.
+func TestNotAllowed(t *testing.T) {
+	s := operate(t)
+	s.c8auth("token", "default")
+	role := "arn:aws:iam::123456789012:role/payroll"
+	for _, args := range [][]string{{"rotate", "default", "--stack", "c8oauth"}, {"rotate", "default", "--region", "eu-west-1"}} {
+		s.c8auth(args...)
+	}
+	for _, args := range [][]string{{"rotate", "acme"}, {"token", "acme"}, {"credentials", "set", "acme"}, {"grant", "acme", "--role", role}} {
+		s.c8auth(args...)
+	}
+	for _, refused := range []struct {
+		action string
+		args   []string
+	}{
+		{"cloudformation:DescribeStacks", []string{"rotate", "default"}},
+		{"cloudformation:DescribeStacks", []string{"token", "default"}},
+		{"lambda:InvokeFunction", []string{"rotate", "default"}},
+		{"secretsmanager:DescribeSecret", []string{"credentials", "set", "default"}},
+		{"secretsmanager:PutSecretValue", []string{"credentials", "set", "default"}},
+	} {
+		s.AWS.Set(func(state *awstest.State) { state.Refused = map[string]bool{refused.action: true} })
+		s.reading(s.oauth(clientSecret), refused.args...)
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIAI44QH8DHBEXAMPLE")
+	s.c8auth("rotate", "default")
+	s.c8auth("token", "default", "--url", s.APIURL)
+
+	everybody := gwtest.Key{SecretAccessKey: stack.SecretKey, ARN: stack.Caller, Tenants: []string{"*"}}
+	api := httptest.NewServer(&gwtest.Gateway{Keys: map[string]gwtest.Key{stack.AccessKey: everybody}, Invoke: s.Vend.Invoke})
+	t.Cleanup(api.Close)
+	t.Setenv("AWS_ACCESS_KEY_ID", stack.AccessKey)
+	s.c8auth("token", "acme", "--url", api.URL+"/v1")
+	s.c8auth("token", "acme", "--url", api.URL+"/v2")
+	s.c8auth("token", "acme", "--url", "http://127.0.0.1:1")
+	s.golden("not-allowed")
+}
+
+// What rotate cannot do, it says itself.
+func TestRotationFails(t *testing.T) {
+	s := operate(t)
+	s.reading(s.oauth("typing-error"), "credentials", "set", "default", "--insist", "--now")
+	s.c8auth("rotate", "default", "--json")
+	s.golden("rotation-fails")
+}
+
+// A role gets what it needs to have a token, and no more.
+func TestGrant(t *testing.T) {
+	s := operate(t)
+	const here, there, stranger = "arn:aws:iam::123456789012:role/", "arn:aws:iam::210987654321:role/", "arn:aws:iam::012345678901:role/stranger"
+	s.c8auth("grant", "default", "--role", here+"service/payroll")
+	s.c8auth("grant", "default", "--role", here+"payroll", "--report", "--json")
+	s.c8auth("grant", "default", "--role", there+"payroll", "--report")
+	s.c8auth("grant", "default", "--role", there+"payroll", "--json")
+	others := func(callers, tenants string) {
+		s.AWS.Set(func(state *awstest.State) {
+			state.Stacks["c8auth"].Parameters["OtherCallers"] = callers
+			state.Stacks["c8auth"].Parameters["OtherCallersTenants"] = tenants
+		})
+	}
+	others(stranger, "acme")
+	s.c8auth("grant", "default", "--role", there+"payroll")
+	others("210987654321", "default,acme")
+	s.c8auth("grant", "default", "--role", there+"payroll")
+
+	s.c8auth("grant", "default")
+	s.c8auth("grant", "default", "--role", "payroll")
+	s.c8auth("grant", "default", "--role", "arn:aws:iam::210987654321:user/newcomer")
+	s.c8auth("grant", "default", "--role", there+"a'; echo b")
+	s.c8auth("grant", "default", "--role", "arn:aws-cn:iam::210987654321:role/payroll")
+	s.golden("grant")
+}
+
+// The shell completes tenants by what is deployed.
+func TestCompletion(t *testing.T) {
+	s := operate(t)
+	s.Secrets.Create("c8auth/token/acme")
+	s.Secrets.Create("c8auth-production/token/globex")
+	s.c8auth("__complete", "rotate", "")
+	s.c8auth("__complete", "rotate", "default", "")
+	s.golden("completion")
+	if script := s.c8auth("completion", "bash"); !strings.Contains(script, "__complete") {
+		t.Error("no script for bash")
+	}
+}

@@ -1,0 +1,152 @@
+package main
+
+// c8auth grant: what lets a role in, for who may change policies.
+
+import (
+	"context"
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/spf13/cobra"
+)
+
+func (p *program) grantCommand() *cobra.Command {
+	var role string
+	var report bool
+	command := &cobra.Command{
+		Use:   "grant TENANT --role ARN",
+		Short: "Print the policies that let a role have a tenant's token",
+		Long: `Grant prints what has to be set so that a role gets a tenant's token, and changes nothing:
+a policy for the role, and for one of another account also the stack's parameters, since
+then both accounts must allow it. With --report the role may also report a token that
+Communic8 rejects, which replaces it within seconds.
+
+It needs cloudformation:DescribeStacks and secretsmanager:DescribeSecret.`,
+		Example: `  c8auth grant default --role arn:aws:iam::123456789012:role/payroll
+  c8auth grant default --role arn:aws:iam::210987654321:role/payroll --report
+  c8auth grant acme --role arn:aws:iam::123456789012:role/payroll --json | jq .policy > policy.json`,
+		Args:              oneTenant,
+		ValidArgsFunction: p.completeTenant,
+		RunE: p.does(func(ctx context.Context, args []string) error {
+			d, err := p.deployment(ctx)
+			if err != nil {
+				return err
+			}
+			g, err := d.grant(args[0], role, report)
+			if err != nil {
+				return err
+			}
+			if _, err := d.holds(ctx, "token", g.Tenant); err != nil { // a slip of the pen is no tenant
+				return err
+			}
+			if p.json {
+				return p.show(g)
+			}
+			return p.instruct(d, g)
+		}),
+	}
+	command.Flags().StringVar(&role, "role", "", "ARN of the IAM role")
+	command.Flags().BoolVar(&report, "report", false, "it may also report that Communic8 rejects the token")
+	_ = command.MarkFlagRequired("role") // fails only if there is no such flag
+	return command
+}
+
+// granted is what lets a role in.
+type granted struct {
+	Tenant  string `json:"tenant"`
+	Role    string `json:"role"`
+	Account string `json:"account"` // the role's, where the policy is for
+	Policy  policy `json:"policy"`
+	// Parameters of the stack that have to change for a role of another account.
+	Parameters map[string]string `json:"parameters,omitempty"`
+}
+
+type policy struct {
+	Version   string
+	Statement []statement
+}
+
+type statement struct {
+	Effect   string
+	Action   string
+	Resource []string
+}
+
+// roleARN is what the template's parameter OtherCallers takes for one.
+var roleARN = regexp.MustCompile(`^arn:[a-z-]+:iam::\d{12}:role/[\w+=.@/-]+$`)
+
+// grant works out what lets the role have the token of the tenant, and nothing more.
+func (d *deployment) grant(tenant, role string, report bool) (*granted, error) {
+	id, err := arn.Parse(role)
+	if err != nil || !roleARN.MatchString(role) {
+		return nil, fail(statusUsage, "aws iam get-role --role-name NAME --query Role.Arn", "--role must be a role's ARN, such as arn:aws:iam::123456789012:role/payroll")
+	}
+	if id.Partition != d.id.Partition {
+		return nil, fail(statusUsage, "", "a role of the partition %s can have no access to %s", id.Partition, d.id.Partition)
+	}
+	stage := d.outputs["Api"] + "/v1"
+	resource := arn.ARN{Partition: d.id.Partition, Service: "execute-api", Region: d.id.Region, AccountID: d.id.AccountID, Resource: stage + "/GET/tokens/" + tenant}
+	allow := statement{"Allow", "execute-api:Invoke", []string{resource.String()}}
+	if report {
+		resource.Resource = stage + "/POST/tokens/" + tenant + "/rejections"
+		allow.Resource = append(allow.Resource, resource.String())
+	}
+	g := &granted{Tenant: tenant, Role: role, Account: id.AccountID, Policy: policy{"2012-10-17", []statement{allow}}}
+	if id.AccountID != d.id.AccountID {
+		g.Parameters = admit(d.parameters, tenant, id)
+	}
+	return g, nil
+}
+
+// admit returns the parameters that have to change so that the API's own policy lets the
+// role have the tenant's token. It leaves everybody in who is.
+func admit(parameters map[string]string, tenant string, role arn.ARN) map[string]string {
+	callers, tenants := list(parameters["OtherCallers"]), list(parameters["OtherCallersTenants"])
+	if len(callers) == 0 { // so far the tenants are nobody's
+		tenants = nil
+	}
+	changed := make(map[string]string)
+	whole := "arn:" + role.Partition + ":iam::" + role.AccountID + ":root"
+	if !slices.ContainsFunc(callers, func(c string) bool { return c == role.String() || c == whole || c == role.AccountID }) {
+		changed["OtherCallers"] = strings.Join(append(callers, role.String()), ",")
+	}
+	if !slices.Contains(tenants, tenant) {
+		changed["OtherCallersTenants"] = strings.Join(append(tenants, tenant), ",")
+	}
+	return changed
+}
+
+// list reads a template's list.
+func list(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
+}
+
+// instruct tells people where the policies go.
+func (p *program) instruct(d *deployment, g *granted) error {
+	text, err := json.MarshalIndent(g.Policy, "", "  ")
+	if err != nil {
+		return err
+	}
+	name := g.Role[strings.LastIndex(g.Role, "/")+1:]
+	p.say("For the role, in account %s:\n", g.Account)
+	p.say("aws iam put-role-policy --role-name %s --policy-name %s-%s --policy-document '%s'", name, d.name, g.Tenant, text)
+	if g.Account == d.id.AccountID {
+		return nil
+	}
+	p.say("\nFor the API, in account %s:\n", d.id.AccountID)
+	if len(g.Parameters) == 0 {
+		p.say("Nothing: OtherCallers and OtherCallersTenants let the role in already.")
+		return nil
+	}
+	p.say("Put these in the list parameter_overrides of samconfig.toml, and sam deploy:\n")
+	for _, parameter := range []string{"OtherCallers", "OtherCallersTenants"} {
+		if value, ok := g.Parameters[parameter]; ok {
+			p.say("%q", parameter+"="+value)
+		}
+	}
+	p.say("\nAll of OtherCallers may then have all of OtherCallersTenants, as far as this account goes;\nwhich of them does is decided in theirs, by policies like the one above.")
+	return nil
+}

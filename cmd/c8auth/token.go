@@ -1,0 +1,103 @@
+package main
+
+// c8auth token: what callers get, as they get it.
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/c8auth/c8auth/pkg/c8auth/caller"
+)
+
+func (p *program) tokenCommand() *cobra.Command {
+	var url string
+	var header bool
+	command := &cobra.Command{
+		Use:   "token TENANT",
+		Short: "Print a tenant's token",
+		Long: `Token fetches a tenant's token as a program does, by a signed request to the API, and
+prints it alone.
+
+With the API's URL it works for whoever IAM lets have the token, in other accounts, too.
+Without, it finds the URL by the stack's name, which needs cloudformation:DescribeStacks.`,
+		Example: `  c8auth token default
+  curl -H "$(c8auth token default --header)" "https://acme.communic8.com/int/v1/broadcast?limit=1"
+  c8auth token default --json | jq -r .expires_at
+  c8auth token default --url https://c8auth0api.execute-api.eu-central-1.amazonaws.com/v1`,
+		Args:              oneTenant,
+		ValidArgsFunction: p.completeTenant,
+		RunE: p.does(func(ctx context.Context, args []string) error {
+			token, err := p.token(ctx, args[0], url)
+			switch {
+			case err != nil:
+				return err
+			case p.json:
+				return p.show(token)
+			case header:
+				p.say("Authorization: %s %s", token.TokenType, token.AccessToken)
+			default:
+				p.say("%s", token.AccessToken)
+			}
+			return nil
+		}),
+	}
+	command.Flags().StringVar(&url, "url", os.Getenv("C8AUTH_URL"), "the API's URL, the stack's output Url; also C8AUTH_URL")
+	command.Flags().BoolVar(&header, "header", false, "print a whole header line, Authorization: Bearer …")
+	return command
+}
+
+// vended is a token with what the API says of it.
+type vended struct {
+	AccessToken string    `json:"access_token"`
+	TokenType   string    `json:"token_type"`
+	ExpiresIn   int64     `json:"expires_in,omitempty"`
+	ExpiresAt   time.Time `json:"expires_at,omitzero"`
+	Version     any       `json:"version"`
+	BaseURL     any       `json:"base_url"`
+}
+
+// token fetches the tenant's token from the API at url or, if that is empty, the stack's.
+func (p *program) token(ctx context.Context, tenant, url string) (*vended, error) {
+	cfg, err := p.aws(ctx)
+	if err == nil && url == "" {
+		var d *deployment
+		if d, err = p.deployment(ctx); err == nil {
+			url = d.outputs["Url"]
+		} else if f, ok := errors.AsType[*failure](err); ok {
+			f.do += "; or name the API by --url, which takes no right but that to the token"
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	token, err := (&caller.Source{URL: url, Tenant: tenant, AWS: cfg}).TokenContext(ctx)
+	if err != nil {
+		return nil, vendFailure(err, tenant)
+	}
+	out := &vended{AccessToken: token.AccessToken, TokenType: token.TokenType, Version: token.Extra("version"), BaseURL: token.Extra("base_url")}
+	if !token.Expiry.IsZero() {
+		out.ExpiresIn = int64(time.Until(token.Expiry) / time.Second)
+		out.ExpiresAt = token.Expiry.UTC().Truncate(time.Second)
+	}
+	return out, nil
+}
+
+// vendFailure adds what to do to an error of the package caller.
+func vendFailure(err error, tenant string) error {
+	switch {
+	case errors.Is(err, caller.ErrDenied) && strings.Contains(err.Error(), "execute-api:Invoke"): // else it is the signature
+		return fail(0, "c8auth grant "+tenant+" --role ARN prints the policies that let a role in", "%w", err)
+	case errors.Is(err, caller.ErrTenant):
+		return fail(0, "c8auth status shows which there are", "%w", err)
+	case errors.Is(err, caller.ErrNoToken):
+		return fail(statusAgain, "c8auth status shows why; c8auth rotate "+tenant+" tries to get one now", "%w", err)
+	case errors.Is(err, caller.ErrUnreachable):
+		return fail(statusAgain, "is this machine online, and the URL the stack's output Url? A private API is reached through its VPC endpoints alone", "%w", err)
+	}
+	return err
+}
