@@ -27,6 +27,7 @@ import (
 	"github.com/c8auth/c8auth/internal/c8test"
 	"github.com/c8auth/c8auth/internal/gwtest"
 	"github.com/c8auth/c8auth/internal/lambdatest"
+	"github.com/c8auth/c8auth/internal/leak"
 	"github.com/c8auth/c8auth/internal/smtest"
 	"github.com/c8auth/c8auth/internal/stack"
 )
@@ -317,7 +318,7 @@ func (w *world) check() {
 	}
 	shown := 0
 	for _, entry := range w.seen.all() {
-		found := leaks(entry, secrets...)
+		found := leak.Find(entry, secrets...)
 		if found == nil {
 			continue
 		}
