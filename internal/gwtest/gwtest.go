@@ -62,6 +62,7 @@ type Key struct {
 	ARN             string   // the caller's, such as arn:aws:sts::123456789012:assumed-role/payroll/i-0123
 	Tenants         []string // whose token it may get, as the path spells them; "*" is all
 	Reports         []string // whose token it may report as rejected
+	Barred          bool     // by the API's own policy, which must admit callers of other accounts
 }
 
 const (
@@ -159,9 +160,12 @@ func (g *Gateway) route(r *http.Request) (route, bool) {
 
 // authorize asks what IAM would be asked.
 func (g *Gateway) authorize(key Key, method string, route route) *failure {
-	allowed := route.allowed(key)
+	allowed, missing := route.allowed(key), "identity-based"
 	if slices.Contains(allowed, route.tenant) || slices.Contains(allowed, "*") {
-		return nil
+		if !key.Barred {
+			return nil
+		}
+		missing = "resource-based"
 	}
 	account := g.account()
 	if len(account) == 12 { // of its own account, API Gateway shows the end
@@ -170,7 +174,7 @@ func (g *Gateway) authorize(key Key, method string, route route) *failure {
 	resource := "arn:aws:execute-api:" + g.region() + ":" + account + ":" + g.api() + "/" + g.stage() + "/" + method + route.path
 	return &failure{http.StatusForbidden, "AccessDeniedException",
 		"User: " + key.ARN + " is not authorized to perform: execute-api:Invoke on resource: " + resource +
-			" because no identity-based policy allows the execute-api:Invoke action"}
+			" because no " + missing + " policy allows the execute-api:Invoke action"}
 }
 
 func (f *failure) write(w http.ResponseWriter) {

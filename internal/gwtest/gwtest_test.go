@@ -311,6 +311,17 @@ func TestAllowList(t *testing.T) {
 	}
 }
 
+// A caller of another account whom its own side admits may yet be barred by this one.
+func TestBarred(t *testing.T) {
+	g := gateway()
+	key := g.Keys[user.AccessKeyID]
+	key.Barred = true
+	g.Keys[user.AccessKeyID] = key
+	want{403, "AccessDeniedException", `{"Message":"User: arn:aws:iam::210987654321:user/acme is not authorized to perform: execute-api:Invoke on resource: ` +
+		`arn:aws:execute-api:eu-central-1:********9012:c8auth0api/v1/GET/tokens/acme because no resource-based policy allows the execute-api:Invoke action"}`,
+	}.check(t, serve(g, signed(t, user, "/v1/tokens/acme")))
+}
+
 func TestReplayOnAnotherTenantsPath(t *testing.T) {
 	good := signed(t, role, "/v1/tokens/acme")
 	replay := request(http.MethodGet, "/v1/tokens/globex") // which the role may have, too
