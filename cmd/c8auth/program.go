@@ -91,7 +91,7 @@ func (p *program) root() *cobra.Command {
 	flags.StringVar(&p.profile, "profile", "", "AWS profile; also AWS_PROFILE")
 	flags.BoolVar(&p.json, "json", false, "print JSON, for programs")
 	flags.BoolVar(&p.plain, "no-color", false, "no colour, as where there is no terminal; also NO_COLOR")
-	root.AddCommand(p.tokenCommand(), p.rotateCommand(), p.grantCommand(), p.credentialsCommand())
+	root.AddCommand(p.tokenCommand(), p.rotateCommand(), p.grantCommand(), p.credentialsCommand(), p.statusCommand(), p.doctorCommand())
 	return root
 }
 

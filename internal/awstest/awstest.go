@@ -37,8 +37,8 @@ import (
 // Server is the account. Its fields must not change while it serves; its state may,
 // by its methods, which may be called concurrently.
 type Server struct {
-	Region    string              // empty: eu-central-1. In any other one there is no stack.
-	Account   string              // empty: 123456789012
+	Region    string              // empty: eu-central-1. In any other one there is no stack,
+	Account   string              // empty: 123456789012, and callers of others see none.
 	Keys      map[string]string   // the ARN of its holder by access key id; other keys are not valid
 	Secrets   http.Handler        // what Secrets Manager is asked
 	Functions map[string]Function // by name

@@ -263,6 +263,11 @@ func TestMissing(t *testing.T) {
 	if _, err := calls(t.Context(), cfg)["cloudformation:DescribeStacks"](); err == nil || !strings.Contains(err.Error(), "does not exist") {
 		t.Errorf("in another region: %v", err)
 	}
+	server, cfg = connect(t)
+	server.Keys["AKIDEXAMPLE"] = "arn:aws:iam::210987654321:user/other"
+	if _, err := calls(t.Context(), cfg)["cloudformation:DescribeStacks"](); err == nil || !strings.Contains(err.Error(), "does not exist") {
+		t.Errorf("in another account: %v", err)
+	}
 	cfg.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{AccessKeyID: "AKIDOTHER", SecretAccessKey: "any"}, nil
 	})

@@ -46,7 +46,8 @@ func getCallerIdentity(c *call) (object, *failure) {
 func describeStacks(c *call) (object, *failure) {
 	name := c.str("StackName")
 	stack, ok := c.look().Stacks[name]
-	if !ok || c.region != c.Server.region() {
+	elsewhere := c.region != c.Server.region() || !strings.Contains(c.caller, ":"+c.account()+":")
+	if !ok || elsewhere {
 		return nil, &failure{http.StatusBadRequest, "ValidationError", "Stack with id " + name + " does not exist"}
 	}
 	pairs := func(of map[string]string, key, value string) (list []any) {

@@ -337,6 +337,7 @@ func (run *rotation) log(ctx context.Context, result Result, err error) {
 	add("reason", string(result.Reason))
 	add("version", run.version)
 	if run.stored != nil && !run.stored.IssuedAt.IsZero() { // for operators, who need not read the token itself
+		add("credentials_version", run.stored.CredentialsVersion)
 		attrs = append(attrs, slog.Time("issued_at", run.stored.IssuedAt))
 		if run.stored.Expires() {
 			attrs = append(attrs, slog.Time("expires_at", run.stored.ExpiresAt))

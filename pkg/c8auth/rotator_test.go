@@ -855,7 +855,7 @@ func TestRotationLine(t *testing.T) {
 		if line := w.line(); line["CredentialsMissing"] != 1.0 || line["TokenSecondsRemaining"] != 0.0 || line["outcome"] != "waiting" || line["issued_at"] != nil {
 			t.Errorf("logged %v", line)
 		}
-		w.sm.Put(acmeCreds, acmeOAuth)
+		credentials := w.sm.Put(acmeCreds, acmeOAuth)
 		w.c8Fault(c8test.Fault{Delay: 1500 * time.Millisecond, Body: `{"access_token":"0123","token_type":"Bearer","expires_in":3600}`})
 		w.rotator.Endpoint.ProbePath = ""
 		result := w.must(Rotated, FirstToken)
@@ -863,7 +863,7 @@ func TestRotationLine(t *testing.T) {
 		for key, want := range map[string]any{
 			"msg": "rotation", "level": "INFO", "tenant": "acme", "outcome": "rotated", "reason": "first_token", "version": result.Version, "force": false,
 			"Stack": "stack", "Tenant": "acme", "RotationSucceeded": 1.0, "TokenSecondsRemaining": 3598.0, "UpstreamMilliseconds": 1500.0,
-			"issued_at": "2000-01-01T00:00:00Z", "expires_at": "2000-01-01T01:00:00Z",
+			"credentials_version": credentials, "issued_at": "2000-01-01T00:00:00Z", "expires_at": "2000-01-01T01:00:00Z",
 		} {
 			if line[key] != want {
 				t.Errorf("%s: got %v, want %v", key, line[key], want)
