@@ -1,0 +1,143 @@
+package main
+
+// Law 5 holds for the operator's tool, too: nothing secret is written where it does not
+// belong.
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/c8auth/c8auth/internal/awstest"
+	"github.com/c8auth/c8auth/internal/c8test"
+	"github.com/c8auth/c8auth/internal/leak"
+	"github.com/c8auth/c8auth/internal/stack"
+)
+
+// The marked secrets; what travels in a header can only be ASCII.
+const (
+	markedSecret = `MARK+/ü&"x<cl13nt-s3cr3t>%41=\é;:tail`
+	markedKey    = `MARK+/~&"x<4cc3ss-k3y>%42=\;:tail`
+)
+
+// TestNoSecretIsShown drives the real binary through all that it does, well and badly, and
+// looks at what it prints, at the files that it leaves, and, while it talks to Communic8,
+// at the command lines of all processes.
+func TestNoSecretIsShown(t *testing.T) {
+	binary := build(t)
+	s := operate(t)
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	t.Setenv("TMPDIR", home)
+	s.Communic8.AddClient(clientID, markedSecret)
+	s.Communic8.AddAccessKey(markedKey)
+	secrets := func() []string {
+		return append(s.Communic8.Issued(), markedSecret, markedKey, stack.SecretKey)
+	}
+	var watched atomic.Bool
+	answers := func(fault *c8test.Fault) {
+		s.Communic8.Set(func(b *c8test.Behaviour) {
+			b.Fault = func(*http.Request, int) *c8test.Fault {
+				files, _ := filepath.Glob("/proc/[0-9]*/cmdline") // none but on Linux
+				var lines []byte
+				for _, file := range files {
+					line, _ := os.ReadFile(file) // of a process that may have ended since
+					lines = append(append(lines, line...), '\n')
+				}
+				if bytes.Contains(lines, []byte(binary)) {
+					watched.Store(true)
+				}
+				if found := leak.Find(string(lines), secrets()...); found != nil {
+					t.Errorf("a command line shows %q, in\n%q", found, lines)
+				}
+				return fault
+			}
+		})
+	}
+
+	c8auth := func(stdin string, args ...string) string {
+		t.Helper()
+		command := exec.CommandContext(t.Context(), binary, args...)
+		var stdout, stderr bytes.Buffer
+		command.Stdin, command.Stdout, command.Stderr = strings.NewReader(stdin), &stdout, &stderr
+		if err := command.Run(); err != nil {
+			if _, ended := errors.AsType[*exec.ExitError](err); !ended {
+				t.Fatal(err)
+			}
+		}
+		printed := stderr.String()
+		if args[0] != "token" { // which is asked for one by name
+			printed += stdout.String()
+		}
+		if found := leak.Find(printed, secrets()...); found != nil {
+			t.Errorf("%q prints %q, in\n%s", args, found, printed)
+		}
+		return stdout.String()
+	}
+	set := []string{"credentials", "set", "default"}
+	trials := func() {
+		for _, credentials := range []string{
+			s.oauth(markedSecret), s.bearer(markedKey),
+			s.oauth(markedSecret + "?"), s.bearer(markedKey + "?"), // refused
+			`{"base_url":"http://127.0.0.1:1","client_id":"4711","client_secret":` + fmt.Sprintf("%q", markedSecret) + `}`, // unreachable
+			markedSecret, s.oauth(markedSecret) + "}", `{"` + markedSecret + `":1}`, `{"base_url":"` + markedKey + `"}`, `{"client_secret":["` + markedKey + `"]}`,
+		} {
+			c8auth(credentials, set...)
+			c8auth(credentials, append(set, "--json")...)
+		}
+	}
+	operations := func() {
+		c8auth(s.oauth(markedSecret), append(set, "--now")...)
+		c8auth(s.oauth(markedSecret+"?"), append(set, "--insist", "--now")...)
+		c8auth(s.bearer(markedKey), append(set, "--insist", "--json")...)
+		c8auth(s.oauth(markedSecret), append(set, "--now")...)
+		for _, args := range [][]string{
+			{"rotate", "default"}, {"rotate", "default", "--force", "--json"}, {"rotate", "acme"},
+			{"token", "default"}, {"token", "default", "--header"}, {"token", "default", "--json"}, {"token", "acme"},
+			{"status"}, {"status", "--json"},
+			{"grant", "default", "--role", "arn:aws:iam::123456789012:role/payroll"},
+			{"completion", "bash"}, {"__complete", "rotate", ""}, {"--help"}, {"--version"},
+		} {
+			c8auth("", args...)
+		}
+	}
+	answers(nil)
+	trials()
+	operations()
+	if token := strings.TrimSuffix(c8auth("", "token", "default"), "\n"); !s.Communic8.Alive(token) {
+		t.Error("it prints no token where one is asked for")
+	}
+	answers(&c8test.Fault{Status: http.StatusUnauthorized, Body: markedSecret})
+	trials()
+	operations()
+	for _, passing := range []*c8test.Fault{{Status: http.StatusServiceUnavailable, Body: markedKey}, {Break: true}} { // on which rotate would wait
+		answers(passing)
+		trials()
+	}
+	answers(nil)
+	for _, action := range []string{"cloudformation:DescribeStacks", "lambda:InvokeFunction", "secretsmanager:DescribeSecret", "secretsmanager:PutSecretValue", "secretsmanager:ListSecrets"} {
+		s.AWS.Set(func(state *awstest.State) { state.Refused = map[string]bool{action: true} })
+		operations()
+	}
+	if _, err := os.Stat("/proc/self/cmdline"); err == nil && !watched.Load() {
+		t.Error("its command line was never seen")
+	}
+
+	err := filepath.WalkDir(home, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			t.Errorf("it leaves %s", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}

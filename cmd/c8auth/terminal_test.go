@@ -1,0 +1,205 @@
+package main
+
+// The real binary at a terminal.
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	"golang.org/x/term"
+)
+
+// build builds the program, for which this machine's Go has to be in the environment.
+func build(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "c8auth")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return binary
+}
+
+// terminal is one with a program on it.
+type terminal struct {
+	*testing.T
+	keys, screen *os.File // the end of the person, and of the program
+	fresh        *term.State
+	command      *exec.Cmd
+	seen         strings.Builder
+}
+
+func open(t *testing.T, binary string, args ...string) *terminal {
+	t.Helper()
+	keys, screen, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &terminal{T: t, keys: keys, screen: screen, command: exec.CommandContext(t.Context(), binary, args...)}
+	x.fresh = x.state()
+	x.command.Stdin, x.command.Stdout, x.command.Stderr = screen, screen, screen
+	x.command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := x.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = x.command.Process.Kill() // if the test has failed
+		_ = keys.Close()
+		_ = screen.Close()
+	})
+	return x
+}
+
+func (x *terminal) state() *term.State {
+	x.Helper()
+	state, err := term.GetState(int(x.screen.Fd()))
+	if err != nil {
+		x.Fatal(err)
+	}
+	return state
+}
+
+// sees waits until the screen shows the text.
+func (x *terminal) sees(text string) {
+	x.Helper()
+	if err := x.keys.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		x.Fatal(err)
+	}
+	shown := ""
+	for buffer := make([]byte, 1024); !strings.Contains(shown, text); {
+		n, err := x.keys.Read(buffer)
+		if err != nil {
+			x.Fatalf("%v, after\n%q", err, shown)
+		}
+		shown += string(buffer[:n])
+	}
+	x.seen.WriteString(strings.ReplaceAll(shown, "\r", ""))
+}
+
+func (x *terminal) types(keys string) {
+	x.Helper()
+	if _, err := x.keys.WriteString(keys); err != nil {
+		x.Fatal(err)
+	}
+}
+
+// ends waits for the program, and expects the terminal to be as it was.
+func (x *terminal) ends(status int) {
+	x.Helper()
+	err := x.command.Wait()
+	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+		x.Fatal(err)
+	} else if got := x.command.ProcessState.ExitCode(); got != status {
+		x.Errorf("it ends with %d (%v), want %d", got, exit, status)
+	}
+	if !reflect.DeepEqual(x.state(), x.fresh) {
+		x.Errorf("it leaves the terminal as\n%+v, which was\n%+v", x.state(), x.fresh)
+	}
+}
+
+// A person is asked, and sees everything but the secret.
+func TestQuestions(t *testing.T) {
+	binary := build(t)
+	s := operate(t)
+	x := open(t, binary, "credentials", "set", "default", "--now")
+	x.sees("Base URL")
+	x.types("https://acme.communic8.com/\r")
+	x.sees("Base URL")
+	x.types(s.Communic8URL + "\r")
+	x.sees("Method")
+	x.types("\r")
+	x.sees("Method")
+	x.types("1\r")
+	x.sees("ID: ")
+	x.types(clientID + "\r")
+	x.sees("value")
+	x.types(" " + clientSecret + "\r")
+	x.sees("It lives")
+	x.ends(0)
+	if strings.Contains(x.seen.String(), clientSecret[5:]) {
+		t.Errorf("the screen shows %s", &x.seen)
+	}
+	if stored, _ := s.Secrets.Value("c8auth/credentials/default"); !strings.Contains(stored, `"`+clientSecret+`"`) {
+		t.Errorf("stored is %s", stored)
+	}
+	if token := s.c8auth("token", "default"); !s.Communic8.Alive(strings.TrimSuffix(token, "\n")) {
+		t.Errorf("callers have %q", token)
+	}
+
+	x = open(t, binary, "credentials", "set", "default")
+	x.sees("Base URL")
+	x.types(s.Communic8URL + "\r")
+	x.sees("Method")
+	x.types("2\r")
+	x.sees("value")
+	x.types(accessKey + "\r")
+	x.sees("does not wait")
+	x.ends(0)
+}
+
+// Ctrl-C, Ctrl-D and a signal end it at any question, at once, and nothing is stored.
+func TestInterrupted(t *testing.T) {
+	binary := build(t)
+	s := operate(t)
+	for name, stop := range map[string]func(*terminal){
+		"Ctrl-C":  func(x *terminal) { x.types("\x03") },
+		"Ctrl-D":  func(x *terminal) { x.types("\x04") },
+		"SIGTERM": func(x *terminal) { _ = x.command.Process.Signal(syscall.SIGTERM) },
+		"SIGINT":  func(x *terminal) { _ = x.command.Process.Signal(syscall.SIGINT) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := open(t, binary, "credentials", "set", "default")
+			x.sees("Base URL")
+			stop(x)
+			x.ends(statusInterrupted)
+
+			x = open(t, binary, "credentials", "set", "default")
+			x.sees("Base URL")
+			x.types(s.Communic8URL + "\r")
+			x.sees("Method")
+			x.types("2\r")
+			x.sees("value")
+			stop(x)
+			x.ends(statusInterrupted)
+		})
+	}
+	if n := s.Secrets.Versions("c8auth/credentials/default"); n != 0 {
+		t.Errorf("%d versions are stored", n)
+	}
+}
+
+// A pipe that nobody writes to is as little waited for.
+func TestInterruptedPipe(t *testing.T) {
+	binary := build(t)
+	s := operate(t)
+	command := exec.CommandContext(t.Context(), binary, "credentials", "set", "default")
+	reads, writes, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	command.Stdin = reads
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = reads.Close()
+	defer func() { _ = writes.Close() }()
+	for s.Secrets.Calls("DescribeSecret") == 0 { // before it reads
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatal("it does not begin")
+		}
+	}
+	_ = command.Process.Signal(os.Interrupt)
+	_ = command.Wait()
+	if status := command.ProcessState.ExitCode(); status != statusInterrupted {
+		t.Errorf("it ends with %d", status)
+	}
+}
