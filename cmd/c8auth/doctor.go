@@ -109,15 +109,20 @@ func (doc *doctor) visit(ctx context.Context, measure bool) error {
 	if err := doc.examine(ctx); err != nil {
 		return err
 	}
-	var err error
-	if measure || doc.consents(ctx) {
+	asked, err := doc.consents(ctx, measure)
+	if asked {
 		doc.measured, err = doc.measure(ctx)
-		if err == nil && !doc.json {
+		if doc.measured != nil {
 			doc.say("\n%s", doc.measured)
 		}
 	}
 	if doc.json {
-		if failed := doc.show(map[string]any{"tenant": doc.patient.Name, "steps": doc.steps, "measured": doc.measured}); failed != nil {
+		failed := doc.show(struct {
+			Tenant   string       `json:"tenant"`
+			Steps    []step       `json:"steps"`
+			Measured *measurement `json:"measured,omitempty"`
+		}{doc.patient.Name, doc.steps, doc.measured})
+		if failed != nil {
 			return failed
 		}
 	}
@@ -173,11 +178,14 @@ func (doc *doctor) note(name, tried, verdict, seen, do string) {
 // noteFailure adds a step that came to an error: what is missing or wrong if blame says
 // so, else what could not be looked at.
 func (doc *doctor) noteFailure(name, tried, verdict string, err error) {
-	do := ""
+	doc.note(name, tried, verdict, err.Error(), remedy(err))
+}
+
+func remedy(err error) string {
 	if f, ok := errors.AsType[*failure](err); ok {
-		do = f.do
+		return f.do
 	}
-	doc.note(name, tried, verdict, err.Error(), do)
+	return ""
 }
 
 // identity is who asks, and what AWS's clock says.
@@ -200,25 +208,24 @@ func (doc *doctor) identity(ctx context.Context) bool {
 	doc.account = aws.ToString(out.Account)
 	doc.note(name, tried, fine, "you are "+aws.ToString(out.Arn), "")
 	if at, ok := awsmiddleware.GetServerTime(out.ResultMetadata); ok {
-		doc.clock("AWS", at.Sub(middle(sent, time.Now())), "set this machine's clock: from five minutes on, no signature is accepted")
+		doc.clock(at.Sub(middle(sent, time.Now())))
 	}
 	return true
 }
 
-// skew is how far two clocks may be apart.
+// skew is how far AWS's clock and this machine's may be apart.
 const skew = time.Minute
 
 // middle is the best guess at when an answer was given.
 func middle(sent, received time.Time) time.Time { return sent.Add(received.Sub(sent) / 2) }
 
-func (doc *doctor) clock(whose string, ahead time.Duration, do string) {
-	verdict := fine
+// clock is of AWS, which is how late a signature may be.
+func (doc *doctor) clock(ahead time.Duration) {
+	verdict, do := fine, ""
 	if ahead.Abs() > skew {
-		verdict = wrong
-	} else {
-		do = ""
+		verdict, do = wrong, "set this machine's clock: from five minutes on, no signature is accepted"
 	}
-	doc.note("clock", "the Date that "+whose+" answers with", verdict, "it is "+apart(ahead), do)
+	doc.note("clock", "the Date that AWS answers with", verdict, "it is "+apart(ahead), do)
 }
 
 // apart puts the difference of two clocks into words. A Date has whole seconds.
@@ -245,7 +252,7 @@ func (doc *doctor) stack(ctx context.Context) bool {
 	case doc.url != "":
 		doc.note(name, tried, unseen, err.Error(), "nothing, if it is another account's: the rest is looked at from the caller's side alone")
 	default:
-		doc.noteFailure(name, tried, wrong, err)
+		doc.note(name, tried, wrong, err.Error(), remedy(err)+"; a caller of another account names the API instead: --url")
 	}
 	return err == nil
 }
@@ -302,13 +309,13 @@ func (doc *doctor) signature(ctx context.Context) {
 		doc.note(name, tried, fine, "the signature is accepted", "")
 		doc.denied(refused, by)
 	case errors.Is(err, caller.ErrDenied):
-		doc.note(name, tried, wrong, err.Error(), "")
+		doc.note(name, tried, wrong, strings.TrimPrefix(err.Error(), "c8auth: "), "")
 	case status == http.StatusServiceUnavailable:
 		doc.note(name, tried, wrong, "HTTP 503: allowed, but there is no living token", "see below for why")
 	case status == 0:
 		doc.note(name, tried, wrong, unreachable(err), "")
 	default:
-		doc.note(name, tried, wrong, fmt.Sprintf("HTTP %d: %v", status, err), "see below for why")
+		doc.note(name, tried, wrong, fmt.Sprintf("HTTP %d: %s", status, strings.TrimPrefix(err.Error(), "c8auth: ")), "see below for why")
 	}
 }
 
@@ -524,6 +531,9 @@ func (doc *doctor) ring(ctx context.Context) {
 	}
 }
 
+// outage is what to do about one of Communic8.
+const outage = "is that the right instance, and does it answer elsewhere? Until it does, callers fail, but not for want of a token"
+
 // communic8 presents the token, as a caller does.
 func (doc *doctor) communic8(ctx context.Context) {
 	const name = "Communic8"
@@ -542,32 +552,42 @@ func (doc *doctor) communic8(ctx context.Context) {
 	tried := "GET " + doc.vended.BaseURL + path + ", with the token"
 	client, seen := watched()
 	trial, detail := (&c8auth.Endpoint{Client: client, ProbePath: path}).Try(ctx, doc.vended)
+	status := seen.saw().status
 	switch {
 	case trial == c8auth.TrialGood:
 		doc.note(name, tried, fine, "it takes the token ("+detail+")", "")
 	case trial == c8auth.TrialRejected:
-		doc.note(name, tried, wrong, "it rejects the token ("+detail+")", "c8auth rotate "+doc.patient.Name+" has it replaced; if that does not help, give the token's user the right to that path")
-	case seen.saw().status == 0:
-		doc.note(name, tried, wrong, "it "+detail, "is that the right instance, and does it answer elsewhere? Until it does, callers fail, but not for want of a token")
+		doc.note(name, tried, wrong, "it rejects the token ("+detail+")", "c8auth rotate "+doc.patient.Name+" has it replaced, which callers see within a minute; if that does not help, give the token's user the right to that path")
+	case status == 0:
+		doc.note(name, tried, wrong, "it "+detail, outage)
+	case status == http.StatusTooManyRequests || status >= 500:
+		doc.note(name, tried, wrong, "it is busy or out of order ("+detail+")", outage)
 	default:
 		doc.note(name, tried, unseen, "whether it takes the token cannot be told: "+detail, "")
 	}
 	if ahead, ok := seen.saw().ahead(); ok {
-		doc.clock(name, ahead, "nothing: c8auth does not go by it")
+		doc.note("clock", "the Date that Communic8 answers with", fine, "it is "+apart(ahead)+", which c8auth does not go by", "")
 	}
 }
 
-// consents asks a person at a terminal.
-func (doc *doctor) consents(ctx context.Context) bool {
-	if doc.json || !isTerminal(doc.stdin) || doc.deployment == nil || doc.patient.Stored.IsZero() {
-		return false
+// consents says what measuring takes, if it is wished or there is a person to ask, and
+// returns whether it shall be.
+func (doc *doctor) consents(ctx context.Context, wished bool) (bool, error) {
+	possible := doc.deployment != nil && !doc.patient.Stored.IsZero()
+	if !wished && (doc.json || !possible || !isTerminal(doc.stdin)) {
+		return false, nil
 	}
-	doc.say("\nShall I measure what Communic8 does not document? I would read the credentials of %s,\nhave two tokens made, and have rotate replace the one in use, which may die of it.", doc.patient.Name)
+	if possible {
+		fmt.Fprintf(doc.stderr, "\nTo measure what Communic8 does not document, I read the credentials of %s, have two\ntokens made, and have rotate replace the one in use, which may die of it.\n", doc.patient.Name)
+	}
+	if wished {
+		return true, nil
+	}
 	yes := false
 	err := doc.converse(ctx, func(t *term.Terminal) error {
 		answer, err := question(t, "Measure? [y/N] ")
 		yes = strings.HasPrefix(strings.ToLower(answer), "y")
 		return err
 	})
-	return err == nil && yes
+	return yes && err == nil, err
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"mime"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -41,57 +42,62 @@ func (m *measurement) note(question, format string, args ...any) {
 // String is the report.
 func (m *measurement) String() string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "Communic8 at %s, measured at %s. Without secrets.\n", m.BaseURL, m.At.Format(time.RFC3339))
+	fmt.Fprintf(&out, "Communic8 at %s, measured at %s. Without secrets.", m.BaseURL, m.At.Format(time.RFC3339))
 	for _, f := range m.Findings {
-		fmt.Fprintf(&out, "\n%s\n  %s\n", f.Question, f.Answer)
+		fmt.Fprintf(&out, "\n\n%s\n  %s", f.Question, f.Answer)
 	}
 	return out.String()
 }
 
 // measure has tokens made. From the first of them on, whatever happens, rotate looks
-// after the tenant in the end.
-func (doc *doctor) measure(ctx context.Context) (m *measurement, err error) {
+// after the tenant in the end; and what was found out so far is returned with the error.
+func (doc *doctor) measure(ctx context.Context) (*measurement, error) {
+	t := doc.patient
 	switch {
 	case doc.deployment == nil:
 		return nil, fail(0, "", "to measure, I must see the stack")
-	case doc.patient.Stored.IsZero():
-		return nil, fail(statusAttention, "c8auth credentials set "+doc.patient.Name, "there are no credentials to measure with")
-	case !doc.patient.IssuedAt.IsZero() && time.Since(doc.patient.IssuedAt) < young:
+	case t.credentials.arn != "" && t.Stored.IsZero():
+		return nil, fail(statusAttention, "c8auth credentials set "+t.Name, "there are no credentials to measure with")
+	case t.Version != "" && time.Since(cmp.Or(t.IssuedAt, t.token.changed)) < young:
 		return nil, fail(statusAgain, "try again in a minute", "the token is too young: if it died of this, rotate could refuse to replace it so soon")
 	}
-	credentials, err := doc.readCredentials(ctx, doc.patient.Name)
+	credentials, err := doc.readCredentials(ctx, t.Name)
 	if err != nil {
 		return nil, err
 	}
 	client, seen := watched()
 	run := &measuring{
-		measurement: measurement{At: time.Now().UTC(), BaseURL: credentials.BaseURL, Method: methodOAuth},
+		measurement: measurement{At: time.Now().UTC().Truncate(time.Second), BaseURL: credentials.BaseURL, Method: methodOAuth},
 		endpoint:    &c8auth.Endpoint{Client: client, ProbePath: doc.parameters["ProbePath"]},
 		seen:        seen,
-		secrets:     []string{credentials.ClientID, credentials.ClientSecret.Reveal(), credentials.AccessKey.Reveal(), doc.vended.AccessToken.Reveal()},
+		secrets:     []string{credentials.ClientSecret.Reveal(), credentials.AccessKey.Reveal(), doc.vended.AccessToken.Reveal()},
 	}
 	if credentials.AccessKey.Reveal() != "" {
 		run.Method = methodKey
-		run.note("How does it grant a token?", "An access key is one itself: there is none to be made")
+		run.note(grants, "An access key is one itself: there is none to be made")
 	} else {
 		err = run.tokens(ctx, credentials, doc.vended)
-		// Callers have a living token again, also after Ctrl-C.
-		result, failed := doc.deployment.rotate(context.WithoutCancel(ctx), doc.patient.Name, true)
-		if failed != nil {
-			return nil, failed
+		if ctx.Err() != nil {
+			fmt.Fprintln(doc.stderr, "Stopping, as soon as rotate has looked after the tenant.")
 		}
-		if err != nil {
-			return nil, err
+		result, failed := doc.deployment.rotate(context.WithoutCancel(ctx), t.Name, true)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
 		}
-		run.note("And the tenant's token?", "rotate has looked after it: %s", result.Outcome)
+		run.note("And the tenant's token?", "%s", cmp.Or(string(result.Outcome), "rotate fails"))
+		err = cmp.Or(err, failed)
+	}
+	if err == nil && run.Method == methodOAuth {
 		run.refusal(ctx, credentials)
 	}
-	run.rejection(ctx, credentials.BaseURL)
+	if err == nil {
+		run.rejection(ctx, credentials.BaseURL)
+	}
 	if ahead, ok := seen.saw().ahead(); ok {
-		run.note("What time is it there?", "%s", apart(ahead))
+		run.note("What time is it there?", "It is %s", apart(ahead))
 	}
 	run.scrub()
-	return &run.measurement, ctx.Err()
+	return &run.measurement, cmp.Or(ctx.Err(), err)
 }
 
 // young is the age up to which rotate does not replace a token at an operator's wish.
@@ -119,28 +125,35 @@ type measuring struct {
 	secrets  []string
 }
 
-// trial is what came of trying a token, with what the answer was like.
-type trial struct {
-	c8auth.Trial
-	answer string
+// try tries a token, and says what the answer was like.
+func (run *measuring) try(ctx context.Context, baseURL string, token c8auth.Secret) (c8auth.Trial, string) {
+	if run.endpoint.ProbePath == "" {
+		return "", "It is not known: the stack's parameter ProbePath is empty"
+	}
+	result, _ := run.endpoint.Try(ctx, c8auth.Token{BaseURL: baseURL, AccessToken: token, TokenType: "Bearer"})
+	return result, run.said()
 }
 
-func (run *measuring) try(ctx context.Context, baseURL string, token c8auth.Secret) trial {
-	result, detail := run.endpoint.Try(ctx, c8auth.Token{BaseURL: baseURL, AccessToken: token, TokenType: "Bearer"})
-	if last := run.seen.saw(); last.status != 0 {
-		detail = last.String()
-	}
-	return trial{result, detail}
-}
+// grants is the first question.
+const grants = "How does it grant a token?"
 
 // ask has a token made.
 func (run *measuring) ask(ctx context.Context, c c8auth.Credentials) (c8auth.Grant, error) {
 	grant, err := run.endpoint.Ask(ctx, c)
 	if err != nil {
+		run.note(grants, "It does not. %s", run.said())
 		return grant, fail(0, "what it says, and try again", "%w", err)
 	}
 	run.secrets = append(run.secrets, grant.AccessToken.Reveal())
 	return grant, nil
+}
+
+// said is what the last answer was like.
+func (run *measuring) said() string {
+	if last := run.seen.saw(); last.status != 0 {
+		return last.String()
+	}
+	return "There was no answer"
 }
 
 // tokens has two made, and looks what becomes of those before.
@@ -149,35 +162,37 @@ func (run *measuring) tokens(ctx context.Context, c c8auth.Credentials, used c8a
 	if err != nil {
 		return err
 	}
-	form := run.seen.saw().String()
-	before := run.try(ctx, c.BaseURL, first.AccessToken)
+	form := run.said()
+	before, _ := run.try(ctx, c.BaseURL, first.AccessToken)
 	second, err := run.ask(ctx, c)
 	if err != nil {
 		return err
 	}
-	after := run.try(ctx, c.BaseURL, first.AccessToken)
-	newest := run.try(ctx, c.BaseURL, second.AccessToken)
+	after, rejection := run.try(ctx, c.BaseURL, first.AccessToken)
+	ended := slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusOK}, run.seen.saw().status)
+	newest, welcome := run.try(ctx, c.BaseURL, second.AccessToken)
 
-	run.note("How does it grant a token?", "%s. It lives %s", form, span(first.Lifetime))
+	run.note(grants, "%s. It lives %s", form, span(first.Lifetime))
 	const again, ends = "Does asking twice give the same token?", "Does a new token end the life of the one before?"
-	same := first.AccessToken.Reveal() == second.AccessToken.Reveal()
-	if same {
+	if first.AccessToken.Reveal() == second.AccessToken.Reveal() {
 		run.note(again, "Yes, while it lives; the second time it lives %s", span(second.Lifetime))
-	} else {
-		run.note(again, "No, each time another one")
+		return nil
 	}
+	run.note(again, "No, each time another one")
 	switch {
-	case same:
-		run.note(ends, "There was no new one to see it by")
-	case before.Trial != c8auth.TrialGood || newest.Trial != c8auth.TrialGood:
-		run.note(ends, "It cannot be told: at the probe path, a new token gets %s", newest.answer)
-	case after.Trial == c8auth.TrialGood:
+	case before != c8auth.TrialGood || newest != c8auth.TrialGood:
+		run.note(ends, "It cannot be told at the probe path. To a new token it says: %s", welcome)
+		return nil
+	case after == c8auth.TrialGood:
 		run.note(ends, "No, both live")
+	case ended:
+		run.note(ends, "Yes. To the one before it then says: %s", rejection)
 	default:
-		run.note(ends, "Yes; the one before then gets %s", after.answer)
+		run.note(ends, "It cannot be told. To the one before it then says: %s", rejection)
 	}
-	if used.BaseURL == c.BaseURL && !same {
-		run.note("What does the token that was in use get now?", "%s", run.try(ctx, c.BaseURL, used.AccessToken).answer)
+	if used.BaseURL == c.BaseURL {
+		_, said := run.try(ctx, c.BaseURL, used.AccessToken)
+		run.note("What does it say to the token that was in use?", "%s", said)
 	}
 	return nil
 }
@@ -186,17 +201,20 @@ func (run *measuring) tokens(ctx context.Context, c c8auth.Credentials, used c8a
 func (run *measuring) refusal(ctx context.Context, c c8auth.Credentials) {
 	c.ClientSecret = c8auth.NewSecret(rand.Text())
 	_, err := run.endpoint.Ask(ctx, c)
-	said := "nothing against them"
+	read := "nothing against them"
 	if err != nil {
-		said = err.Error()
+		read = err.Error()
 	}
-	run.note("How does it refuse wrong credentials?", "%s. c8auth reads it as: %s", run.seen.saw(), said)
+	run.note("How does it refuse wrong credentials?", "%s. c8auth reads it as: %s", run.said(), read)
 }
 
 // rejection has a token rejected that does not exist.
 func (run *measuring) rejection(ctx context.Context, baseURL string) {
-	made := run.try(ctx, baseURL, c8auth.NewSecret(strings.ToLower(rand.Text())))
-	run.note("How does it reject a token that it never made?", "%s. c8auth reads it as: %s", made.answer, cmp.Or(string(made.Trial), "nothing, as it never tries one"))
+	read, said := run.try(ctx, baseURL, c8auth.NewSecret(strings.ToLower(rand.Text())))
+	if read != "" {
+		said += ". c8auth reads it as: " + string(read)
+	}
+	run.note("How does it reject a token that it never made?", "%s", said)
 }
 
 // scrub takes out what must not be there, should an answer have had it where the names of

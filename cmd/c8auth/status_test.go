@@ -31,11 +31,13 @@ func (s *session) store(tenant, credentials string) {
 }
 
 // rotates has rotate look after the tenant, as the schedule does, whatever comes of it.
+// What vend remembers has passed by then.
 func (s *session) rotates(tenant string) {
 	s.Helper()
 	if _, err := s.Rotate.Invoke(s.Context(), fmt.Appendf(nil, `{"tenant":%q}`, tenant)); err != nil && s.Context().Err() != nil {
 		s.Fatal(err)
 	}
+	s.Vend.Stop()
 }
 
 // says notes what happens between two commands.
