@@ -109,8 +109,11 @@ func (doc *doctor) visit(ctx context.Context, measure bool) error {
 	if err := doc.examine(ctx); err != nil {
 		return err
 	}
-	asked, err := doc.consents(ctx, measure)
-	if asked {
+	var err error
+	if !measure {
+		measure, err = doc.consents(ctx)
+	}
+	if measure {
 		doc.measured, err = doc.measure(ctx)
 		if doc.measured != nil {
 			doc.say("\n%s", doc.measured)
@@ -169,7 +172,7 @@ func (doc *doctor) note(name, tried, verdict, seen, do string) {
 		return
 	}
 	colour := map[string]string{fine: green, wrong: red, unseen: bold}[verdict]
-	doc.say("%s  %-12s  %s → %s", doc.paint(doc.stdout, colour, fmt.Sprintf("%-5s", verdict)), name, tried, seen)
+	doc.say("%s  %-12s  %s [%s]", doc.paint(doc.stdout, colour, fmt.Sprintf("%-5s", verdict)), name, seen, tried)
 	if do != "" {
 		doc.say("%s", doc.paint(doc.stdout, colour, strings.Repeat(" ", 21)+"Do: "+do))
 	}
@@ -461,7 +464,7 @@ func (doc *doctor) heartbeats(ctx context.Context) {
 	seen := fmt.Sprintf("%d; the last, %s ago: ", len(lines), span(time.Since(last.At)))
 	switch {
 	case last.Error != "":
-		doc.note(name, tried, wrong, seen+last.Error, "what it says; c8auth rotate "+doc.patient.Name+" tries again now")
+		doc.note(name, tried, wrong, seen+last.Error, last.remedy())
 	case last.Fallback:
 		doc.note(name, tried, wrong, seen+last.Hint, "c8auth credentials set "+doc.patient.Name)
 	case time.Since(last.At) > silence:
@@ -543,10 +546,10 @@ func (doc *doctor) communic8(ctx context.Context) {
 	}
 	switch {
 	case doc.vended.BaseURL == "":
-		doc.note(name, "nothing", unseen, "it takes a token, and you did not get one", "")
+		doc.note(name, "not tried", unseen, "it takes a token, and you did not get one", "")
 		return
 	case path == "":
-		doc.note(name, "nothing", unseen, "the stack's parameter ProbePath is empty", "")
+		doc.note(name, "not tried", unseen, "the stack's parameter ProbePath is empty", "")
 		return
 	}
 	tried := "GET " + doc.vended.BaseURL + path + ", with the token"
@@ -570,19 +573,12 @@ func (doc *doctor) communic8(ctx context.Context) {
 	}
 }
 
-// consents says what measuring takes, if it is wished or there is a person to ask, and
-// returns whether it shall be.
-func (doc *doctor) consents(ctx context.Context, wished bool) (bool, error) {
-	possible := doc.deployment != nil && !doc.patient.Stored.IsZero()
-	if !wished && (doc.json || !possible || !isTerminal(doc.stdin)) {
+// consents asks a person, if there is one, and returns whether to measure.
+func (doc *doctor) consents(ctx context.Context) (bool, error) {
+	if doc.json || !isTerminal(doc.stdin) || doc.deployment == nil || doc.patient.Stored.IsZero() || doc.patient.young() {
 		return false, nil
 	}
-	if possible {
-		fmt.Fprintf(doc.stderr, "\nTo measure what Communic8 does not document, I read the credentials of %s, have two\ntokens made, and have rotate replace the one in use, which may die of it.\n", doc.patient.Name)
-	}
-	if wished {
-		return true, nil
-	}
+	fmt.Fprintf(doc.stderr, "\nShall I measure what Communic8 does not document? I would read the credentials of %s,\nhave two tokens made, and have rotate replace the one in use, which may die of it.\n", doc.patient.Name)
 	yes := false
 	err := doc.converse(ctx, func(t *term.Terminal) error {
 		answer, err := question(t, "Measure? [y/N] ")

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -71,6 +72,14 @@ type rotation struct {
 	CredentialsVersion string    `json:"credentials_version,omitempty"`
 	IssuedAt           time.Time `json:"issued_at,omitzero"`
 	ExpiresAt          time.Time `json:"expires_at,omitzero"`
+}
+
+// remedy is what a person must do about a failure, as far as it can be told.
+func (r *rotation) remedy() string {
+	if strings.Contains(r.Error, "store the right ones") { // as rotate puts it of credentials
+		return "c8auth credentials set " + r.Tenant
+	}
+	return "what it says; c8auth rotate " + r.Tenant + " tries again now"
 }
 
 // rotations returns the lines since then, the latest first: the tenant's, or all tenants'

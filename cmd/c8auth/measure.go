@@ -52,15 +52,16 @@ func (m *measurement) String() string {
 // measure has tokens made. From the first of them on, whatever happens, rotate looks
 // after the tenant in the end; and what was found out so far is returned with the error.
 func (doc *doctor) measure(ctx context.Context) (*measurement, error) {
-	t := doc.patient
+	t := &doc.patient
 	switch {
 	case doc.deployment == nil:
 		return nil, fail(0, "", "to measure, I must see the stack")
 	case t.credentials.arn != "" && t.Stored.IsZero():
 		return nil, fail(statusAttention, "c8auth credentials set "+t.Name, "there are no credentials to measure with")
-	case t.Version != "" && time.Since(cmp.Or(t.IssuedAt, t.token.changed)) < young:
+	case t.young():
 		return nil, fail(statusAgain, "try again in a minute", "the token is too young: if it died of this, rotate could refuse to replace it so soon")
 	}
+	fmt.Fprintf(doc.stderr, "Reading %s/credentials/%s by your own rights, to measure.\n", doc.name, t.Name)
 	credentials, err := doc.readCredentials(ctx, t.Name)
 	if err != nil {
 		return nil, err
@@ -100,8 +101,11 @@ func (doc *doctor) measure(ctx context.Context) (*measurement, error) {
 	return &run.measurement, cmp.Or(ctx.Err(), err)
 }
 
-// young is the age up to which rotate does not replace a token at an operator's wish.
-const young = time.Minute + 5*time.Second
+// young reports whether the token is of an age at which rotate does not replace it at an
+// operator's wish.
+func (t *tenant) young() bool {
+	return t.Version != "" && time.Since(cmp.Or(t.IssuedAt, t.token.changed)) < time.Minute+5*time.Second
+}
 
 // readCredentials reads the tenant's, by the operator's own rights.
 func (d *deployment) readCredentials(ctx context.Context, tenant string) (c c8auth.Credentials, _ error) {

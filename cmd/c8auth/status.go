@@ -255,9 +255,9 @@ func (t *tenant) act(now time.Time, heard bool) (act []string) {
 	case silent && t.Schedule == "ENABLED" && !t.Stored.IsZero() && (!none || now.Sub(t.Stored) > silence):
 		must("rotate has said nothing of it for over %.0f minutes. Do: c8auth doctor %s", silence.Minutes(), t.Name)
 	case t.Failures > 1:
-		must("its last %d rotations have failed: %s", t.Failures, t.Last.Error)
+		must("its last %d rotations have failed: %s. Do: %s", t.Failures, t.Last.Error, t.Last.remedy())
 	case t.Failures > 0 && (none || expired):
-		must("its last rotation has failed: %s", t.Last.Error)
+		must("its last rotation has failed: %s. Do: %s", t.Last.Error, t.Last.remedy())
 	case t.Last != nil && t.Last.Fallback:
 		must("%s. Do: c8auth credentials set %s", t.Last.Hint, t.Name)
 	}
