@@ -108,13 +108,18 @@ var varying = map[string]*regexp.Regexp{
 	"2026-01-02T03:04:05Z": regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`),
 }
 
+// normal puts places for what varies.
+func normal(text string) string {
+	for place, pattern := range varying {
+		text = pattern.ReplaceAllString(text, place)
+	}
+	return text
+}
+
 // golden compares what was seen with testdata/<name>.golden.
 func (s *session) golden(name string) {
 	s.Helper()
-	got := s.seen.String()
-	for place, pattern := range varying {
-		got = pattern.ReplaceAllString(got, place)
-	}
+	got := normal(s.seen.String())
 	file := filepath.Join("testdata", name+".golden")
 	if *update {
 		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
