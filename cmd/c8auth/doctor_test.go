@@ -332,6 +332,33 @@ func (s *session) vended() string {
 	return regexp.MustCompile(`"access_token":"(\w+)"`).FindStringSubmatch(string(body))[1]
 }
 
+// A person is asked before a token is made, and not in vain.
+func TestDoctorAsks(t *testing.T) {
+	binary := build(t)
+	s := healthy(t)
+	asked := s.Communic8.Asked()
+	for keys, status := range map[string]int{"\r": 0, "n\r": 0, "\x03": statusInterrupted} {
+		x := open(t, binary, "doctor")
+		x.sees("[y/N]")
+		x.types(keys)
+		x.ends(status)
+	}
+	if n := s.Communic8.Asked(); n != asked {
+		t.Errorf("nobody has said yes, and Communic8 was asked %d times", n-asked)
+	}
+	x := open(t, binary, "doctor")
+	x.sees("[y/N]")
+	x.types("y\r")
+	x.sees("What time is it there?")
+	x.ends(0)
+	if n := s.Communic8.Asked(); n != asked+4 {
+		t.Errorf("Communic8 was asked %d times, want two tokens, a refusal, and rotate's", n-asked)
+	}
+	x = open(t, binary, "doctor") // whose token is too young by now
+	x.sees("does not go by")
+	x.ends(0)
+}
+
 // Whoever stops a measurement leaves a tenant whose token lives.
 func TestMeasureInterrupted(t *testing.T) {
 	s := healthy(t)

@@ -224,3 +224,15 @@ func TestWatch(t *testing.T) {
 		t.Errorf("it ends with %d", status)
 	}
 }
+
+// At a terminal, what a person must do is red, and Ctrl-C stops at once.
+func TestStatusAtATerminal(t *testing.T) {
+	binary := build(t)
+	operate(t)
+	x := open(t, binary, "status", "--watch", "--every", "1s")
+	x.sees("\x1b[31mdefault: no credentials are stored.")
+	x.sees("\x1b[H\x1b[2J") // again
+	x.sees("no credentials")
+	x.types("\x03")
+	x.ends(statusInterrupted)
+}
