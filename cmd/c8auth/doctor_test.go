@@ -390,12 +390,18 @@ func TestDoctorShowsNoSecret(t *testing.T) {
 	s := healthy(t)
 	s.Communic8.AddClient(clientID, marked)
 	s.Communic8.AddAccessKey(key)
+	const word = "AnAccessKeyLikeAnyName" // of a member
+	s.Communic8.AddAccessKey(word)
 	parrot := func(r *http.Request, _ int) *c8test.Fault { // which says all that it knows
 		said := strings.Join(append(s.Communic8.Issued(), marked, key, r.Header.Get("Authorization")), " ")
+		name := "as it is"
+		if stored, _ := s.Secrets.Value(credentialsName); strings.Contains(stored, word) {
+			name = word
+		}
 		quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(said)
 		return &c8test.Fault{
 			Status: http.StatusBadRequest, Header: http.Header{"Content-Type": {"text/" + s.Communic8.Issued()[0]}, "Date": {s.Communic8.Issued()[0]}},
-			Body: `{"error":"` + quoted + `","` + quoted + `":["` + quoted + `"],"` + s.Communic8.Issued()[0] + `":true}`,
+			Body: `{"error":"` + quoted + `","` + quoted + `":["` + quoted + `"],"` + s.Communic8.Issued()[0] + `":true,"` + name + `":true}`,
 		}
 	}
 	sometimes := func(r *http.Request, n int) *c8test.Fault {
@@ -404,7 +410,7 @@ func TestDoctorShowsNoSecret(t *testing.T) {
 		}
 		return parrot(r, n)
 	}
-	for _, credentials := range []string{s.oauth(marked), s.bearer(key), marked, `{"` + marked + `":1}`} {
+	for _, credentials := range []string{s.oauth(marked), s.bearer(key), s.bearer(word), marked, `{"` + marked + `":1}`} {
 		for _, fault := range []func(*http.Request, int) *c8test.Fault{nil, parrot, sometimes} {
 			s.store("default", credentials)
 			s.Communic8.AddClient(clientID, clientSecret) // for the token in use
@@ -418,7 +424,7 @@ func TestDoctorShowsNoSecret(t *testing.T) {
 			s.c8auth("doctor", "--measure", "--json")
 		}
 	}
-	if found := leak.Find(s.seen.String(), append(s.Communic8.Issued(), marked, key, stack.SecretKey)...); found != nil {
+	if found := leak.Find(s.seen.String(), append(s.Communic8.Issued(), marked, key, word, stack.SecretKey)...); found != nil {
 		t.Errorf("it shows %q, in\n%s", found, &s.seen)
 	}
 	for _, want := range []string{"It does not. HTTP 400", "How does it reject", `"measured": {`} {
