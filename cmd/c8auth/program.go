@@ -78,9 +78,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 func (p *program) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "c8auth",
-		Short:         "Operate c8auth, which keeps Communic8's tokens fresh",
-		Long:          about,
+		Use:   "c8auth",
+		Short: "Operate c8auth, which keeps Communic8's tokens fresh",
+		Long:  about,
+		Example: `  c8auth credentials set default --now
+  c8auth status --watch
+  c8auth doctor
+  curl -H "$(c8auth token default --header)" "https://acme.communic8.com/int/v1/broadcast?limit=1"
+  source <(c8auth completion bash)`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
 
 	"github.com/c8auth/c8auth/internal/stack"
 )
@@ -140,5 +141,32 @@ func TestUsage(t *testing.T) {
 	s := sit(t)
 	s.c8auth("sttaus")
 	s.c8auth("--colour")
+	s.c8auth()
 	s.golden("usage")
+}
+
+// Every command has examples, and they are command lines that it takes.
+func TestExamples(t *testing.T) {
+	line := regexp.MustCompile(`c8auth ([a-z][^|)>\n]*)`)
+	for queue := []*cobra.Command{(&program{}).root()}; len(queue) > 0; queue = queue[1:] {
+		queue = append(queue, queue[0].Commands()...)
+		examples := line.FindAllStringSubmatch(queue[0].Example, -1)
+		if len(examples) == 0 && !queue[0].HasSubCommands() {
+			t.Errorf("%s: no example", queue[0].CommandPath())
+		}
+		for _, example := range examples {
+			root := (&program{}).root()
+			root.InitDefaultCompletionCmd()
+			command, rest, err := root.Find(strings.Fields(example[1]))
+			if err == nil {
+				err = command.ParseFlags(rest)
+			}
+			if err == nil {
+				err = command.ValidateArgs(command.Flags().Args())
+			}
+			if err != nil {
+				t.Errorf("%s: example %q: %v", queue[0].CommandPath(), example[0], err)
+			}
+		}
+	}
 }

@@ -34,12 +34,16 @@ type terminal struct {
 	fresh        *term.State
 	command      *exec.Cmd
 	seen         strings.Builder
+	unread       string // of what the screen shows
 }
 
 func open(t *testing.T, binary string, args ...string) *terminal {
 	t.Helper()
 	keys, screen, err := pty.Open()
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.SetNonblock(int(keys.Fd()), true); err != nil { // else reading knows no deadline
 		t.Fatal(err)
 	}
 	x := &terminal{T: t, keys: keys, screen: screen, command: exec.CommandContext(t.Context(), binary, args...)}
@@ -66,21 +70,22 @@ func (x *terminal) state() *term.State {
 	return state
 }
 
-// sees waits until the screen shows the text.
+// sees waits until the screen shows the text, after what was waited for before.
 func (x *terminal) sees(text string) {
 	x.Helper()
 	if err := x.keys.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		x.Fatal(err)
 	}
-	shown := ""
-	for buffer := make([]byte, 1024); !strings.Contains(shown, text); {
+	for buffer := make([]byte, 1024); !strings.Contains(x.unread, text); {
 		n, err := x.keys.Read(buffer)
 		if err != nil {
-			x.Fatalf("%v, after\n%q", err, shown)
+			x.Fatalf("%v, after\n%q", err, x.unread)
 		}
-		shown += string(buffer[:n])
+		x.unread += string(buffer[:n])
 	}
-	x.seen.WriteString(strings.ReplaceAll(shown, "\r", ""))
+	shown, unread, _ := strings.Cut(x.unread, text)
+	x.unread = unread
+	x.seen.WriteString(strings.ReplaceAll(shown+text, "\r", ""))
 }
 
 func (x *terminal) types(keys string) {
@@ -104,27 +109,29 @@ func (x *terminal) ends(status int) {
 	}
 }
 
-// A person is asked, and sees everything but the secret.
+// A person is asked, and sees everything but the secret: the README shows it.
 func TestQuestions(t *testing.T) {
 	binary := build(t)
 	s := operate(t)
 	x := open(t, binary, "credentials", "set", "default", "--now")
 	x.sees("Base URL")
-	x.types("https://acme.communic8.com/\r")
-	x.sees("Base URL")
 	x.types(s.Communic8URL + "\r")
-	x.sees("Method")
-	x.types("\r")
 	x.sees("Method")
 	x.types("1\r")
 	x.sees("ID: ")
 	x.types(clientID + "\r")
 	x.sees("value")
 	x.types(" " + clientSecret + "\r")
-	x.sees("It lives")
+	x.sees("Z.\r\n")
 	x.ends(0)
-	if strings.Contains(x.seen.String(), clientSecret[5:]) {
-		t.Errorf("the screen shows %s", &x.seen)
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	screen := strings.ReplaceAll(x.seen.String(), s.Communic8URL, "https://acme.communic8.com")
+	screen = varying["2026-01-02T03:04:05Z"].ReplaceAllString(strings.ReplaceAll(screen, " \n", "\n"), "2026-01-03T03:04:05Z")
+	if transcript := "$ c8auth credentials set default --now\n" + screen; !strings.Contains(string(readme), transcript) {
+		t.Errorf("the README does not show this:\n%s", transcript)
 	}
 	if stored, _ := s.Secrets.Value("c8auth/credentials/default"); !strings.Contains(stored, `"`+clientSecret+`"`) {
 		t.Errorf("stored is %s", stored)
@@ -135,13 +142,21 @@ func TestQuestions(t *testing.T) {
 
 	x = open(t, binary, "credentials", "set", "default")
 	x.sees("Base URL")
+	x.types("https://acme.communic8.com/\r")
+	x.sees("malformed")
+	x.sees("Base URL")
 	x.types(s.Communic8URL + "\r")
+	x.sees("Method")
+	x.types("\r")
 	x.sees("Method")
 	x.types("2\r")
 	x.sees("value")
 	x.types(accessKey + "\r")
 	x.sees("does not wait")
 	x.ends(0)
+	if strings.Contains(x.seen.String(), accessKey[:5]) {
+		t.Errorf("the screen shows %s", &x.seen)
+	}
 }
 
 // Ctrl-C, Ctrl-D and a signal end it at any question, at once, and nothing is stored.
