@@ -11,9 +11,10 @@ run:
 	@go build -o .aws-sam/local ./internal/local && \
 		exec .aws-sam/local $(if $(ONCE),-once) $(if $(SAM),-sam) $(if $(COMMUNIC8),-communic8 $(COMMUNIC8))
 
-## make install  the operator's tool, c8auth, where go install puts it
+## make install  c8auth, the operator's tool, where go install puts it
+# Its version is the commit's, whatever GOFLAGS says.
 install:
-	go install ./cmd/c8auth
+	go install -buildvcs=auto ./cmd/c8auth
 
 ## make test    all tests that need no Docker and no AWS
 test:
