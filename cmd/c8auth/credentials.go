@@ -37,10 +37,10 @@ standard input is no terminal, it is the JSON itself, in one of two forms:
 
 What Communic8 does not take is not stored, unless you insist.
 
-To try an ID and value, a token is asked for, and Communic8 may end the life of the one in
-use for it. So where credentials were stored before, a rotation follows at once, and
-callers are without a living token for a second or two at most. Else the first token is
-there at the next heartbeat, within five minutes; --now does not wait for that.
+To try an ID and value, a token is asked for, and for that Communic8 may end the life of
+the one in use. So where credentials were stored before, a rotation follows at once;
+callers get the new token when they ask again after theirs was rejected. Else the first
+token is there at the next heartbeat, within five minutes; --now does not wait for that.
 
 It needs secretsmanager:DescribeSecret and PutSecretValue on the secret
 <stack>/credentials/TENANT, kms:Decrypt and GenerateDataKey on its key, and for a
@@ -98,8 +98,11 @@ func (p *program) set(ctx context.Context, wish setting) error {
 	}
 
 	p.say("Trying them at %s.", credentials.BaseURL)
-	issued, err := try(ctx, credentials, d.parameters["ProbePath"])
-	if err != nil && wish.insist {
+	if replaces && credentials.ClientID != "" {
+		p.say("That may end the life of the token in use; so rotate looks after it at once.")
+	}
+	disturbed, err := try(ctx, credentials, d.parameters["ProbePath"])
+	if err != nil && wish.insist && ctx.Err() == nil {
 		fmt.Fprintf(p.stderr, "%v. They are stored all the same, as you insist.\n", err)
 		err = nil
 	}
@@ -110,11 +113,7 @@ func (p *program) set(ctx context.Context, wish setting) error {
 	if err == nil {
 		p.say("Stored in %s.", out.Secret)
 	}
-	disturbed := issued && replaces
-	if disturbed {
-		p.say("The trial may have ended the life of the token in use. So rotate looks after that now,\nor else the next heartbeat, within five minutes.")
-	}
-	if disturbed || err == nil && wish.now {
+	if disturbed && replaces || err == nil && wish.now {
 		result, failed := d.rotate(ctx, wish.tenant, false)
 		if failed == nil {
 			out.Rotation = &result
@@ -130,9 +129,9 @@ func (p *program) set(ctx context.Context, wish setting) error {
 	return err
 }
 
-// try tries credentials at Communic8 and reports whether it issued a token for that. The
-// error is nil if it takes them.
-func try(ctx context.Context, c c8auth.Credentials, probePath string) (issued bool, _ error) {
+// try tries credentials at Communic8 and reports whether it may have issued a token for
+// that. The error is nil if it takes them.
+func try(ctx context.Context, c c8auth.Credentials, probePath string) (disturbed bool, _ error) {
 	const (
 		again  = "nothing was stored; look at them again in Communic8's console, or make a new value there. --insist stores them all the same"
 		remote = "nothing was stored; is the base URL right? If Communic8 can be reached from AWS alone, --insist stores them all the same"
@@ -143,22 +142,22 @@ func try(ctx context.Context, c c8auth.Credentials, probePath string) (issued bo
 	if c.ClientID != "" {
 		grant, err := endpoint.Ask(ctx, c)
 		if upstream, ok := errors.AsType[*c8auth.UpstreamError](err); ok && upstream.Temporary {
-			return false, fail(statusAgain, remote, "%w", err)
+			return true, fail(statusAgain, remote, "%w", err)
 		}
 		if err != nil {
 			return false, fail(0, again, "%w", err)
 		}
-		issued, token.AccessToken = true, grant.AccessToken
+		disturbed, token.AccessToken = true, grant.AccessToken
 	}
 	switch trial, detail := endpoint.Try(ctx, token); {
-	case trial == c8auth.TrialRejected && issued:
-		return issued, fail(0, probe, "Communic8 issues a token, and then rejects it at %s (%s)", probePath, detail)
+	case trial == c8auth.TrialRejected && disturbed:
+		return true, fail(0, probe, "Communic8 issues a token, and then rejects it at %s (%s)", probePath, detail)
 	case trial == c8auth.TrialRejected:
-		return issued, fail(0, again, "Communic8 refuses the access key (%s)", detail)
-	case trial == c8auth.TrialInconclusive && !issued: // else the token's user may lack a right, as rotate sees it, too
-		return issued, fail(0, remote, "whether Communic8 takes the access key cannot be seen at %s: %s", probePath, detail)
+		return false, fail(0, again, "Communic8 refuses the access key (%s)", detail)
+	case trial == c8auth.TrialInconclusive && !disturbed: // a token that was just issued is taken for good, as by rotate
+		return false, fail(0, remote, "whether Communic8 takes the access key cannot be seen at %s: %s", probePath, detail)
 	}
-	return issued, nil
+	return disturbed, nil
 }
 
 // holds reports whether a value is stored in the tenant's secret of that kind,

@@ -97,8 +97,9 @@ func TestWrongCredentials(t *testing.T) {
 		t.Errorf("callers have %q, which is not the one that lives", token)
 	}
 
-	s.reading(nowhere, append(set, "--insist")...)
-	if value, _ := s.Secrets.Value("c8auth/credentials/default"); value != nowhere {
+	s.Secrets.Create("c8auth/credentials/acme")
+	s.reading(nowhere, "credentials", "set", "acme", "--insist")
+	if value, _ := s.Secrets.Value("c8auth/credentials/acme"); value != nowhere {
 		t.Errorf("stored is %s", value)
 	}
 	s.golden("wrong-credentials")

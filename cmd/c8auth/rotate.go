@@ -63,7 +63,7 @@ func (p *program) describe(result c8auth.Result) {
 	case c8auth.Rotated:
 		p.say("%s has a new token (%s). %s", result.Tenant, result.Reason, life)
 	case c8auth.Fresh:
-		p.say("%s has a good token, and no other is due. %s", result.Tenant, life)
+		p.say("%s keeps its token, as no other is due. %s", result.Tenant, life)
 	}
 }
 
