@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"flag"
 	"fmt"
 	"io"
@@ -22,6 +23,25 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files, instead of comparing with them")
 
+// functions is the directory in which both functions are built, once for all tests.
+var functions string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(func() int {
+		var err error
+		if functions, err = os.MkdirTemp("", "c8auth-"); err == nil {
+			defer func() { _ = os.RemoveAll(functions) }()
+			err = stack.Build(context.Background(), functions)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
 // session is a person at a prompt.
 type session struct {
 	*testing.T
@@ -33,7 +53,7 @@ type session struct {
 // instance of Communic8 has a client and an access key.
 func operate(t *testing.T) *session {
 	t.Helper()
-	deployed, err := stack.Start(t.Context(), stack.Ports{}, io.Discard) // with this machine's Go
+	deployed, err := stack.StartBuilt(functions, stack.Ports{}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,6 +64,37 @@ type Ports struct{ Communic8, Secrets, API, AWS int }
 // the caller may get its token and report it, and do everything else in AWS. What the
 // functions print goes to log, too.
 func Start(ctx context.Context, ports Ports, log io.Writer) (_ *Stack, err error) {
+	dir, err := os.MkdirTemp("", "c8auth-")
+	if err != nil {
+		return nil, err
+	}
+	if err := Build(ctx, dir); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	s, err := StartBuilt(dir, ports, log)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	s.dir = dir
+	return s, nil
+}
+
+// Build builds the functions in dir, for any number of StartBuilt.
+func Build(ctx context.Context, dir string) error {
+	root, err := lambdatest.Root()
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"rotate", "vend"} {
+		if _, err := lambdatest.Build(ctx, root, filepath.Join(dir, name), name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// StartBuilt is Start with the functions that Build has built in dir.
+func StartBuilt(dir string, ports Ports, log io.Writer) (_ *Stack, err error) {
 	s := surroundings()
 	s.Gateway = &gwtest.Gateway{Region: Region, Keys: map[string]gwtest.Key{
 		AccessKey: {SecretAccessKey: SecretKey, ARN: Caller, Tenants: []string{"default"}, Reports: []string{"default"}},
@@ -80,21 +111,10 @@ func Start(ctx context.Context, ports Ports, log io.Writer) (_ *Stack, err error
 	if s.SecretsURL, err = s.listenLocally(ports.Secrets, s.Secrets); err != nil {
 		return nil, err
 	}
-	root, err := lambdatest.Root()
-	if err != nil {
-		return nil, err
-	}
-	if s.dir, err = os.MkdirTemp("", "c8auth-"); err != nil {
-		return nil, err
-	}
 	for name, function := range map[string]**lambdatest.Function{"rotate": &s.Rotate, "vend": &s.Vend} {
-		bootstrap, err := lambdatest.Build(ctx, root, filepath.Join(s.dir, name), name)
-		if err != nil {
-			return nil, err
-		}
 		*function = &lambdatest.Function{
 			Name:      Name + "-" + name,
-			Bootstrap: bootstrap,
+			Bootstrap: filepath.Join(dir, name, "bootstrap"),
 			Timeout:   map[string]time.Duration{"rotate": time.Minute, "vend": 10 * time.Second}[name], // as in template.yaml
 			Log:       io.MultiWriter(s.AWS.Log("/aws/lambda/"+Name+"-"+name), log),
 			Env: []string{
