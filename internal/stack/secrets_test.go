@@ -315,9 +315,7 @@ func wireFaults() (cases []leakCase) {
 			w.rotates(heartbeat, "certificate")
 		}},
 		leakCase{"Communic8 is not there", func(w *world) {
-			server := httptest.NewServer(http.NotFoundHandler())
-			server.Close()
-			w.store(strings.Replace(w.oauth(), w.c8URL, server.URL, 1))
+			w.store(strings.Replace(w.oauth(), w.c8URL, "http://127.0.0.1:1", 1)) // a port that was free could be somebody's now
 			w.rotates(heartbeat, "cannot be reached")
 		}},
 	)
