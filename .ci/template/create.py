@@ -10,6 +10,8 @@ MOTO_ACCOUNT_ID=111122223333 TOOLS=… .ci/moto python .ci/template/create.py
 import collections
 import json
 import os
+import subprocess
+import tempfile
 
 import boto3
 import translate
@@ -87,7 +89,8 @@ def create(stack, ids):
     for r in supported.values():
         r["DependsOn"] = [d for d in r.get("DependsOn", []) if d in supported]
     cloudformation = client("cloudformation")
-    cloudformation.create_stack(StackName=stack.name, TemplateBody=json.dumps(real({"Resources": supported})), Capabilities=["CAPABILITY_NAMED_IAM"])
+    outputs = {k: {"Value": v} for k, v in referring(stack.outputs).items() if k in ("Api", "Url")}
+    cloudformation.create_stack(StackName=stack.name, TemplateBody=json.dumps(real({"Resources": supported, "Outputs": outputs})), Capabilities=["CAPABILITY_NAMED_IAM"])
     made = {r["LogicalResourceId"]: r for r in cloudformation.describe_stack_resources(StackName=stack.name)["StackResources"]}
     assert set(made) == set(supported), set(made) ^ set(supported)
     for r in stack.of("KMS::Key") + stack.of("ApiGateway::RestApi"):
@@ -116,6 +119,30 @@ def snapshot():
     found |= {f"alarm {a['AlarmName']}": a["AlarmActions"] for a in client("cloudwatch").describe_alarms()["MetricAlarms"] if a["AlarmName"].count("/") == 2}
     found |= {f"policy {p['Arn']}": p["DefaultVersionId"] for p in client("iam").list_policies(Scope="Local")["Policies"]}
     return found
+
+
+def operate(api):
+    """The operator's tool finds its way in what was made, as far as moto can answer it: it
+    neither speaks CloudWatch's protocol nor simulates policies."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")} | {
+        "AWS_ENDPOINT_URL": os.environ["MOTO_URL"], "AWS_REGION": translate.REGION, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    with tempfile.TemporaryDirectory() as scratch:
+        tool = os.path.join(scratch, "c8auth")
+        subprocess.run(["go", "build", "-o", tool, "./cmd/c8auth"], check=True)
+
+        def says(status, *args, typed=""):
+            ran = subprocess.run([tool, *args], input=typed, capture_output=True, text=True, env=environment)
+            assert ran.returncode == status and "M4RK" not in ran.stdout + ran.stderr, ran
+            return ran.stdout
+        assert "no credentials are stored" in says(3, "status")
+        assert f":{api}/v1/GET/tokens/default" in says(0, "grant", "default", "--role", "arn:aws:iam::111122223333:role/payroll")
+        text = '{"base_url": "http://127.0.0.1:1", "access_key": "M4RK"}'
+        assert "Stored in c8auth/credentials/default" in says(0, "credentials", "set", "default", "--insist", typed=text)
+        assert client("secretsmanager").get_secret_value(SecretId="c8auth/credentials/default")["SecretString"] == text
+        assert "no credentials are stored" not in says(1, "status")
+        doctor = says(3, "doctor")
+        for step in "identity", "stack", "schedule", "dead letters":
+            assert f"ok     {step} " in doctor, doctor
 
 
 def main():
@@ -157,6 +184,7 @@ def main():
 
     # Secrets are made empty; tenants come and go without touching each other.
     assert {k: v for k, v in snapshot().items() if k.startswith("c8auth/")} == {"c8auth/credentials/default": None, "c8auth/token/default": None}
+    operate(api)
     for name in "c8auth/credentials/default", "c8auth/token/default":
         client("secretsmanager").put_secret_value(SecretId=name, SecretString=f"the value of {name}")
     alone = snapshot()
