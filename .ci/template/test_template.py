@@ -550,7 +550,7 @@ class Lambdas(Laws):
                 self.assertEqual(shared.one("KMS::Key").arn, f.get("KmsKeyArn"))
                 variables = f["Environment"]["Variables"]
                 self.assertEqual("c8auth", variables["C8AUTH_STACK"])
-                self.assertEqual(set(), {v for v in variables if not re.match(r"C8AUTH_|AWS_ENDPOINT_URL_SECRETS_MANAGER$", v)})
+                self.assertEqual(set(), {v for v in variables if not re.match(r"C8AUTH_|(AWS_ENDPOINT_URL_SECRETS_MANAGER|SSL_CERT_DIR)$", v)})
 
     def test_settings_reach_the_functions(self):
         shared = stack(ProbePath="/p", CacheTTL="5m", Prefetch="default,acme")
