@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
@@ -42,6 +43,7 @@ func (p *process) client() *secretsmanager.Client {
 	options.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = p.aws.RetryMaxAttempts
 		o.Backoff = retry.BackoffDelayerFunc(p.backoff)
+		o.RateLimiter = ratelimit.None
 	})
 	return secretsmanager.New(options)
 }
@@ -52,7 +54,7 @@ func (p *process) backoff(attempt int, err error) (time.Duration, error) {
 	if retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err).Bool() {
 		base = time.Second
 	}
-	full := min(float64(base)*math.Pow(2, float64(attempt-1)), float64(retry.DefaultMaxBackoff))
+	full := min(float64(base)*math.Pow(2, float64(attempt-1)), float64(time.Second)) // as in OpenStore
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.retries++

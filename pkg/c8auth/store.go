@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -27,9 +29,11 @@ const (
 	// hangs leaves the SDK time to try again.
 	storeAttempt = 3 * time.Second
 	// storeAttempts is how many such exchanges make one call, unless its time is over
-	// before: after the last there is none who tries again, and the token in hand may
-	// be the only living one.
-	storeAttempts = 12
+	// before, and storePause the longest pause between two. After the last there is none
+	// who tries again, and the token in hand may be the only living one: so it is time
+	// that ends a call, and no pause leaps from the middle of it to its end.
+	storeAttempts = 100
+	storePause    = time.Second
 	// maxVersions is about how many versions a secret can have.
 	maxVersions = 100
 	// settled is the age at which a version is known to every replica of the store.
@@ -53,7 +57,17 @@ func OpenStore(ctx context.Context, stack string) (*Store, error) {
 	if cfg.RetryMaxAttempts == 0 { // AWS_MAX_ATTEMPTS is not set
 		cfg.RetryMaxAttempts = storeAttempts
 	}
+	cfg.Retryer = newRetryer
 	return &Store{secretsmanager.NewFromConfig(cfg), stack}, nil
+}
+
+// newRetryer is the SDK's standard one, but for the pauses, and for its quota: a function
+// that was warm while the store failed would have used it up, and then not try again.
+func newRetryer() aws.Retryer {
+	return retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxBackoff = storePause
+		o.RateLimiter = ratelimit.None
+	})
 }
 
 func (s *Store) credentialsName(tenant string) string { return s.Stack + "/credentials/" + tenant }

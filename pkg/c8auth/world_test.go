@@ -63,6 +63,7 @@ func inWorld(t *testing.T, test func(*world)) {
 		store := &Store{Stack: "stack", Client: secretsmanager.New(secretsmanager.Options{
 			Region: "eu-central-1",
 
+			Retryer:          newRetryer(),
 			RetryMaxAttempts: storeAttempts,
 			BaseEndpoint:     aws.String("http://secretsmanager.test"),
 			HTTPClient:       &http.Client{Transport: inmem.Transport{Handler: w.sm}, Timeout: storeAttempt},

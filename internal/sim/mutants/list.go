@@ -100,7 +100,7 @@ var mutants = []mutant{
 	{"the loser gives up", "rotator.go",
 		"maxRounds = 10", "maxRounds = 1"},
 	{"Secrets Manager is asked once", "store.go",
-		"storeAttempts = 12", "storeAttempts = 1"},
+		"storeAttempts = 100", "storeAttempts = 1"},
 	{"an exchange with Secrets Manager is not bounded", "store.go",
 		"storeAttempt = 3 * time.Second", "storeAttempt = 300 * time.Second"},
 
