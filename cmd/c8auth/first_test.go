@@ -5,12 +5,14 @@ package main
 import (
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/c8auth/c8auth/internal/awstest"
 	"github.com/c8auth/c8auth/internal/c8test"
 	"github.com/c8auth/c8auth/internal/gwtest"
+	"github.com/c8auth/c8auth/internal/smtest"
 	"github.com/c8auth/c8auth/internal/stack"
 )
 
@@ -200,5 +202,25 @@ func TestCompletion(t *testing.T) {
 	s.golden("completion")
 	if script := s.c8auth("completion", "bash"); !strings.Contains(script, "__complete") {
 		t.Error("no script for bash")
+	}
+}
+
+// Credentials whose storing was not answered are stored once: or the ones that can stand in
+// for them would be forgotten.
+func TestStoredOnce(t *testing.T) {
+	s := operate(t)
+	t.Setenv("AWS_MAX_ATTEMPTS", "3")
+	first := s.Secrets.Put("c8auth/credentials/default", s.oauth("the former"))
+	lost := false
+	s.Secrets.Fault = func(op, _ string) *smtest.Fault {
+		if op != "PutSecretValue" || lost {
+			return nil
+		}
+		lost = true
+		return &smtest.Fault{After: true, Break: true}
+	}
+	s.reading(s.bearer(accessKey), "credentials", "set", "default")
+	if _, stages := s.Secrets.Version("c8auth/credentials/default", first); !lost || s.Secrets.Versions("c8auth/credentials/default") != 2 || !slices.Equal(stages, []string{"AWSPREVIOUS"}) {
+		t.Errorf("%d versions; the former one is %v, after\n%s", s.Secrets.Versions("c8auth/credentials/default"), stages, &s.seen)
 	}
 }
