@@ -23,7 +23,7 @@ import (
 
 func main() {
 	run := flag.String("run", "", "only mutants whose name matches this regular expression")
-	limit := flag.Int("seeds", 60, "how many worlds it may take to find one")
+	limit := flag.Int("seeds", 150, "how many worlds it may take to find one")
 	flag.Parse()
 	wanted, err := regexp.Compile(*run)
 	if err == nil {
