@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 )
 
 // deployment is a stack that was made from template.yaml.
@@ -29,9 +30,10 @@ type deployment struct {
 	outputs    map[string]string
 }
 
-// aws returns the user's AWS configuration, with credentials in it.
+// aws returns the user's AWS configuration, with credentials in it. What the SDK has to
+// say besides is not for the user.
 func (p *program) aws(ctx context.Context) (aws.Config, error) {
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(p.region), config.WithSharedConfigProfile(p.profile))
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(p.region), config.WithSharedConfigProfile(p.profile), config.WithLogger(logging.Nop{}))
 	if profile, ok := errors.AsType[config.SharedConfigProfileNotExistError](err); ok {
 		return cfg, fail(0, "aws configure list-profiles shows which there are", "there is no AWS profile %s", profile.Profile)
 	}
