@@ -149,7 +149,7 @@ func (run *rotation) obtain(ctx context.Context, readErr error) (*Token, error) 
 	}
 	refused := fmt.Errorf("%w: store the right ones in %s", err, run.Store.credentialsName(run.Tenant))
 	previous, err := run.Store.credentials(ctx, run.Tenant, awsPrevious)
-	if err != nil {
+	if err != nil || previous.version == current.version { // or somebody has just replaced them
 		return nil, refused
 	}
 	// Every heartbeat comes by here until somebody mends the credentials. Once the

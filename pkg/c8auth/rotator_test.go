@@ -262,6 +262,30 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
+// Refused credentials that somebody replaces in that very moment are the previous ones
+// now, and not tried once more.
+func TestCredentialsReplacedMeanwhile(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sm.Put(acmeCreds, strings.ReplaceAll(acmeOAuth, "secret-1", "typo"))
+		reads := 0
+		w.smFaults(func(op, name string) *smtest.Fault {
+			if op == "GetSecretValue" && name == acmeCreds {
+				if reads++; reads == 2 {
+					w.sm.Put(acmeCreds, acmeOAuth)
+				}
+			}
+			return nil
+		})
+		if _, err := w.rotate(false); !errors.Is(err, ErrRefused) {
+			t.Errorf("got %v, want ErrRefused", err)
+		}
+		if n := w.c8.Asked(); n != 1 {
+			t.Errorf("asked %d times", n)
+		}
+		w.must(Rotated, FirstToken)
+	})
+}
+
 // Credentials that were replaced by wrong ones: the previous ones stand in, loudly,
 // once. They make no more tokens than they would have anyway.
 func TestCredentialsFallback(t *testing.T) {
