@@ -262,7 +262,7 @@ func (p *process) judgeWrite(t *tenant, old stored) {
 	if !old.readable || old.dead(now) || i.disturbed || !t.c8.Alive(old.token) {
 		return
 	}
-	if s.token == old.token && !s.endless && s.expires > old.expires+skew {
+	if s.token == old.token && !s.endless && s.expires > old.expires+skew && !old.dead(now+skew) {
 		p.violate(t, "a token that comes again lives no longer for it")
 	}
 	// But who has lost a race to a token of which nothing can be found out stores its own,
