@@ -1,8 +1,11 @@
 package main
 
-// A function's process, and the Runtime API that times it.
+// A function's process, and the Runtime API that times it. That speaks HTTP by itself, as
+// an HTTP server would take as long as the functions do: between the writing of an event
+// and the reading of its answer there is nothing but the function.
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -21,14 +24,20 @@ import (
 // sandbox is a running function. It is not for concurrent use.
 type sandbox struct {
 	cmd     *exec.Cmd
-	server  *http.Server
+	api     net.Listener
 	started time.Time
-	polls   chan time.Time // when it asked for an event
-	events  chan []byte
+	polls   chan poll
+	polled  net.Conn // the last poll's
 	answers chan answer
 	output  bytes.Buffer // what it printed; to be read once it has ended
 	share   *share       // of a processor; nil: all
 	done    <-chan struct{}
+}
+
+// poll is a request for an event, which waits on conn.
+type poll struct {
+	at   time.Time
+	conn net.Conn
 }
 
 type answer struct {
@@ -39,20 +48,16 @@ type answer struct {
 
 // start starts the function.
 func start(ctx context.Context, f *function) (*sandbox, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	api, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	s := &sandbox{polls: make(chan time.Time, 1), events: make(chan []byte), answers: make(chan answer, 1), done: ctx.Done()}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", s.next)
-	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/{result}", s.result)
-	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
-	go func() { _ = s.server.Serve(listener) }()
+	s := &sandbox{api: api, polls: make(chan poll, 1), answers: make(chan answer, 1), done: ctx.Done()}
+	go s.serve()
 
 	s.cmd = exec.CommandContext(ctx, f.bootstrap)
 	s.cmd.Env = append([]string{
-		"AWS_LAMBDA_RUNTIME_API=" + listener.Addr().String(),
+		"AWS_LAMBDA_RUNTIME_API=" + api.Addr().String(),
 		"AWS_LAMBDA_FUNCTION_NAME=" + f.name, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=128", "AWS_LAMBDA_FUNCTION_VERSION=1",
 		"AWS_REGION=eu-central-1", "AWS_ACCESS_KEY_ID=AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY=secret",
 		"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=en_US.UTF-8", "TZ=:UTC",
@@ -71,11 +76,12 @@ func start(ctx context.Context, f *function) (*sandbox, error) {
 // Lambda.
 func (s *sandbox) init(small bool) (took time.Duration, err error) {
 	select {
-	case at := <-s.polls:
+	case p := <-s.polls:
+		s.polled = p.conn
 		if small {
 			s.share, err = admit(s.cmd.Process.Pid)
 		}
-		return at.Sub(s.started), err
+		return p.at.Sub(s.started), err
 	case <-s.done:
 		return 0, context.Canceled
 	case <-time.After(time.Minute):
@@ -87,15 +93,23 @@ func (s *sandbox) init(small bool) (took time.Duration, err error) {
 // invoke hands over an event, which the function has asked for, waits for the answer and
 // for the next poll, and returns how long the answer took.
 func (s *sandbox) invoke(event []byte) (time.Duration, error) {
+	message := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"+
+		"Lambda-Runtime-Aws-Request-Id: 8476a536-e9f4-11e8-9739-2dfe598c3fcd\r\n"+
+		"Lambda-Runtime-Deadline-Ms: %d\r\n"+
+		"Lambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:eu-central-1:123456789012:function:f\r\n"+
+		"Lambda-Runtime-Trace-Id: Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0\r\n\r\n%s",
+		len(event), time.Now().Add(time.Minute).UnixMilli(), event)
 	began := time.Now()
-	s.events <- event
+	if _, err := s.polled.Write(message); err != nil {
+		return 0, err
+	}
 	select {
 	case a := <-s.answers:
 		if a.failed || bytes.Contains(a.body, []byte(`"statusCode":5`)) {
 			s.stop()
 			return 0, fmt.Errorf("it failed: %s\n%s", a.body, s.output.String())
 		}
-		<-s.polls
+		s.polled = (<-s.polls).conn
 		return a.at.Sub(began), nil
 	case <-s.done:
 		return 0, context.Canceled
@@ -105,25 +119,51 @@ func (s *sandbox) invoke(event []byte) (time.Duration, error) {
 	}
 }
 
-func (s *sandbox) next(w http.ResponseWriter, r *http.Request) {
-	s.polls <- time.Now()
-	select {
-	case event := <-s.events:
-		h := w.Header()
-		h.Set("Content-Type", "application/json")
-		h.Set("Lambda-Runtime-Aws-Request-Id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd")
-		h.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(time.Now().Add(time.Minute).UnixMilli(), 10))
-		h.Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:eu-central-1:123456789012:function:f")
-		h.Set("Lambda-Runtime-Trace-Id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0")
-		_, _ = w.Write(event)
-	case <-r.Context().Done():
+// serve takes the function's connections, until stop.
+func (s *sandbox) serve() {
+	for {
+		conn, err := s.api.Accept()
+		if err != nil {
+			return
+		}
+		go s.attend(&clocked{Conn: conn})
 	}
 }
 
-func (s *sandbox) result(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body)
-	s.answers <- answer{time.Now(), body, r.PathValue("result") != "response"}
-	w.WriteHeader(http.StatusAccepted)
+// attend takes the requests of one connection, and answers those that bring something.
+func (s *sandbox) attend(conn *clocked) {
+	defer func() { _ = conn.Close() }()
+	r := bufio.NewReader(conn)
+	for {
+		req, err := http.ReadRequest(r)
+		if err != nil {
+			return
+		}
+		body, err := io.ReadAll(req.Body)
+		if err != nil {
+			return
+		}
+		if req.Method == http.MethodGet {
+			s.polls <- poll{conn.read, conn}
+			continue
+		}
+		s.answers <- answer{conn.read, body, !strings.HasSuffix(req.URL.Path, "/response")}
+		if _, err := io.WriteString(conn, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"); err != nil {
+			return
+		}
+	}
+}
+
+// clocked is a connection that knows when it was last read from.
+type clocked struct {
+	net.Conn
+	read time.Time
+}
+
+func (c *clocked) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.read = time.Now()
+	return n, err
 }
 
 func (s *sandbox) stop() {
@@ -131,7 +171,7 @@ func (s *sandbox) stop() {
 		_ = s.cmd.Process.Kill()
 		_ = s.cmd.Wait()
 	}
-	_ = s.server.Close()
+	_ = s.api.Close()
 	if s.share != nil {
 		s.share.remove()
 	}
