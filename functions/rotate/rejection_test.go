@@ -176,13 +176,17 @@ func TestMalformedReports(t *testing.T) {
 // A body that API Gateway has encoded is read all the same.
 func TestEncodedReport(t *testing.T) {
 	const version = "306a4d88-cec6-8b9b-b6b8-5825ad19c40b"
-	req := events.APIGatewayProxyRequest{IsBase64Encoded: true, Body: base64.StdEncoding.EncodeToString([]byte(reporting(version)))}
-	if got, err := reportedVersion(req); got != version || err != nil {
-		t.Errorf("got %q, %v", got, err)
-	}
-	req.Body = "%"
-	if _, err := reportedVersion(req); err == nil {
-		t.Error("no error")
+	sent := events.APIGatewayProxyRequest{Resource: rejectionsResource, HTTPMethod: http.MethodPost, IsBase64Encoded: true}
+	for body, want := range map[string]string{base64.StdEncoding.EncodeToString([]byte(reporting(version))): version, "%": ""} {
+		sent.Body = body
+		event, err := json.Marshal(sent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req, ok := parseReport(event)
+		if got, err := reportedVersion(req.Body()); !ok || got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: got %q, %v", body, got, err)
+		}
 	}
 }
 
@@ -200,11 +204,11 @@ func TestSampleReports(t *testing.T) {
 			continue
 		}
 		found++
-		if _, err := reportedVersion(req); !errors.Is(err, want) {
+		if _, err := reportedVersion(req.Body()); !errors.Is(err, want) {
 			t.Errorf("%s: got %v, want %v", name, err, want)
 		}
-		if req.PathParameters["tenant"] != "default" {
-			t.Errorf("%s is about %q", name, req.PathParameters["tenant"])
+		if req.Tenant != "default" {
+			t.Errorf("%s is about %q", name, req.Tenant)
 		}
 	}
 	if found != len(wants) {
@@ -222,7 +226,7 @@ func FuzzReport(f *testing.F) {
 		if !ok {
 			return
 		}
-		if version, err := reportedVersion(req); (err == nil) != versionID.MatchString(version) {
+		if version, err := reportedVersion(req.Body()); (err == nil) != versionID.MatchString(version) {
 			t.Errorf("got %q, %v", version, err)
 		}
 	})

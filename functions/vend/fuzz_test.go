@@ -54,33 +54,3 @@ func FuzzInvoke(f *testing.F) {
 		})
 	})
 }
-
-// A caller who wants a fresh token is understood however the header is written, and
-// nobody else is.
-func FuzzWantsFresh(f *testing.F) {
-	f.Add("Cache-Control", "no-cache")
-	f.Add("CACHE-CONTROL", "max-age=0 , No-Cache")
-	f.Add("cache-control", "no-cache-at-all")
-	f.Add("pragma", "no-cache")
-	f.Fuzz(func(t *testing.T, name, value string) {
-		fresh := func(event events.APIGatewayProxyRequest) bool {
-			text, err := json.Marshal(event)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var req request
-			if err := json.Unmarshal(text, &req); err != nil {
-				t.Fatal(err)
-			}
-			return req.fresh()
-		}
-		one := fresh(events.APIGatewayProxyRequest{Headers: map[string]string{name: value}})
-		many := fresh(events.APIGatewayProxyRequest{MultiValueHeaders: map[string][]string{name: {"max-age=0", value}}})
-		if one != many {
-			t.Errorf("%q: %q: %t once, %t among others", name, value, one, many)
-		}
-		if one && !(strings.EqualFold(name, "cache-control") && strings.Contains(strings.ToLower(value), "no-cache")) {
-			t.Errorf("%q: %q", name, value)
-		}
-	})
-}

@@ -2,12 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
 	"time"
 
+	"github.com/c8auth/c8auth/internal/object"
+	"github.com/c8auth/c8auth/internal/restapi"
 	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 
@@ -16,97 +17,60 @@ type handler struct {
 	log    *slog.Logger
 }
 
-// Invoke implements lambda.Handler. It turns the proxy event of a REST API into the
+// Invoke implements [lambda.Handler] and never fails. It turns the proxy event of a REST API into the
 // answer to its caller and writes one line about it.
 func (h handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	var req request
-	if json.Unmarshal(payload, &req) != nil {
-		req = request{} // no tenant: a bad request
-	}
-	tenant := req.PathParameters.Tenant
-	vending, err := h.vendor.Vend(ctx, tenant, req.fresh())
-	status, retryAfter, body := respond(vending, err)
-	h.audit(ctx, req, tenant, vending, status, err)
-
-	text, err := json.Marshal(body)
-	if err != nil {
-		return nil, errors.New("the answer could not be encoded")
-	}
-	return json.Marshal(proxyResponse{status, proxyHeaders{"application/json", "no-store", "no-cache", retryAfter}, string(text)})
+	req, _ := restapi.Read(payload) // no event, no tenant: a bad request
+	vending, err := h.vendor.Vend(ctx, req.Tenant, req.NoCache)
+	answer := respond(vending, err)
+	h.audit(ctx, req, vending, answer.Status, err)
+	return answer.Encode(), nil
 }
 
-// proxyResponse is a REST API's proxy response.
-type proxyResponse struct {
-	StatusCode int          `json:"statusCode"`
-	Headers    proxyHeaders `json:"headers"`
-	Body       string       `json:"body"`
-}
-
-type proxyHeaders struct {
-	ContentType  string `json:"Content-Type"`
-	CacheControl string `json:"Cache-Control"`
-	Pragma       string `json:"Pragma"`
-	RetryAfter   string `json:"Retry-After,omitempty"` // seconds
-}
-
-// tokenBody is RFC 6749's successful answer (section 5.1) and what else a caller
-// may want to know.
-type tokenBody struct {
-	AccessToken string    `json:"access_token"`
-	TokenType   string    `json:"token_type"`
-	ExpiresIn   int64     `json:"expires_in,omitempty"` // seconds left now
-	ExpiresAt   time.Time `json:"expires_at,omitzero"`
-	Version     string    `json:"version"`
-	BaseURL     string    `json:"base_url"`
-}
-
-// errorBody is RFC 6749's error answer (section 5.2).
-type errorBody struct {
-	Error       string `json:"error"`
-	Description string `json:"error_description"`
-}
-
-// respond maps what the vendor said to status, Retry-After and body.
-func respond(v c8auth.Vending, err error) (status int, retryAfter string, body any) {
+// respond maps what the vendor said to an answer.
+func respond(v c8auth.Vending, err error) restapi.Answer {
+	const unavailable, unavailableCode = http.StatusServiceUnavailable, "temporarily_unavailable"
 	switch {
 	case err == nil:
-		return http.StatusOK, "", tokenBody{
-			AccessToken: v.Token.AccessToken.Reveal(),
-			TokenType:   v.Token.TokenType,
-			ExpiresIn:   int64(v.Remaining / time.Second),
-			ExpiresAt:   v.Token.ExpiresAt,
-			Version:     v.Version,
-			BaseURL:     v.Token.BaseURL,
-		}
+		return restapi.Answer{Status: http.StatusOK, Body: tokenBody(v)}
 	case errors.Is(err, c8auth.ErrTenantName):
-		return http.StatusBadRequest, "", errorBody{"invalid_request", "expected GET /tokens/{tenant} with a tenant's name: a lower-case letter followed by at most 30 lower-case letters, digits or hyphens"}
+		return restapi.Error(http.StatusBadRequest, "invalid_request", "expected GET /tokens/{tenant} with a tenant's name: a lower-case letter followed by at most 30 lower-case letters, digits or hyphens", 0)
 	case errors.Is(err, c8auth.ErrUnknownTenant):
-		return http.StatusNotFound, "", errorBody{"unknown_tenant", "there is no such tenant; check its name"}
+		return restapi.Error(http.StatusNotFound, "unknown_tenant", "there is no such tenant; check its name", 0)
 	case errors.Is(err, c8auth.ErrNoToken):
-		return http.StatusServiceUnavailable, "30", errorBody{"temporarily_unavailable", "no token has been stored yet; store the tenant's credentials, or wait for the next rotation"}
+		return restapi.Error(unavailable, unavailableCode, "no token has been stored yet; store the tenant's credentials, or wait for the next rotation", 30*time.Second)
 	case errors.Is(err, c8auth.ErrExpired):
-		return http.StatusServiceUnavailable, "30", errorBody{"temporarily_unavailable", "the token has expired and has not been replaced yet"}
+		return restapi.Error(unavailable, unavailableCode, "the token has expired and has not been replaced yet", 30*time.Second)
 	case errors.Is(err, c8auth.ErrUnreadable):
-		return http.StatusInternalServerError, "", errorBody{"server_error", "the stored value is not a token; the next rotation replaces it"}
+		return restapi.Error(http.StatusInternalServerError, "server_error", "the stored value is not a token; the next rotation replaces it", 0)
 	}
-	return http.StatusServiceUnavailable, "5", errorBody{"temporarily_unavailable", "the token store cannot be reached"}
+	return restapi.Error(unavailable, unavailableCode, "the token store cannot be reached", 5*time.Second)
+}
+
+// tokenBody is RFC 6749's successful answer (section 5.1) and what else a caller may want
+// to know.
+func tokenBody(v c8auth.Vending) string {
+	body := object.New(384)
+	body.Text("access_token", v.Token.AccessToken.Reveal())
+	body.Text("token_type", v.Token.TokenType)
+	if v.Token.Expires() {
+		body.Int("expires_in", int64(v.Remaining/time.Second))
+		body.Time("expires_at", v.Token.ExpiresAt)
+	}
+	body.Text("version", v.Version)
+	body.Text("base_url", v.Token.BaseURL)
+	return string(body.Bytes())
 }
 
 // audit writes the line that says who got what. Who asks for what is known to be no
 // tenant is counted as tenant "-": a metric of its own for every made-up name would be
 // billed. What is not a tenant's name is not written at all, because it could be a
 // secret that went astray.
-func (h handler) audit(ctx context.Context, req request, tenant string, v c8auth.Vending, status int, err error) {
-	identity := req.RequestContext.Identity
+func (h handler) audit(ctx context.Context, req restapi.Request, v c8auth.Vending, status int, err error) {
 	level := slog.LevelInfo
-	attrs := []slog.Attr{
-		slog.Int("status", status),
-		slog.String("caller", identity.UserArn),
-		slog.String("account", identity.AccountID),
-		slog.String("source", identity.SourceIP),
-		slog.String("apiRequestId", req.RequestContext.RequestID),
-	}
-	dimension := tenant
+	attrs := append(make([]slog.Attr, 0, 10), slog.Int("status", status))
+	attrs = append(attrs, req.Attrs()...)
+	tenant, dimension := req.Tenant, req.Tenant
 	switch {
 	case errors.Is(err, c8auth.ErrTenantName):
 		dimension = "-"

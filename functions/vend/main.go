@@ -38,7 +38,7 @@ func main() {
 	// One request at a time, and at 128 MB a fourteenth of a processor: from here on,
 	// threads only get in each other's way.
 	runtime.GOMAXPROCS(1)
-	lambda.Start(handler{vendor, log})
+	lambda.Start(lambda.Handler(handler{vendor, log}))
 }
 
 // prefetch fills the vendor's cache. What fails is forgotten: the first request reads

@@ -1,0 +1,264 @@
+package restapi
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/google/go-cmp/cmp"
+)
+
+// decoded is a request without what it is decoded from.
+type decoded struct {
+	Resource, Method, Tenant, RequestID, Caller, Account, SourceIP, Body string
+	NoCache                                                              bool
+}
+
+func read(event []byte) (decoded, error) {
+	r, err := Read(event)
+	return decoded{r.Resource, r.Method, r.Tenant, r.RequestID, r.Caller, r.Account, r.SourceIP, string(r.Body()), r.NoCache}, err
+}
+
+// want is what AWS's own type makes of an event.
+func want(event events.APIGatewayProxyRequest) decoded {
+	body := event.Body
+	if event.IsBase64Encoded {
+		plain, err := base64.StdEncoding.DecodeString(body)
+		if err != nil {
+			plain = nil
+		}
+		body = string(plain)
+	}
+	identity := event.RequestContext.Identity
+	noCache := false
+	for name, value := range event.Headers {
+		noCache = noCache || strings.EqualFold(name, "cache-control") && hasNoCache(value)
+	}
+	for name, values := range event.MultiValueHeaders {
+		for _, value := range values {
+			noCache = noCache || strings.EqualFold(name, "cache-control") && hasNoCache(value)
+		}
+	}
+	return decoded{event.Resource, event.HTTPMethod, event.PathParameters["tenant"], event.RequestContext.RequestID,
+		identity.UserArn, identity.AccountID, identity.SourceIP, body, noCache}
+}
+
+// The sample events are read as AWS's own type reads them.
+func TestSampleEvents(t *testing.T) {
+	found := 0
+	for _, event := range samples(t) {
+		var aws events.APIGatewayProxyRequest
+		if err := json.Unmarshal(event, &aws); err != nil {
+			t.Fatal(err)
+		}
+		got, err := read(event)
+		if err != nil {
+			t.Errorf("%v: %s", err, event)
+		}
+		if diff := cmp.Diff(want(aws), got); diff != "" {
+			t.Error(diff)
+		}
+		if got.Resource != "" {
+			found++
+		}
+	}
+	if found < 6 {
+		t.Errorf("%d events of the API among the samples", found)
+	}
+}
+
+func samples(tb testing.TB) (events [][]byte) {
+	tb.Helper()
+	paths, err := filepath.Glob("../../events/*.json")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, path := range paths {
+		event, err := os.ReadFile(path)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		events = append(events, event)
+	}
+	return events
+}
+
+// What could be read in two ways, or is of another type than API Gateway sends, is no event.
+func TestNoEvents(t *testing.T) {
+	for _, event := range []string{
+		``, ` `, `5`, `"x"`, `[]`, `true`, `{`, `{}}`, `{} {}`, `{"resource":"x"`, `{"resource":}`, `{"resource" "x"}`,
+		`{"pathParameters":{"tenant":"a","tenant":"b"}}`, `{"pathParameters":{"tenant":"a"},"pathParameters":{"tenant":"b"}}`,
+		`{"pathParameters":{"tenant":"a","t\u0065nant":"b"}}`,
+		`{"pathParameters":{"tenant":1}}`, `{"pathParameters":{"tenant":["a"]}}`, `{"pathParameters":"a"}`, `{"pathParameters":["a"]}`,
+		`{"headers":5}`, `{"headers":{"Cache-Control":5}}`, `{"multiValueHeaders":{"Cache-Control":["no-cache",5]}}`, `{"multiValueHeaders":{"Cache-Control":["no-cache"}}`,
+		`{"requestContext":{"requestId":{}}}`, `{"requestContext":{"identity":{"userArn":true}}}`,
+		`{"resource":"` + "\xff" + `"}`, `{"other":"` + "\xff" + `"}`, `{"other":"` + "\x01" + `"}`, `{"other":01}`, `{"other":nul}`, `{"other":[1,]}`,
+	} {
+		if got, err := read([]byte(event)); err != ErrEvent || got != (decoded{}) { //nolint:errorlint // it is this one
+			t.Errorf("%s: %v %+v", event, err, got)
+		}
+	}
+}
+
+// null is nothing, and names may be written in more than one way.
+func TestReadLeniently(t *testing.T) {
+	for event, want := range map[string]decoded{
+		`null`: {}, `{}`: {}, `{"tenant":"acme"}`: {},
+		`{"resource":null,"headers":null,"multiValueHeaders":null,"pathParameters":null,"requestContext":null,"body":null,"isBase64Encoded":null}`: {},
+		`{"pathParameters":{"tenant":null},"requestContext":{"identity":null}}`:                                                                    {},
+		`{"p\u0061thParameters":{"t\u0065nant":"\u0061cme"}}`:                                                                                      {Tenant: "acme"},
+		`{"PathParameters":{"tenant":"acme"},"pathparameters":{"tenant":"acme"}}`:                                                                  {},
+		`{"headers":{"Cache-Control":null},"multiValueHeaders":{"Cache-Control":[null,"no-cache"]}}`:                                               {NoCache: true},
+		`{"multiValueHeaders":{"Cache-Control":["no-cache"],"cache-control":["no-store"]}}`:                                                        {NoCache: true},
+		`{"body":"bm8=","isBase64Encoded":true}`:                                                                                                   {Body: "no"},
+		`{"isBase64Encoded":true,"body":"%"}`:                                                                                                      {},
+		`{"body":5}`:                                                                                                                               {},
+	} {
+		got, err := read([]byte(event))
+		if err != nil {
+			t.Errorf("%s: %v", event, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", event, diff)
+		}
+	}
+}
+
+// exactly reads what must be an object with encoding/json, and by exact names, which its
+// structs would not do.
+func exactly(text json.RawMessage) (members map[string]json.RawMessage) {
+	_ = json.Unmarshal(text, &members)
+	return members
+}
+
+// Whatever is read is JSON, and says to encoding/json what it says here.
+func FuzzRead(f *testing.F) {
+	for _, event := range samples(f) {
+		f.Add(event)
+	}
+	f.Add([]byte(`{"pathParameters":{"tenant":"a\"},\"x"},"headers":{"x":"\\\"","Cache-Control":"no-cache"}}`))
+	f.Fuzz(func(t *testing.T, event []byte) {
+		got, err := read(event)
+		if err != nil {
+			if got != (decoded{}) {
+				t.Errorf("an error and %+v", got)
+			}
+			return
+		}
+		if !json.Valid(event) {
+			t.Fatalf("not JSON, but %+v", got)
+		}
+		text := func(raw json.RawMessage) (s string) {
+			_ = json.Unmarshal(raw, &s)
+			return s
+		}
+		top := exactly(event)
+		context := exactly(top["requestContext"])
+		identity := exactly(context["identity"])
+		again := decoded{
+			text(top["resource"]), text(top["httpMethod"]), text(exactly(top["pathParameters"])["tenant"]), text(context["requestId"]),
+			text(identity["userArn"]), text(identity["accountId"]), text(identity["sourceIp"]), got.Body, got.NoCache,
+		}
+		if diff := cmp.Diff(again, got); diff != "" {
+			t.Error(diff)
+		}
+		if string(top["isBase64Encoded"]) != "true" && got.Body != text(top["body"]) {
+			t.Errorf("the body is %q", got.Body)
+		}
+	})
+}
+
+// Whatever API Gateway puts into an event is read, as AWS's own type would read it.
+func FuzzEvent(f *testing.F) {
+	f.Add("acme", "arn:aws:iam::123456789012:user/newcomer", "Cache-Control", "no-cache", `{"version":"x"}`, false)
+	f.Add("../\"\\\u0000\u2028😀", "\xff", "x\":\"", "max-age=0, no-cache", "bm8=", true)
+	f.Fuzz(func(t *testing.T, tenant, caller, header, value, body string, encoded bool) {
+		text, err := json.Marshal(events.APIGatewayProxyRequest{
+			Resource: "/tokens/{tenant}", HTTPMethod: http.MethodGet, Path: "/tokens/" + tenant,
+			Headers:           map[string]string{header: value, "X-Amz-Security-Token": "token"},
+			MultiValueHeaders: map[string][]string{header: {"max-age=0", value}},
+			PathParameters:    map[string]string{"tenant": tenant, header: value},
+			RequestContext: events.APIGatewayProxyRequestContext{RequestID: caller + tenant, Identity: events.APIGatewayRequestIdentity{
+				UserArn: caller, AccountID: value, SourceIP: header,
+			}},
+			Body: body, IsBase64Encoded: encoded,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var aws events.APIGatewayProxyRequest
+		if err := json.Unmarshal(text, &aws); err != nil {
+			t.Fatal(err)
+		}
+		got, err := read(text)
+		if err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		if diff := cmp.Diff(want(aws), got); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// A caller who wants a fresh token is understood however the header is written, and
+// nobody else is.
+func FuzzNoCache(f *testing.F) {
+	f.Add("Cache-Control", "no-cache")
+	f.Add("CACHE-CONTROL", "max-age=0 , No-Cache")
+	f.Add("cache-control", "no-cache-at-all")
+	f.Add("pragma", "no-cache")
+	f.Fuzz(func(t *testing.T, name, value string) {
+		noCache := func(event events.APIGatewayProxyRequest) bool {
+			text, err := json.Marshal(event)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := read(text)
+			if err != nil {
+				t.Fatalf("%v: %s", err, text)
+			}
+			return got.NoCache
+		}
+		one := noCache(events.APIGatewayProxyRequest{Headers: map[string]string{name: value}})
+		many := noCache(events.APIGatewayProxyRequest{MultiValueHeaders: map[string][]string{name: {"max-age=0", value}}})
+		if one != many {
+			t.Errorf("%q: %q: %t once, %t among others", name, value, one, many)
+		}
+		if one && !(strings.EqualFold(name, "cache-control") && strings.Contains(strings.ToLower(value), "no-cache")) {
+			t.Errorf("%q: %q", name, value)
+		}
+	})
+}
+
+// An answer is what AWS's own type would be encoded to, but for members that are empty.
+func TestAnswers(t *testing.T) {
+	for _, test := range []struct {
+		answer Answer
+		want   events.APIGatewayProxyResponse
+	}{
+		{Answer{Status: 200, Body: `{"a":"\"<&\u2028"}`}, events.APIGatewayProxyResponse{StatusCode: 200, Body: `{"a":"\"<&\u2028"}`}},
+		{Error(503, "temporarily_unavailable", `later "or" never`, 90*time.Second), events.APIGatewayProxyResponse{
+			StatusCode: 503, Headers: map[string]string{"Retry-After": "90"}, Body: `{"error":"temporarily_unavailable","error_description":"later \"or\" never"}`,
+		}},
+		{Error(404, "unknown_tenant", "…", 0), events.APIGatewayProxyResponse{StatusCode: 404, Body: `{"error":"unknown_tenant","error_description":"…"}`}},
+	} {
+		if test.want.Headers == nil {
+			test.want.Headers = make(map[string]string)
+		}
+		maps.Copy(test.want.Headers, map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store", "Pragma": "no-cache"})
+		var got events.APIGatewayProxyResponse
+		if err := json.Unmarshal(test.answer.Encode(), &got); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
