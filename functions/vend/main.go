@@ -6,8 +6,10 @@ import (
 	"context"
 	"crypto/x509"
 	"log/slog"
+	"net/http"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -21,6 +23,7 @@ import (
 const prefetchTimeout = 2 * time.Second
 
 func main() {
+	debug.SetGCPercent(130) // a third fewer collections, of which each holds some requests up, for 1 MB
 	log := c8auth.NewLogger(os.Stdout)
 	slog.SetDefault(log) // what aws-lambda-go prints becomes a line like any other
 	settings, err := c8auth.ReadSettings(os.LookupEnv)
@@ -38,6 +41,9 @@ func main() {
 	// One request at a time, and at 128 MB a fourteenth of a processor: from here on,
 	// threads only get in each other's way.
 	runtime.GOMAXPROCS(1)
+	if transport, ok := http.DefaultTransport.(*http.Transport); ok {
+		wholeAnswers(transport, os.Getenv("AWS_LAMBDA_RUNTIME_API"))
+	}
 	lambda.Start(lambda.Handler(handler{vendor, log}))
 }
 
