@@ -436,18 +436,25 @@ func unavailabilities(echo string) []*smtest.Fault {
 // storeFaults are Secrets Manager's failures during a rotation.
 func storeFaults() (cases []leakCase) {
 	for _, op := range []string{"GetSecretValue", "DescribeSecret", "PutSecretValue"} {
+		prepare := func(w *world) {
+			w.store(w.oauth())
+			if op == "DescribeSecret" { // which is asked about credentials whose token is not due
+				w.put(w.token(time.Now(), 24*time.Hour))
+			}
+		}
 		cases = append(cases, leakCase{"Secrets Manager fails: " + op, func(w *world) {
 			w.rotate.Env = append(w.rotate.Env, "AWS_MAX_ATTEMPTS=1")
-			w.store(w.oauth())
+			prepare(w)
 			for n := range unavailabilities("") {
 				w.onStore(op, func(_ *http.Request, echo string) *smtest.Fault { return unavailabilities(echo)[n] })
 				w.rotates(heartbeat, storeUnavailable)
 				w.sm.Destroy(tokenName) // in case that it was written
 				w.sm.Create(tokenName)
+				prepare(w)
 			}
 		}}, leakCase{"Secrets Manager has no secret: " + op, func(w *world) {
 			w.rotate.Env = append(w.rotate.Env, "AWS_MAX_ATTEMPTS=1")
-			w.store(w.oauth())
+			prepare(w)
 			for _, kind := range []string{"ResourceNotFoundException", "InvalidRequestException"} {
 				w.onStore(op, func(_ *http.Request, echo string) *smtest.Fault {
 					return &smtest.Fault{Status: 400, Type: kind, Message: echo}
@@ -456,7 +463,7 @@ func storeFaults() (cases []leakCase) {
 			}
 		}}, leakCase{"Secrets Manager hangs: " + op, func(w *world) {
 			w.rotate.Env = append(w.rotate.Env, "AWS_MAX_ATTEMPTS=1")
-			w.store(w.oauth())
+			prepare(w)
 			w.onStore(op, func(*http.Request, string) *smtest.Fault { return &smtest.Fault{Hang: true} })
 			w.rotates(heartbeat, storeUnavailable)
 		}})

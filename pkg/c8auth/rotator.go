@@ -101,19 +101,24 @@ func (run *rotation) rotate(ctx context.Context) (Result, error) {
 	if readErr != nil && !errors.Is(readErr, ErrNoToken) && !errors.Is(readErr, ErrUnreadable) {
 		return Result{}, readErr
 	}
-	credentials, err := run.Store.CredentialsVersion(ctx, run.Tenant)
-	if err != nil {
-		return Result{}, err
-	}
-	if credentials == "" {
-		return run.result(Waiting, ""), nil
-	}
-
-	reason := run.due(ctx, readErr, credentials)
+	// What is due whatever the credentials are does not hang on a look at them.
+	reason := due(now(), *run.stored, readErr, run.stored.CredentialsVersion, false)
 	if reason == "" {
-		return run.result(Fresh, ""), nil
+		credentials, err := run.Store.CredentialsVersion(ctx, run.Tenant)
+		if err != nil {
+			return Result{}, err
+		}
+		if credentials == "" {
+			return run.result(Waiting, ""), nil
+		}
+		if reason = run.due(ctx, readErr, credentials); reason == "" {
+			return run.result(Fresh, ""), nil
+		}
 	}
 	token, err := run.obtain(ctx, readErr)
+	if errors.Is(err, ErrNoCredentials) {
+		return run.result(Waiting, ""), nil
+	}
 	if err != nil {
 		return Result{}, err
 	}

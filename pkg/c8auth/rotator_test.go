@@ -49,6 +49,25 @@ func TestLifeOfATenant(t *testing.T) {
 	})
 }
 
+// Nothing but the secret itself is asked of the credentials by a token whose time has come,
+// so that there is less that can keep it from being replaced.
+func TestDueWhateverTheCredentialsAre(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.smFault("DescribeSecret", smtest.Fault{Status: 400, Type: "AccessDeniedException"})
+		w.must(Waiting, "") // no token, and no credentials
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.must(Rotated, FirstToken)
+		if _, err := w.rotate(false); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("got %v: whether the credentials have changed was not asked", err)
+		}
+		time.Sleep(12 * time.Hour)
+		w.must(Rotated, HalfLife)
+		w.sm.Put(acmeToken, "no token")
+		w.must(Rotated, UnreadableToken)
+		w.living()
+	})
+}
+
 // The long-lived secret is read only when a token is due.
 func TestCredentialsAreReadOnlyWhenDue(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -670,7 +689,11 @@ func TestStoreFaults(t *testing.T) {
 					w.sm.Put(acmeCreds, acmeOAuth)
 					w.must(Rotated, FirstToken)
 					_, version := w.stored()
-					time.Sleep(12 * time.Hour)
+					if op == "DescribeSecret" { // which is asked when nothing else makes a token due
+						w.sm.Put(acmeCreds, acmeOAuth)
+					} else {
+						time.Sleep(12 * time.Hour)
+					}
 					w.smFault(op, fault)
 					start := time.Now()
 					_, err := w.rotate(false)
