@@ -9,13 +9,20 @@ import (
 	"encoding/json"
 	"log/slog"
 	"os"
+	"runtime"
+	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
 	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 
+// connectTimeout bounds the connecting during initialization, of which Lambda allows 10
+// seconds.
+const connectTimeout = 2 * time.Second
+
 func main() {
+	go func() { _, _ = x509.SystemCertPool() }() // takes a while, and everything that follows needs it
 	log := c8auth.NewLogger(os.Stdout)
 	slog.SetDefault(log) // what aws-lambda-go prints becomes a line like any other
 	settings, err := c8auth.ReadSettings(os.LookupEnv)
@@ -28,13 +35,24 @@ func main() {
 		log.Error(err.Error())
 		os.Exit(1)
 	}
-	// Certificates are parsed while a function starts, and has all of a processor.
-	_, _ = x509.SystemCertPool()
+	connect(store)
+	// One event at a time, and at 128 MB a fourteenth of a processor: from here on, threads
+	// only get in each other's way.
+	runtime.GOMAXPROCS(1)
 	lambda.Start(handler{&c8auth.Rotator{
 		Store:    store,
 		Endpoint: &c8auth.Endpoint{Client: c8auth.NewHTTPClient(), ProbePath: settings.ProbePath},
 		Log:      log,
 	}})
+}
+
+// connect makes the first request to Secrets Manager, which takes longest, while the
+// function starts, and has all of a processor. Which one it is and what comes of it does not
+// matter: the tenant is not known yet, and the default one need not be there.
+func connect(store *c8auth.Store) {
+	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+	defer cancel()
+	_, _ = store.CredentialsVersion(ctx, defaultTenant)
 }
 
 type handler struct{ rotator *c8auth.Rotator }
