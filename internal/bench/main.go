@@ -387,7 +387,7 @@ func (w *world) report(ctx context.Context, out io.Writer, functions []*function
 		{"vend, memory, of hello world's", vend.memory, hello.memory, 50, 1.3},
 		{"rotate, cold, 128 MB, of the naive rotate's", rotate.throttledCold, named["naive rotate"].throttledCold, 50, 0.2},
 	} {
-		if len(r.ours) == 0 {
+		if len(r.ours) == 0 || r.p == 99 && len(r.ours) < fewest99 {
 			continue
 		}
 		ratio := percentile(r.ours, r.p) / percentile(r.than, r.p)
@@ -418,8 +418,11 @@ func percentile(values []float64, p int) float64 {
 	return sorted[min(len(sorted)-1, len(sorted)*p/100)]
 }
 
+// fewest99 is the number of requests of which a 99th percentile says something.
+const fewest99 = 1000
+
 func show(values []float64, p int, unit string) string {
-	if len(values) == 0 {
+	if len(values) == 0 || p == 99 && len(values) < fewest99 {
 		return "-"
 	}
 	return fmt.Sprintf("%.3g %s", percentile(values, p), unit)
