@@ -17,11 +17,14 @@ type handler struct {
 	log    *slog.Logger
 }
 
-// Invoke implements [lambda.Handler] and never fails. It turns the proxy event of a REST API into the
-// answer to its caller and writes one line about it.
+// Invoke implements lambda.Handler, and never fails. It turns the proxy event of a REST API
+// into the answer to its caller and writes one line about it.
 func (h handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	req, _ := restapi.Read(payload) // no event, no tenant: a bad request
-	vending, err := h.vendor.Vend(ctx, req.Tenant, req.NoCache)
+	var vending c8auth.Vending
+	req, err := restapi.Read(payload)
+	if err == nil {
+		vending, err = h.vendor.Vend(ctx, req.Tenant, req.NoCache)
+	}
 	answer := respond(vending, err)
 	h.audit(ctx, req, vending, answer.Status, err)
 	return answer.Encode(), nil
@@ -33,7 +36,7 @@ func respond(v c8auth.Vending, err error) restapi.Answer {
 	switch {
 	case err == nil:
 		return restapi.Answer{Status: http.StatusOK, Body: tokenBody(v)}
-	case errors.Is(err, c8auth.ErrTenantName):
+	case errors.Is(err, restapi.ErrEvent), errors.Is(err, c8auth.ErrTenantName):
 		return restapi.Error(http.StatusBadRequest, "invalid_request", "expected GET /tokens/{tenant} with a tenant's name: a lower-case letter followed by at most 30 lower-case letters, digits or hyphens", 0)
 	case errors.Is(err, c8auth.ErrUnknownTenant):
 		return restapi.Error(http.StatusNotFound, "unknown_tenant", "there is no such tenant; check its name", 0)
@@ -72,7 +75,7 @@ func (h handler) audit(ctx context.Context, req restapi.Request, v c8auth.Vendin
 	attrs = append(attrs, req.Attrs()...)
 	tenant, dimension := req.Tenant, req.Tenant
 	switch {
-	case errors.Is(err, c8auth.ErrTenantName):
+	case errors.Is(err, restapi.ErrEvent), errors.Is(err, c8auth.ErrTenantName):
 		dimension = "-"
 	case errors.Is(err, c8auth.ErrUnknownTenant):
 		dimension = "-"

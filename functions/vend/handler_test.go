@@ -494,6 +494,28 @@ func TestPayloadsThatAreNoProxyEvent(t *testing.T) {
 	}
 }
 
+// What a caller has put into an event besides does not keep the token from them, however
+// odd it is, and the line says who they are.
+func TestOddEvents(t *testing.T) {
+	for _, odd := range []string{
+		`"headers":{"x":"\ud800"}`, `"headers":{"x":"` + "\xff" + `"}`, `"headers":{"x":"","x":""}`, `"headers":{"\\\"}":"\u0000"}`,
+		`"queryStringParameters":{"a":"","a":""}`, `"body":[{}]`, `"path":5`, `"requestContext":{"identity":{"userArn":"` + caller + `","x":{"userArn":"x"}}}`,
+	} {
+		t.Run(odd, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.put(acme, token, time.Hour)
+				got := w.invoke([]byte(`{"pathParameters":{"tenant":"acme"},"requestContext":{"identity":{"userArn":"` + caller + `"}},` + odd + `}`))
+				if got.StatusCode != http.StatusOK || !strings.Contains(got.Body, token) {
+					w.Errorf("got %d %s", got.StatusCode, got.Body)
+				}
+				if line := w.line(); line["caller"] != caller || line["tenant"] != "acme" {
+					w.Errorf("logged %v", line)
+				}
+			})
+		})
+	}
+}
+
 // Cache-Control: no-cache, however it is written, gets what the store holds now.
 // Nothing else does.
 func TestNoCache(t *testing.T) {

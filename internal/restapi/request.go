@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -33,10 +34,12 @@ type Request struct {
 // ErrEvent is an event that no REST API sends.
 var ErrEvent = errors.New("not an event of a REST API's proxy integration")
 
-// Read reads an event, in one pass and strictly: what is not JSON, or has a name twice or a
-// value of another type where one is needed, is an [ErrEvent]. All else is skipped, as it
-// takes longest to decode, and the caller's session token is among it. The request is good
-// as long as the event is.
+// Read reads an event in one pass. What is not JSON, or has a value of another type where a
+// string or an object is needed, is an [ErrEvent]. Bytes that are not UTF-8 become U+FFFD,
+// and of members of the same name the last counts, as encoding/json has it: a caller's odd
+// header is no reason to refuse a token. What is not needed is skipped, as it takes longest
+// to decode, and the caller's session token is among it. The request is good as long as the
+// event is.
 func Read(event []byte) (Request, error) {
 	r := readers.Get().(*reader)
 	defer readers.Put(r)
@@ -92,7 +95,8 @@ func Read(event []byte) (Request, error) {
 	return req, nil
 }
 
-// Body decodes the request's body. It is nil if there is none, or none that can be decoded.
+// Body decodes the request's body. It is nil if there is none, or none that can be decoded:
+// no string, or no base64 where it says that it is.
 func (r Request) Body() []byte {
 	body, err := jsontext.AppendUnquote(nil, r.body)
 	if err == nil && r.base64 {
@@ -125,7 +129,7 @@ var readers = sync.Pool{New: func() any { return &reader{json: jsontext.NewDecod
 
 func (r *reader) open(text []byte) {
 	r.input = *bytes.NewBuffer(text) // which the decoder does not copy
-	r.json.Reset(&r.input)
+	r.json.Reset(&r.input, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	r.err = nil
 }
 
@@ -228,9 +232,9 @@ func hasNoCache(value string) bool {
 
 // unquote returns what a JSON string that was read says.
 func unquote(quoted jsontext.Value) []byte {
-	if bytes.IndexByte(quoted, '\\') < 0 {
+	if bytes.IndexByte(quoted, '\\') < 0 && utf8.Valid(quoted) {
 		return quoted[1 : len(quoted)-1]
 	}
-	text, _ := jsontext.AppendUnquote(nil, quoted) // which the decoder has found to be in order
+	text, _ := jsontext.AppendUnquote(nil, quoted) // the error is about what has become U+FFFD
 	return text
 }
