@@ -7,6 +7,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"sync/atomic"
 )
 
 // wholeAnswers makes connections to the Runtime API at that address send an answer at once.
@@ -24,34 +25,42 @@ func wholeAnswers(transport *http.Transport, api string) {
 	}
 }
 
-// whole is a connection that holds a chunked POST of JSON back until its end. Anything else
-// it lets pass. As any connection of a Transport, it has one writer at a time.
+// whole is a connection that holds a chunked POST back until its end, and lets anything else
+// pass. As any connection of a Transport it has one reader and one writer at a time, and a
+// request begins when the one before has been answered.
 type whole struct {
 	net.Conn
-	held []byte
+	held    []byte
+	passing atomic.Bool // what is written, until something is read
 }
 
 var (
 	post    = []byte("POST ")
 	chunked = []byte("\r\nTransfer-Encoding: chunked\r\n")
-	// end is that of a head, and that of a chunked body (RFC 9112, sections 2.1 and 7.1). JSON
-	// does not have it anywhere else; what did would pass in pieces.
+	// end is that of a head, and that of a chunked body (RFC 9112, sections 2.1 and 7.1). Where
+	// a body has it before its end, the rest passes.
 	end = []byte("\r\n\r\n")
 )
 
 func (c *whole) Write(p []byte) (int, error) {
-	if len(c.held) == 0 && !(bytes.HasPrefix(p, post) && bytes.Contains(p, chunked)) {
+	if c.passing.Load() || len(c.held) == 0 && !(bytes.HasPrefix(p, post) && bytes.Contains(p, chunked)) {
 		return c.Conn.Write(p)
 	}
 	c.held = append(c.held, p...)
 	if _, body, _ := bytes.Cut(c.held, end); !bytes.HasSuffix(body, end) {
 		return len(p), nil
 	}
+	c.passing.Store(true)
 	_, err := c.Conn.Write(c.held)
-	clear(c.held) // there is a token in it
 	c.held = c.held[:0]
 	if err != nil {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+func (c *whole) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.passing.Store(false)
+	return n, err
 }
