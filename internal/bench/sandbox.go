@@ -75,19 +75,15 @@ func start(ctx context.Context, f *function) (*sandbox, error) {
 // a small function has the share of 128 MB; before, it has a whole processor, as on
 // Lambda.
 func (s *sandbox) init(small bool) (took time.Duration, err error) {
-	select {
-	case p := <-s.polls:
-		s.polled = p.conn
-		if small {
-			s.share, err = admit(s.cmd.Process.Pid)
-		}
-		return p.at.Sub(s.started), err
-	case <-s.done:
-		return 0, context.Canceled
-	case <-time.After(time.Minute):
-		s.stop()
-		return 0, errors.New("it did not ask for an event within a minute: " + s.output.String())
+	p, err := await(s, s.polls)
+	if err != nil {
+		return 0, err
 	}
+	s.polled = p.conn
+	if small {
+		s.share, err = admit(s.cmd.Process.Pid)
+	}
+	return p.at.Sub(s.started), err
 }
 
 // invoke hands over an event, which the function has asked for, waits for the answer and
@@ -103,19 +99,29 @@ func (s *sandbox) invoke(event []byte) (time.Duration, error) {
 	if _, err := s.polled.Write(message); err != nil {
 		return 0, err
 	}
+	a, err := await(s, s.answers)
+	if err != nil {
+		return 0, err
+	}
+	if a.failed || bytes.Contains(a.body, []byte(`"statusCode":5`)) {
+		s.stop()
+		return 0, fmt.Errorf("it failed: %s\n%s", a.body, s.output.String())
+	}
+	p, err := await(s, s.polls)
+	s.polled = p.conn
+	return a.at.Sub(began), err
+}
+
+// await waits for what the function does next.
+func await[T any](s *sandbox, next <-chan T) (what T, err error) {
 	select {
-	case a := <-s.answers:
-		if a.failed || bytes.Contains(a.body, []byte(`"statusCode":5`)) {
-			s.stop()
-			return 0, fmt.Errorf("it failed: %s\n%s", a.body, s.output.String())
-		}
-		s.polled = (<-s.polls).conn
-		return a.at.Sub(began), nil
+	case what = <-next:
+		return what, nil
 	case <-s.done:
-		return 0, context.Canceled
+		return what, context.Canceled
 	case <-time.After(time.Minute):
 		s.stop()
-		return 0, errors.New("it did not answer within a minute: " + s.output.String())
+		return what, errors.New("nothing happened for a minute: " + s.output.String())
 	}
 }
 

@@ -66,7 +66,8 @@ type Result struct {
 // If there is an error, the stored token is as it was, unless storing the new one
 // is what failed: then it is either. The error is an [ErrTenantName],
 // [ErrUnknownTenant], [ErrUnavailable], [ErrCredentials], [*UpstreamError] (with
-// [ErrRefused] among them), [ErrRejected] or [ErrLostRace].
+// [ErrRefused] among them), [ErrRejected] or [ErrLostRace]; or an [ErrNoCredentials], if
+// they were taken away between two reads.
 func (r *Rotator) Rotate(ctx context.Context, req Request) (Result, error) {
 	if err := CheckTenant(req.Tenant); err != nil {
 		return Result{}, err

@@ -65,6 +65,13 @@ func TestDueWhateverTheCredentialsAre(t *testing.T) {
 		w.sm.Put(acmeToken, "no token")
 		w.must(Rotated, UnreadableToken)
 		w.living()
+
+		w.smFaults(nil)
+		time.Sleep(time.Hour)
+		w.sm.Put(acmeCreds, acmeOAuth)
+		if result, err := w.rotate(true); result.Reason != CredentialsChanged { // by force as well, which is looked for later
+			t.Errorf("got %+v, %v", result, err)
+		}
 	})
 }
 
