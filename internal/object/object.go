@@ -1,4 +1,4 @@
-// Package object writes JSON objects member by member, in a third of the time that
+// Package object writes JSON objects member by member, in half the time that
 // encoding/json takes, as it neither reflects nor looks at what it has written. Answers and
 // log lines are made of it.
 package object
