@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -23,7 +22,6 @@ import (
 const prefetchTimeout = 2 * time.Second
 
 func main() {
-	debug.SetGCPercent(125) // a quarter fewer collections, each of which holds some requests up, for 1 MB
 	log := c8auth.NewLogger(os.Stdout)
 	slog.SetDefault(log) // what aws-lambda-go prints becomes a line like any other
 	settings, err := c8auth.ReadSettings(os.LookupEnv)
