@@ -36,7 +36,10 @@ type Endpoint struct {
 // because one could carry them to another host, and speaks TLS 1.2 or newer.
 func NewHTTPClient() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	transport.TLSClientConfig = &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		ClientSessionCache: tls.NewLRUClientSessionCache(0), // to try a token, the session of asking for it is taken up
+	}
 	transport.MaxResponseHeaderBytes = 64 << 10
 	transport.DisableKeepAlives = true // net/http prints what it receives on an idle connection
 	return &http.Client{

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -42,6 +43,36 @@ func TestAskSendsTheDocumentedRequest(t *testing.T) {
 	}
 	if h := got.Header.Get("Content-Type"); h != "application/json" || string(body) != `{"grant_type":"client_credentials"}` {
 		t.Errorf("%s: %s", h, body)
+	}
+}
+
+// To try a token, the TLS session of asking for it is taken up, on a connection of its own:
+// a handshake is most of what an exchange costs.
+func TestSessionIsTakenUp(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		var resumed []bool
+		peers := make(map[string]bool)
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			resumed = append(resumed, r.TLS.DidResume)
+			peers[r.RemoteAddr] = true
+			_, _ = w.Write([]byte(`{"success":true,"access_token":"0123","token_type":"Bearer","expires_in":86400}`))
+		}))
+		server.TLS = &tls.Config{MaxVersion: version} // #nosec G402 -- to see both
+		server.StartTLS()
+		client := NewHTTPClient()
+		client.Transport.(*http.Transport).TLSClientConfig.RootCAs = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+		e := Endpoint{Client: client, ProbePath: "/probe"}
+		grant, err := e.Ask(t.Context(), Credentials{BaseURL: server.URL, ClientID: "id", ClientSecret: NewSecret("MARK")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if trial, detail := e.Try(t.Context(), Token{BaseURL: server.URL, AccessToken: grant.AccessToken}); trial != TrialGood {
+			t.Fatal(trial, detail)
+		}
+		server.Close()
+		if !slices.Equal(resumed, []bool{false, true}) || len(peers) != 2 {
+			t.Errorf("%s: sessions taken up: %t, on %d connections", tls.VersionName(version), resumed, len(peers))
+		}
 	}
 }
 
