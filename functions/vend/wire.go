@@ -26,12 +26,12 @@ func wholeAnswers(transport *http.Transport, api string) {
 }
 
 // whole is a connection that holds a chunked POST back until its end, and lets anything else
-// pass. As any connection of a Transport it has one reader and one writer at a time, and a
-// request begins when the one before has been answered.
+// pass: the first write of a request decides. As any connection of a Transport it has one
+// reader and one writer at a time, and a request begins when the one before is answered.
 type whole struct {
 	net.Conn
 	held    []byte
-	passing atomic.Bool // what is written, until something is read
+	passing atomic.Bool // whatever is written, until something is read
 }
 
 var (
@@ -43,7 +43,10 @@ var (
 )
 
 func (c *whole) Write(p []byte) (int, error) {
-	if c.passing.Load() || len(c.held) == 0 && !(bytes.HasPrefix(p, post) && bytes.Contains(p, chunked)) {
+	if len(c.held) == 0 && !(bytes.HasPrefix(p, post) && bytes.Contains(p, chunked)) {
+		c.passing.Store(true)
+	}
+	if c.passing.Load() {
 		return c.Conn.Write(p)
 	}
 	c.held = append(c.held, p...)

@@ -35,11 +35,11 @@ type Request struct {
 var ErrEvent = errors.New("not an event of a REST API's proxy integration")
 
 // Read reads an event in one pass. What is not JSON, or has a value of another type where a
-// string or an object is needed, is an [ErrEvent]. Bytes that are not UTF-8 become U+FFFD,
-// and of members of the same name the last counts, as encoding/json has it: a caller's odd
-// header is no reason to refuse a token. What is not needed is skipped, as it takes longest
-// to decode, and the caller's session token is among it. The request is good as long as the
-// event is.
+// string or an object is needed, is an [ErrEvent]. Bytes that are not UTF-8 become U+FFFD; of
+// strings of the same name the last counts, and objects of the same name are one: a caller's
+// odd header is no reason to refuse a token. What is not needed is skipped, as it takes
+// longest to decode, and the caller's session token is among it. The request is good as long
+// as the event is.
 func Read(event []byte) (Request, error) {
 	r := readers.Get().(*reader)
 	defer readers.Put(r)

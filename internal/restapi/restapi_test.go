@@ -161,10 +161,18 @@ func FuzzRead(f *testing.F) {
 			text("requestContext", "identity", "userArn"), text("requestContext", "identity", "accountId"), text("requestContext", "identity", "sourceIp"),
 			got.Body, got.NoCache,
 		}
+		if !encoded(event) {
+			again.Body = text("body")
+		}
 		if diff := cmp.Diff(again, got); diff != "" {
 			t.Error(diff)
 		}
 	})
+}
+
+// encoded reports whether the event may say that its body is base64.
+func encoded(event []byte) bool {
+	return bytes.Contains(event, []byte("true")) && (bytes.Contains(event, []byte("isBase64Encoded")) || bytes.Contains(event, []byte(`\u`)))
 }
 
 // exactly reads the strings of an object, and of the objects in it, with encoding/json: by
@@ -176,6 +184,7 @@ func exactly(event []byte) map[string]string {
 	value := func(path []string) {
 		switch token, _ := d.Token(); token := token.(type) {
 		case json.Delim:
+			delete(found, fmt.Sprintf("%q", path))
 			if token == '{' {
 				object(path)
 				return

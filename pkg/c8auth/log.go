@@ -14,8 +14,9 @@ import (
 )
 
 // NewLogger returns a logger of JSON lines in Lambda's own vocabulary (timestamp,
-// level, message), each with the id of the request that ctx belongs to. It may be used
-// concurrently; a line is one call of Write.
+// level, message), each with the id of the request that ctx belongs to, which the lines of
+// loggers derived from it do not have. It may be used concurrently; a line is one call of
+// Write.
 func NewLogger(w io.Writer) *slog.Logger {
 	w = &lockedWriter{w: w}
 	return slog.New(lines{slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: lambdacontext.ReplaceAttr}), w})
