@@ -25,8 +25,8 @@ func wholeAnswers(transport *http.Transport, api string) {
 	}
 }
 
-// whole is a connection that holds a chunked POST back until its end, and lets anything else
-// pass: the first write of a request decides. As any connection of a Transport it has one
+// whole is a connection that holds a chunked request back until its end, and lets any other
+// pass: the first write of it decides. As any connection of a Transport it has one
 // reader and one writer at a time, and a request begins when the one before is answered.
 type whole struct {
 	net.Conn
@@ -35,7 +35,6 @@ type whole struct {
 }
 
 var (
-	post    = []byte("POST ")
 	chunked = []byte("\r\nTransfer-Encoding: chunked\r\n")
 	// end is that of a head, and that of a chunked body (RFC 9112, sections 2.1 and 7.1). Where
 	// a body has it before its end, the rest passes.
@@ -43,7 +42,7 @@ var (
 )
 
 func (c *whole) Write(p []byte) (int, error) {
-	if len(c.held) == 0 && !(bytes.HasPrefix(p, post) && bytes.Contains(p, chunked)) {
+	if len(c.held) == 0 && !bytes.Contains(p, chunked) {
 		c.passing.Store(true)
 	}
 	if c.passing.Load() {
