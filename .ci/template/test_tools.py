@@ -100,7 +100,7 @@ class Translation(unittest.TestCase):
     def made(self, properties, **template):
         def edit(t):
             t.clear()
-            t.update({"Transform": "AWS::LanguageExtensions", "Parameters": {"P": {"Type": "String", "Default": "p"}}, "Conditions": {"No": {"Fn::Equals": [{"Ref": "P"}, "q"]}},
+            t.update({"Parameters": {"P": {"Type": "String", "Default": "p"}}, "Conditions": {"No": {"Fn::Equals": [{"Ref": "P"}, "q"]}},
                       "Resources": {"Q": {"Type": "AWS::SQS::Queue", "Properties": properties}, "Z": {"Type": "AWS::Zoo::Zebra", "Condition": "No"}}, **template})
         return Stack("tenant.yaml", "s", {}, edit=edit).resources["Q"].properties
 

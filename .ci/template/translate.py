@@ -110,7 +110,7 @@ NAME = {  # the property that names a resource; one without is named by CloudFor
 def ids(kind, name, properties, unique):
     """(what Ref yields, what GetAtt yields)"""
     match kind:
-        case "AWS::ApiGateway::RestApi" | "AWS::ApiGateway::Deployment":
+        case "AWS::ApiGateway::RestApi" | "AWS::ApiGateway::Deployment" | "AWS::ApiGateway::Account":
             return unique(10), {}
         case "AWS::CloudWatch::Alarm":
             return name, {"Arn": arn("cloudwatch", f"alarm:{name}")}
@@ -149,6 +149,7 @@ def ids(kind, name, properties, unique):
 # Stacks
 
 NOTHING = object()  # AWS::NoValue
+SERVERLESS = "AWS::Serverless-2016-10-31"
 
 
 class Resource:
@@ -185,8 +186,9 @@ class Stack:
         template = copy.deepcopy(parse((ROOT / file).read_text()))
         edit(template)
         known(template, ["AWSTemplateFormatVersion", "Transform", "Description", "Parameters", "Conditions", "Globals", "Resources", "Outputs"], file)
-        known(dict.fromkeys([template["Transform"]] if isinstance(template["Transform"], str) else template["Transform"]), ["AWS::LanguageExtensions", "AWS::Serverless-2016-10-31"], "Transform")
-        self.name, self.ssm = name, ssm
+        if template.get("Transform", SERVERLESS) != SERVERLESS:
+            raise Invalid(f"Transform {template['Transform']}?")
+        self.name, self.ssm, self.template_as_written = name, ssm, template
         self.parameters = parameters(template, given)
         self.template = expand(template, self.parameters)
         self.conditions = self.template.get("Conditions", {})
@@ -362,6 +364,7 @@ class Stack:
 # The parameters of a production stack that uses everything.
 EVERYTHING = {
     "OtherCallers": "444455556666,arn:aws:iam::777788889999:role/app/reader",
+    "OtherCallersOrganization": "o-a1b2c3d4e5",
     "OtherCallersTenants": "default,acme",
     "VpcEndpoints": "vpce-0a1b2c3d,vpce-0e4f5a6b",
     "AlarmEmail": "operator@example.com",
@@ -371,8 +374,6 @@ EVERYTHING = {
     "VendConcurrency": 20,
     "VendProvisioned": 2,
     "RotateConcurrency": 2,
-    "Prefetch": "default,acme",
-    "OnDeletion": "RetainExceptOnCreate",
 }
 
 BUCKET = "https://s3.amazonaws.com/bucket/"
@@ -381,7 +382,7 @@ BUCKET = "https://s3.amazonaws.com/bucket/"
 def expand(template, values):
     """What `sam package` and then the transform AWS::Serverless-2016-10-31 make of a template."""
     template = copy.deepcopy(template)
-    if "AWS::Serverless-2016-10-31" not in template["Transform"]:
+    if "Transform" not in template:
         return template
     for properties in [template.get("Globals", {}).get("Function", {})] + [r.get("Properties", {}) for r in template["Resources"].values()]:
         if "CodeUri" in properties:
