@@ -51,7 +51,7 @@ func TestReadme(t *testing.T) {
 	t.Cleanup(api.Close)
 
 	for _, caller := range callers {
-		snippet := fill(t, snippet(t, caller.language, caller.begins), api.URL)
+		snippet := fill(t, snippet(t, "README.md", caller.language, caller.begins), api.URL)
 		for id, key := range keys {
 			env := []string{"AWS_ACCESS_KEY_ID=" + id, "AWS_SECRET_ACCESS_KEY=" + key.SecretAccessKey}
 			credentials := "key"
@@ -80,20 +80,20 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// operate does what the README tells the operator, with the aws command: stores the
+// operate does what the documentation tells the operator, with the aws command: stores the
 // credentials by pasting them, and rotates.
 func operate(t *testing.T, s *stack.Stack) {
-	deploy := snippet(t, "console", "$ make build\n$ sam deploy\n")
-	typed := regexp.MustCompile(`(?s)\n(\$ aws secretsmanager [^\n]*)\n(.*\n)\^D\n`).FindStringSubmatch(deploy)
+	deploy := snippet(t, "docs/deploying.md", "console", "$ aws secretsmanager put-secret-value ")
+	typed := regexp.MustCompile(`(?s)^(\$ aws secretsmanager [^\n]*)\n(.*\n)\^D\n`).FindStringSubmatch(deploy)
 	if typed == nil {
 		t.Fatalf("no credentials are pasted in\n%s", deploy)
 	}
 	store, pasted := typed[1], strings.Replace(typed[2], "https://acme.communic8.com", s.Communic8URL, 1)
-	rotate := regexp.MustCompile(`(?m)^\$ echo .* aws lambda invoke .*$`).FindString(snippet(t, "console", "$ aws cloudwatch"))
+	rotate := regexp.MustCompile(`(?m)^\$ echo .* aws lambda invoke .*$`).FindString(snippet(t, "README.md", "console", "$ aws cloudwatch"))
 
 	lambda := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		event, _ := io.ReadAll(r.Body)
-		if r.Method != http.MethodPost || r.URL.Path != "/2015-03-31/functions/"+s.Rotate.Name+":live/invocations" {
+		if r.Method != http.MethodPost || r.URL.Path != "/2015-03-31/functions/"+s.Rotate.Name+"/invocations" {
 			http.Error(w, `{"Message":"Function not found"}`, http.StatusNotFound)
 			return
 		}
@@ -114,10 +114,10 @@ func operate(t *testing.T, s *stack.Stack) {
 	}
 }
 
-// snippet returns the README's one block of a language that begins so.
-func snippet(t *testing.T, language, begins string) string {
+// snippet returns a file's one block of a language that begins so.
+func snippet(t *testing.T, file, language, begins string) string {
 	t.Helper()
-	text, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile("../../" + file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func snippet(t *testing.T, language, begins string) string {
 		}
 	}
 	if len(found) != 1 {
-		t.Fatalf("the README has %d %s blocks that begin with %q", len(found), language, begins)
+		t.Fatalf("%s has %d %s blocks that begin with %q", file, len(found), language, begins)
 	}
 	return found[0]
 }
