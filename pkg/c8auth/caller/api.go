@@ -55,7 +55,7 @@ func (s *Source) get(ctx context.Context, fresh bool) (token, *failure) {
 	if fresh {
 		header.Set("Cache-Control", "no-cache")
 	}
-	sent := time.Now().Round(0)
+	sent := now()
 	body, failed := s.exchange(ctx, http.MethodGet, "", header, nil)
 	if failed != nil {
 		return token{}, failed
@@ -63,6 +63,9 @@ func (s *Source) get(ctx context.Context, fresh bool) (token, *failure) {
 	t, err := parseToken(body, sent)
 	if err != nil {
 		return token{}, fail(ErrUnreachable, "%v; is URL the stack's output Url?", err)
+	}
+	if !t.usable(now()) {
+		return token{}, passing(fail(ErrNoToken, "the API gives one that has expired, or will within %v", margin))
 	}
 	return t, nil
 }

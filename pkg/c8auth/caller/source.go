@@ -5,6 +5,7 @@ package caller
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -23,13 +24,11 @@ const (
 	// firstPause doubles with every exchange that failed, up to maxPause.
 	firstPause = 250 * time.Millisecond
 	maxPause   = 4 * time.Second
-	// rest is how long the API is left alone at least after a fetch that failed, and
-	// after one that found nothing newer than a rejected token; longRest, after a failure
-	// that somebody has to mend.
-	rest     = time.Second
-	longRest = 10 * time.Second
-	// quiet is for how long a token that c8auth has kept is not reported again.
-	quiet = 10 * time.Second
+	// minRetry is the least time between two fetches, and after a lookup that found nothing
+	// newer than a rejected token; longRetry, after a fetch whose failure a person has to
+	// mend, and between two reports of the same token.
+	minRetry  = time.Second
+	longRetry = 10 * time.Second
 )
 
 // Source gives out the token of one tenant. Its methods may be called concurrently; its
@@ -47,15 +46,15 @@ type Source struct {
 
 	flight singleflight.Group
 
-	mu      sync.Mutex
-	ambient aws.Config
-	held    token     // the latest; zero if there is none
-	err     error     // what came of the last fetch
-	resting time.Time // until when the API is not asked for a token
-	dead    string    // the version that was replaced last because it was rejected
-	looked  time.Time // when the API was last asked for a newer one than a rejected one
-	hushed  string    // a version that is not reported,
-	until   time.Time // until then
+	// Times are on the wall clock: monotonic time stands still while the machine is frozen.
+	mu       sync.Mutex
+	ambient  aws.Config
+	held     token     // the latest; zero if there is none
+	err      error     // of the last fetch
+	retryAt  time.Time // when the next fetch may begin
+	replaced string    // the version that was replaced last because it was rejected
+	lookups  backoff   // for a newer token than a rejected one
+	reports  backoff   // of a rejected token
 }
 
 var _ oauth2.TokenSource = (*Source)(nil)
@@ -100,61 +99,67 @@ func (s *Source) tenant() string { return cmp.Or(s.Tenant, "default") }
 // token returns the token that is held while it is usable, and fetches the next one when
 // it is due: then in the background.
 func (s *Source) token(ctx context.Context) (token, error) {
-	now := time.Now()
+	now := now()
 	s.mu.Lock()
-	held, err, resting := s.held, s.err, now.Before(s.resting)
+	held, err, pausing := s.held, s.err, pending(s.retryAt)
 	s.mu.Unlock()
 	switch {
-	case held.usable(now) && (resting || !held.due(now)):
+	case held.usable(now) && (pausing || !held.due(now)):
 		return held, nil
 	case held.usable(now):
-		s.flight.DoChan("token", s.fetch)
+		s.share("token", s.fetch)
 		return held, nil
-	case resting:
+	case pausing:
 		return token{}, fmt.Errorf("c8auth: %w", err)
 	}
-	return wait(ctx, s.flight.DoChan("token", s.fetch))
+	return wait(ctx, s.share("token", s.fetch))
 }
 
-// fetch gets the token until there is one, or it is not worth repeating. Others wait for
+// fetch gets the token until there is one, or it is not worth retrying. Others wait for
 // it: it does not end with the context of who began it.
-func (s *Source) fetch() (any, error) {
+func (s *Source) fetch() (token, error) {
 	s.mu.Lock()
 	held := s.held
 	s.mu.Unlock()
-	if now := time.Now(); held.usable(now) && !held.due(now) { // another fetch has just ended
+	if now := now(); held.usable(now) && !held.due(now) { // another fetch has just ended
 		return held, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), fetchTime)
 	defer cancel()
-	for n := 1; ; n++ {
-		t, failed := s.get(ctx, false)
+	failed := fail(ErrUnreachable, "Base panicked")
+	defer func() {
 		if failed == nil {
+			return
+		}
+		retry := minRetry
+		if !failed.temporary {
+			retry = longRetry
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.err, s.retryAt = failed.error, now().Add(max(retry, failed.retryAfter))
+	}()
+	for n := 1; ; n++ {
+		t, f := s.get(ctx, false)
+		if failed = f; failed == nil {
 			return s.hold(t, ""), nil
 		}
 		if !failed.temporary || !sleep(ctx, failed.retryAfter+pause(n)) {
-			leave := rest
-			if !failed.temporary {
-				leave = longRest
-			}
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.err, s.resting = failed.error, time.Now().Add(max(leave, failed.retryAfter))
 			return token{}, failed.error
 		}
 	}
 }
 
-// hold keeps t for the next to ask, and returns what is held then. instead is the version
-// that t has come in the place of, empty for none: that one does not come back.
+// hold keeps t for later calls, and returns what is held then. instead is the version
+// that t replaces, empty for none: that one is not held again.
 func (s *Source) hold(t token, instead string) token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.err, s.resting = nil, time.Time{}
+	s.err, s.retryAt = nil, time.Time{}
 	if instead != "" {
-		s.dead = instead
+		s.replaced = instead
 	}
-	if t.version != s.dead || !s.held.usable(time.Now()) {
+	if t.version != s.replaced || !s.held.usable(now()) {
 		s.held = t
 	}
 	return s.held
@@ -163,72 +168,94 @@ func (s *Source) hold(t token, instead string) token {
 // renew returns a token of another version than the rejected one. report is whether
 // c8auth is told about that.
 func (s *Source) renew(ctx context.Context, rejected string, report bool) (token, error) {
-	return wait(ctx, s.flight.DoChan(fmt.Sprint("renew ", report, " ", rejected), func() (any, error) {
+	return wait(ctx, s.share(fmt.Sprint("renew ", report, " ", rejected), func() (token, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), renewTime) // others wait for it, too
 		defer cancel()
+		s.mu.Lock()
+		held := s.held
+		report := report && s.reports.allows(rejected)
+		lookup := report || s.lookups.allows(rejected)
+		s.mu.Unlock()
+		switch {
+		case held.version != rejected && held.usable(now()): // another call has renewed it
+			return held, nil
+		case !lookup:
+			return token{}, ErrKept
+		}
+		failed := fail(ErrUnreachable, "Base panicked")
+		defer func() {
+			if failed == nil {
+				return
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.lookups.fail(rejected, minRetry)
+			if report {
+				s.reports.fail(rejected, max(longRetry, failed.retryAfter))
+			}
+		}()
 		for n := 1; ; n++ {
-			t, again, err := s.tryRenew(ctx, rejected, report)
-			if err == nil || again == 0 || !sleep(ctx, again+pause(n)) {
-				return t, err
+			t, f := s.tryRenew(ctx, rejected, report)
+			if failed = f; failed == nil {
+				return t, nil
+			}
+			if !failed.temporary || !sleep(ctx, failed.retryAfter+pause(n)) {
+				return token{}, failed.error
 			}
 		}
 	}))
 }
 
-// tryRenew is renew, once. Its error is nil if there is a newer token; else again is
-// after how long another try makes sense, 0 for never.
-func (s *Source) tryRenew(ctx context.Context, rejected string, report bool) (t token, again time.Duration, _ error) {
-	now := time.Now()
-	s.mu.Lock()
-	held, looked := s.held, now.Sub(s.looked) < rest
-	hushed := s.hushed == rejected && now.Before(s.until)
-	s.mu.Unlock()
-	report = report && !hushed
-	switch {
-	case held.version != rejected && held.usable(now): // somebody has been here
-		return held, 0, nil
-	case !report && looked:
-		return token{}, 0, ErrKept
-	}
-	var unheard *failure
+// tryRenew is renew, once.
+func (s *Source) tryRenew(ctx context.Context, rejected string, report bool) (token, *failure) {
+	kept := !report
+	var reported *failure
 	if report {
-		var kept bool
-		if kept, unheard = s.report(ctx, rejected); kept {
-			s.hush(rejected, quiet)
-			report = false
-		}
+		kept, reported = s.report(ctx, rejected)
 	}
 	t, failed := s.get(ctx, true)
-	s.mu.Lock()
-	s.looked = time.Now()
-	s.mu.Unlock()
 	switch {
 	case failed == nil && t.version != rejected:
-		return s.hold(t, rejected), 0, nil
+		return s.hold(t, rejected), nil
 	case failed != nil && !failed.temporary:
-		return token{}, 0, failed.error
-	case !report:
-		return token{}, 0, ErrKept
-	case unheard == nil: // it was replaced: what came is from a cache, or nothing did
-		return token{}, rest, ErrKept
-	case unheard.temporary && unheard.retryAfter <= maxPause:
-		return token{}, max(rest, unheard.retryAfter), fmt.Errorf("%w: %w", ErrKept, unheard.error)
+		return token{}, failed
+	case kept:
+		return token{}, &failure{error: ErrKept}
+	case reported == nil: // c8auth has a newer one: this one came from a cache, or none came
+		return token{}, &failure{error: ErrKept, temporary: true, retryAfter: minRetry}
 	}
-	s.hush(rejected, max(quiet, unheard.retryAfter))
-	return token{}, 0, fmt.Errorf("%w: %w", ErrKept, unheard.error)
+	return token{}, &failure{
+		error:      fmt.Errorf("%w: %w", ErrKept, reported.error),
+		temporary:  reported.temporary && reported.retryAfter <= maxPause,
+		retryAfter: max(minRetry, reported.retryAfter),
+	}
 }
 
-// hush keeps the version from being reported for a while.
-func (s *Source) hush(version string, d time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.hushed, s.until = version, time.Now().Add(d)
+// share runs f once for all who call it with the key meanwhile. A panic, of Base, ends
+// the process from a goroutine of singleflight's; here it is passed on to who waits.
+func (s *Source) share(key string, f func() (token, error)) <-chan singleflight.Result {
+	return s.flight.DoChan(key, func() (_ any, err error) {
+		defer func() {
+			if value := recover(); value != nil {
+				err = &panicError{value}
+			}
+		}()
+		return f()
+	})
 }
 
-// wait waits for what is under way, but not longer than ctx lasts.
+// panicError carries a panic to the goroutines that wait.
+type panicError struct{ value any }
+
+func (*panicError) Error() string { return "Base panicked" }
+
+// wait waits for what is under way, but not longer than ctx lasts. It panics if that did.
 func wait(ctx context.Context, done <-chan singleflight.Result) (token, error) {
 	select {
 	case result := <-done:
+		if p, ok := errors.AsType[*panicError](result.Err); ok {
+			panic(p.value)
+		}
 		if result.Err != nil {
 			return token{}, fmt.Errorf("c8auth: %w", result.Err)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -190,6 +191,138 @@ func TestRetryAfter(t *testing.T) {
 		}
 	})
 }
+
+// A token that has expired, or is about to, is an ErrNoToken, and the next request comes
+// after a pause. For one that is usable for a second, there is one request a second.
+func TestUnusableToken(t *testing.T) {
+	for expiresIn, want := range map[string]error{"-1": caller.ErrNoToken, "0": caller.ErrNoToken, "9": caller.ErrNoToken, "11": nil} {
+		t.Run(expiresIn, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				source := w.source()
+				w.answers(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+					_, _ = fmt.Fprintf(rw, `{"access_token":"a","token_type":"Bearer","expires_in":%s,"version":"v","base_url":%q}`, expiresIn, acme)
+				}))
+				start := time.Now()
+				for time.Since(start) < 20*time.Second {
+					if _, err := source.Token(); !errors.Is(err, want) {
+						t.Fatalf("got %v, want %v", err, want)
+					}
+					time.Sleep(time.Millisecond)
+					synctest.Wait()
+				}
+				if got := w.count("GET"); got > 25 {
+					t.Errorf("%d requests in %v", got, time.Since(start))
+				}
+			})
+		})
+	}
+}
+
+// A Source goes by the wall clock: monotonic time stands still while the machine is frozen,
+// and none of the times that it keeps has a reading of it. That takes real time: in a
+// synctest bubble, no time has one.
+func TestWallClock(t *testing.T) {
+	failing := http.NotFoundHandler()
+	keeping := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			_, _ = rw.Write([]byte(`{"outcome":"kept"}`))
+			return
+		}
+		_, _ = fmt.Fprintf(rw, `{"access_token":"a","token_type":"Bearer","expires_in":3600,"version":"v","base_url":%q}`, acme)
+	})
+	for name, test := range map[string]struct {
+		api http.Handler
+		set int // times that are kept
+	}{
+		"of a fetch that failed":                      {failing, 1},
+		"of a token, a lookup, and a report, in vain": {keeping, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source := &caller.Source{URL: apiURL, AWS: aws.Config{Credentials: credentials("AKIACALLER")}, Base: inmem.Transport{Handler: test.api}}
+			if token, err := source.Token(); err == nil {
+				if err := source.Reject(t.Context(), token); !errors.Is(err, caller.ErrKept) {
+					t.Fatal(err)
+				}
+			}
+			set := 0
+			var walk func(path string, v reflect.Value)
+			walk = func(path string, v reflect.Value) {
+				switch {
+				case v.Type() == reflect.TypeFor[time.Time]():
+					wall, ext := v.Field(0).Uint(), v.Field(1).Int()
+					if wall>>63 == 1 { // hasMonotonic, of package time
+						t.Errorf("%s has a monotonic reading", path)
+					}
+					if wall != 0 || ext != 0 {
+						set++
+					}
+				case v.Kind() == reflect.Struct && v.Type() != reflect.TypeFor[aws.Config]():
+					for i := range v.NumField() {
+						walk(path+"."+v.Type().Field(i).Name, v.Field(i))
+					}
+				}
+			}
+			walk("Source", reflect.ValueOf(source).Elem())
+			if set != test.set {
+				t.Errorf("%d times are kept, want %d", set, test.set)
+			}
+		})
+	}
+}
+
+// A transport that panics does not end the process: the panic reaches the goroutines that
+// wait for the token, which can recover, and the next call of the transport comes after a
+// pause. A token that is held is returned meanwhile.
+func TestPanickingTransport(t *testing.T) {
+	inWorld(t, func(w *world) {
+		source := w.source()
+		base, panics, called := source.Base, true, 0
+		source.Base = roundTripper(func(req *http.Request) (*http.Response, error) {
+			called++
+			if panics {
+				panic("MARK")
+			}
+			return base.RoundTrip(req)
+		})
+		recovered := func(do func() error) (value any) {
+			defer func() { value = recover() }()
+			t.Errorf("got %v and no panic", do())
+			return nil
+		}
+		get := func() error { _, err := source.Token(); return err }
+		if got := recovered(get); got != "MARK" {
+			t.Errorf("got the panic %v", got)
+		}
+		if err := get(); !errors.Is(err, caller.ErrUnreachable) || called != 1 {
+			t.Errorf("got %v after %d calls", err, called)
+		}
+		panics = false
+		time.Sleep(10 * time.Second)
+		token, err := source.Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		panics = true
+		if got := recovered(func() error { return source.Reject(w.Context(), token) }); got != "MARK" {
+			t.Errorf("got the panic %v", got)
+		}
+		time.Sleep(24*time.Hour - 2*time.Minute) // the next one is due, and fetched in the background
+		before := called
+		for range 100 {
+			if got, err := source.Token(); err != nil || got.AccessToken != token.AccessToken {
+				t.Fatalf("got %v, %v", got, err)
+			}
+			synctest.Wait()
+		}
+		if called != before+1 {
+			t.Errorf("called %d times", called-before)
+		}
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
 // Who does not want to wait any longer need not; the others get what they wait for.
 func TestContextEnds(t *testing.T) {

@@ -56,6 +56,9 @@ func parseToken(body []byte, sent time.Time) (token, error) {
 		// have the same token do not come for the next one at the same moment.
 		window := min(early, life/4)
 		t.refresh = t.expiry.Add(-margin - window + rand.N(window/2+1)) // #nosec G404 -- spreads load, guards nothing
+		if earliest := sent.Add(minRetry); t.refresh.Before(earliest) {
+			t.refresh = earliest
+		}
 	}
 	return t, nil
 }

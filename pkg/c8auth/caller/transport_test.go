@@ -293,6 +293,58 @@ func TestRejectionWithoutReason(t *testing.T) {
 	})
 }
 
+// While Communic8 rejects a token that stays the same, by 401 or 403, requests for a newer
+// one and reports become less and less frequent. The next token is used nevertheless,
+// within two minutes.
+func TestRejectionForEver(t *testing.T) {
+	for name, test := range map[string]struct{ status, gets, posts int }{
+		"403": {http.StatusForbidden, 40, 0},
+		"401": {http.StatusUnauthorized, 40, 35},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.host("acme.communic8.com", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					if r.Header.Get("X-Program") != "" {
+						rw.WriteHeader(test.status)
+						return
+					}
+					w.c8.ServeHTTP(rw, r)
+				}))
+				client := w.client()
+				version := func() string {
+					req, err := http.NewRequestWithContext(w.Context(), http.MethodGet, broadcast, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					req.Header.Set("X-Program", "1")
+					resp, err := client.Do(req)
+					if err != nil || resp.StatusCode != test.status {
+						t.Fatalf("got %v, %v", resp, err)
+					}
+					_ = resp.Body.Close()
+					sent := w.requests()
+					return sent[len(sent)-1].Header.Get("Authorization")
+				}
+				first := version()
+				for range 3600 {
+					time.Sleep(time.Second)
+					version()
+				}
+				if gets, posts := w.count("GET"), w.count("POST"); gets > test.gets || posts > test.posts {
+					t.Errorf("in an hour: %d fetches and %d reports", gets, posts)
+				}
+				time.Sleep(11 * time.Hour)
+				w.rotate()
+				version() // a back-off of before may be over
+				time.Sleep(2 * time.Minute)
+				if version() == first {
+					t.Error("the next token is not used")
+				}
+			})
+		})
+	}
+}
+
 // Where a new token ends the life of the one before, and whoever holds that is answered
 // 401 or 403, a rotation is not noticed, and Communic8 not asked for anything more.
 func TestExclusiveRotation(t *testing.T) {

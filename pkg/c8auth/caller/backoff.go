@@ -1,0 +1,38 @@
+package caller
+
+// How long to wait before another attempt, on the wall clock.
+
+import "time"
+
+// maxBackoff is the longest time between two attempts. Nothing waits longer.
+const maxBackoff = 2 * time.Minute
+
+// backoff spaces attempts that fail for the same version of the token.
+type backoff struct {
+	version  string
+	failures int
+	until    time.Time
+}
+
+// allows reports whether another attempt may begin.
+func (b *backoff) allows(version string) bool { return b.version != version || !pending(b.until) }
+
+// fail counts a failed attempt. The time until the next one is first, and doubles with
+// every failure.
+func (b *backoff) fail(version string, first time.Duration) {
+	if b.version != version {
+		*b = backoff{version: version}
+	}
+	b.until = now().Add(min(first<<min(b.failures, 10), maxBackoff))
+	b.failures++
+}
+
+// pending reports whether t is still to come. A time further ahead than anything waits
+// means that the clock was set back, and counts as past.
+func pending(t time.Time) bool {
+	left := t.Sub(now())
+	return left > 0 && left <= maxBackoff
+}
+
+// now is the time on the wall clock.
+func now() time.Time { return time.Now().Round(0) }

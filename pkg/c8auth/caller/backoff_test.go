@@ -1,0 +1,48 @@
+package caller
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// The time between attempts for one version doubles, up to two minutes. Another version
+// begins anew.
+func TestBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backoff
+		for _, want := range []time.Duration{10, 20, 40, 80, 120, 120} {
+			if !b.allows("a") {
+				t.Fatal("it does not allow the next attempt")
+			}
+			b.fail("a", 10*time.Second)
+			start := time.Now()
+			for !b.allows("a") {
+				if !b.allows("b") {
+					t.Fatal("it does not allow another version")
+				}
+				time.Sleep(time.Second)
+			}
+			if got := time.Since(start); got != want*time.Second {
+				t.Errorf("it waits %v, want %v s", got, want)
+			}
+		}
+		b.fail("b", time.Second)
+		if time.Sleep(time.Second); !b.allows("b") {
+			t.Error("another version waits longer than the first time")
+		}
+	})
+}
+
+// What is further ahead than anything waits has been set by a clock that was wrong, and
+// counts as past.
+func TestPending(t *testing.T) {
+	for ahead, want := range map[time.Duration]bool{-time.Hour: false, -time.Second: false, time.Minute: true, maxBackoff - time.Second: true, maxBackoff + time.Second: false, time.Hour: false} {
+		if pending(now().Add(ahead)) != want {
+			t.Errorf("%v ahead: want %t", ahead, want)
+		}
+	}
+	if pending(time.Time{}) {
+		t.Error("the zero time is pending")
+	}
+}
