@@ -1,0 +1,97 @@
+// Package oauth holds what every HTTP client of c8auth needs, whether it talks to
+// Communic8 or to the API: the syntax of bearer tokens, Retry-After, and the
+// description of a failed exchange. It shows nothing that the other side sent.
+package oauth
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// maxRetryAfter keeps an absurd Retry-After from overflowing.
+const maxRetryAfter = 24 * time.Hour
+
+// ValidBearer reports whether s can follow "Authorization: Bearer" (RFC 6749,
+// appendix A.12).
+func ValidBearer(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < 0x21 || r > 0x7e })
+}
+
+// RetryAfter reads Retry-After, which is a number of seconds or a date (RFC 9110,
+// section 10.2.3), and cuts it to a day. It returns 0 if there is none, or none that
+// can be read.
+func RetryAfter(header http.Header, now time.Time) time.Duration {
+	value := header.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil || errors.Is(err, strconv.ErrRange) {
+		return min(time.Duration(seconds)*time.Second, maxRetryAfter) // out of range, it is the largest there is
+	}
+	if date, err := http.ParseTime(value); err == nil {
+		return min(max(0, date.Sub(now)), maxRetryAfter)
+	}
+	return 0
+}
+
+// DescribeError describes a failed HTTP exchange, to follow the name of the other
+// side: "did not answer in time". The words depend on the type of err alone. Its text
+// is never shown, because net/http, crypto/tls and crypto/x509 quote what the other
+// side sent: names in certificates, status lines, headers.
+func DescribeError(err error) string {
+	if name, ok := errors.AsType[*net.DNSError](err); ok {
+		if name.IsNotFound {
+			return "cannot be reached: there is no host of that name"
+		}
+		return "cannot be reached: its name cannot be resolved now"
+	}
+	timeout, isNet := errors.AsType[net.Error](err)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "was not waited for: the request was cancelled"
+	case errors.Is(err, context.DeadlineExceeded), isNet && timeout.Timeout():
+		return "did not answer in time"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "cannot be reached: the connection is refused"
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
+		return "cannot be reached: there is no route to it"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "broke the connection off"
+	}
+	if text := describeTLS(err); text != "" {
+		return text
+	}
+	if _, ok := errors.AsType[*net.OpError](err); ok {
+		return "cannot be reached"
+	}
+	return "broke the connection off, or did not speak HTTP"
+}
+
+// describeTLS describes a failed TLS handshake; it returns "" for any other error.
+func describeTLS(err error) string {
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
+		return "shows a certificate that has expired or is not valid yet; or the clock of this machine is wrong"
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return "shows a certificate for another name"
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return "shows a certificate of an unknown authority"
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "shows a certificate that is not valid"
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
+		return "does not speak TLS"
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && (op.Op == "remote error" || op.Op == "local error") {
+		return "and this machine do not agree on TLS"
+	}
+	return ""
+}
