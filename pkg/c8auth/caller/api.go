@@ -1,29 +1,20 @@
 package caller
 
-// One exchange with the API: a signed request, and what its answer means.
+// One exchange with the API: a signed request, and what its response means.
 
 import (
 	"bytes"
-	"cmp"
 	"context"
-	"crypto/sha256"
-	"crypto/tls"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"regexp"
-	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
 const (
@@ -31,20 +22,42 @@ const (
 	reportTimeout = 30 * time.Second // API Gateway gives up after 29
 	maxAnswer     = 64 << 10
 	maxRetryAfter = time.Minute
+	maxText       = 400 // characters of an error, besides the sentinels and a prefix
 )
 
-// failure is an exchange that came to nothing.
+// failure is a failed exchange.
 type failure struct {
 	error                    // wraps one of the package's errors
-	temporary  bool          // it is worth repeating
-	retryAfter time.Duration // how long the API wants to be left alone; 0 if it did not say
+	temporary  bool          // it is worth retrying
+	retryAfter time.Duration // how long to wait at least; 0 if the API did not say
+	signature  bool          // the signature is refused, or the key that it was made with
 }
 
 func (f *failure) Unwrap() error { return f.error }
 
-// fail gives a sentinel its particulars.
+// fail gives a sentinel its details.
 func fail(sentinel error, format string, args ...any) *failure {
-	return &failure{error: fmt.Errorf("%w: %s", sentinel, fmt.Sprintf(format, args...))}
+	return &failure{error: fmt.Errorf("%w: %s", sentinel, printable(fmt.Sprintf(format, args...)))}
+}
+
+// printable returns text without characters that do not print, cut to maxText.
+func printable(text string) string {
+	runes := []rune(strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text))
+	if len(runes) > maxText {
+		runes = append(runes[:maxText-1], '…')
+	}
+	return string(runes)
+}
+
+// passing marks a failure that is worth retrying.
+func passing(f *failure) *failure {
+	f.temporary = true
+	return f
 }
 
 // get fetches the token; fresh makes vend read the store again (RFC 9111, section 5.2.1.4).
@@ -70,7 +83,7 @@ func (s *Source) get(ctx context.Context, fresh bool) (token, *failure) {
 	return t, nil
 }
 
-// report says that Communic8 rejects the version, and returns whether c8auth keeps it.
+// report tells c8auth that Communic8 rejects the version, and returns whether c8auth keeps it.
 func (s *Source) report(ctx context.Context, version string) (kept bool, _ *failure) {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
@@ -92,13 +105,27 @@ func (s *Source) report(ctx context.Context, version string) (kept bool, _ *fail
 	return out.Outcome == "kept", nil
 }
 
-// exchange sends one signed request about the tenant and returns the body of a 200.
+// exchange sends one signed request about the tenant and returns the body of a 200. If
+// the signature is refused, it reads the AWS configuration again and sends the request
+// once more, signed anew: the key may have been renewed, and a signature that was made
+// before this machine was frozen is too old afterwards.
 func (s *Source) exchange(ctx context.Context, method, tail string, header http.Header, body []byte) ([]byte, *failure) {
-	cfg, err := s.config(ctx)
-	if err != nil {
-		return nil, fail(ErrCredentials, "%v", err)
+	for repeated := false; ; repeated = true {
+		current, failed := s.load(ctx)
+		if failed != nil {
+			return nil, failed
+		}
+		answer, failed := s.send(ctx, current, method, tail, header.Clone(), body)
+		if failed == nil || !failed.signature || repeated {
+			return answer, failed
+		}
+		s.unload(current)
 	}
-	at, failed := s.place(cfg.Region)
+}
+
+// send is exchange without the repetition.
+func (s *Source) send(ctx context.Context, current *session, method, tail string, header http.Header, body []byte) ([]byte, *failure) {
+	at, failed := s.endpoint(current.Region)
 	if failed != nil {
 		return nil, failed
 	}
@@ -109,73 +136,103 @@ func (s *Source) exchange(ctx context.Context, method, tail string, header http.
 	}
 	req.Header = header
 	req.Header.Set("Accept", "application/json")
-	credentials, err := cfg.Credentials.Retrieve(ctx)
-	if err != nil {
-		return nil, fail(ErrCredentials, "%v", err)
+	if failed := current.sign(req, body, at.region); failed != nil {
+		return nil, failed
 	}
-	digest := sha256.Sum256(body)
-	if err := v4.NewSigner().SignHTTP(ctx, credentials, req, hex.EncodeToString(digest[:]), "execute-api", at.region, time.Now()); err != nil {
-		return nil, fail(ErrCredentials, "the request cannot be signed")
-	}
-	resp, err := cmp.Or(s.Base, http.DefaultTransport).RoundTrip(req) // which follows no redirect
+	base := s.base(current)
+	resp, err := base.RoundTrip(req) // which follows no redirect
 	if err != nil {
-		return nil, passing(fail(ErrUnreachable, "%s %s", req.URL.Host, describe(err)))
+		return nil, passing(fail(ErrUnreachable, "%s", describe(err, base, req)))
 	}
 	defer func() { _ = resp.Body.Close() }()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return nil, passing(fail(ErrUnreachable, "%s %s", req.URL.Host, describe(err)))
+		return nil, passing(fail(ErrUnreachable, "%s", describe(err, base, req)))
 	}
 	if resp.StatusCode == http.StatusOK {
 		return answer, nil
 	}
-	failed = s.judge(resp, answer, at, method+path)
-	failed.retryAfter = retryAfter(resp.Header)
+	failed = s.classify(resp, answer, at, method+path)
+	failed.retryAfter = min(oauth.RetryAfter(resp.Header, now()), maxRetryAfter)
 	return nil, failed
 }
 
-// passing marks a failure that is worth another try.
-func passing(f *failure) *failure {
-	f.temporary = true
-	return f
+// describe describes a failed exchange, with the host of the request and, if base goes
+// through a proxy, the proxy's address without its user and password.
+func describe(err error, base http.RoundTripper, req *http.Request) string {
+	text := req.URL.Host + " " + oauth.DescribeError(err)
+	transport, ok := base.(*http.Transport)
+	if !ok || transport.Proxy == nil {
+		return text
+	}
+	proxy, malformed := transport.Proxy(req)
+	switch {
+	case malformed != nil:
+		return req.URL.Host + " cannot be reached: the proxy's address is malformed; see HTTPS_PROXY"
+	case proxy == nil:
+		return text
+	case err.Error() == http.StatusText(http.StatusProxyAuthRequired): // as net/http reports the answer to CONNECT
+		text = req.URL.Host + " cannot be reached: the proxy wants a user and a password (HTTP 407), or does not accept those that HTTPS_PROXY holds"
+	}
+	return text + "; the proxy is " + proxy.Scheme + "://" + proxy.Host
 }
 
-// describe puts a failed exchange into words. net/http quotes what it could not parse,
-// so only errors known to come from this side are passed on.
-func describe(err error) string {
-	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
-		return "does not answer in time"
-	}
-	if dial, ok := errors.AsType[*net.OpError](err); ok {
-		return "cannot be reached: " + dial.Error()
-	}
-	if certificate, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return "shows a certificate that is not valid: " + certificate.Error()
-	}
-	return "breaks the connection off"
+// errorTypes are the values of x-amzn-ErrorType that may be shown, and whether they
+// refuse the signature or its key. Any other value came from somewhere else.
+var errorTypes = map[string]bool{
+	"AccessDeniedException":               false,
+	"BadRequestException":                 false,
+	"ExpiredTokenException":               true,
+	"ForbiddenException":                  false,
+	"IncompleteSignatureException":        true,
+	"InternalFailureException":            false,
+	"InternalServerErrorException":        false,
+	"InvalidClientTokenIdException":       true,
+	"InvalidSignatureException":           true,
+	"LimitExceededException":              false,
+	"MissingAuthenticationTokenException": false,
+	"NotFoundException":                   false,
+	"RequestEntityTooLargeException":      false,
+	"RequestExpiredException":             true,
+	"ServiceUnavailableException":         false,
+	"SignatureDoesNotMatchException":      true,
+	"ThrottlingException":                 false,
+	"TooManyRequestsException":            false,
+	"UnauthorizedException":               false,
+	"UnrecognizedClientException":         true,
+	"UnsupportedMediaTypeException":       false,
 }
 
-// errorType is what API Gateway's own errors look like.
-var errorType = regexp.MustCompile(`^[A-Z][A-Za-z]{1,60}$`)
-
-// judge says what an answer means that is not a 200. It shows nothing of the body.
-func (s *Source) judge(resp *http.Response, body []byte, at place, what string) *failure {
+// classify says what a response other than 200 means. It shows nothing of it but the
+// status and a known error type.
+func (s *Source) classify(resp *http.Response, body []byte, at endpoint, what string) *failure {
 	var in struct {
 		Error string `json:"error"` // of c8auth's own answers; API Gateway's have none
 	}
 	_ = json.Unmarshal(body, &in)
 	kind, _, _ := strings.Cut(resp.Header.Get("X-Amzn-Errortype"), ":")
-	if !errorType.MatchString(kind) {
-		kind = "no x-amzn-ErrorType"
+	signature, known := errorTypes[kind]
+	if !known {
+		kind = "no known x-amzn-ErrorType"
 	}
+	// Invalid keys are reported by more than one type, but always in these words.
+	signature = signature || kind == "AccessDeniedException" && bytes.Contains(body, []byte("security token included in the request"))
 	status := resp.StatusCode
 	switch {
-	case status == http.StatusForbidden && strings.HasPrefix(kind, "MissingAuthenticationToken"):
-		return fail(ErrUnreachable, "there is no such route: URL must be the stack's output Url, with the stage at its end")
-	case status == http.StatusForbidden && strings.HasPrefix(kind, "AccessDenied"):
+	case status == http.StatusForbidden && signature:
+		failed := fail(ErrDenied, "the signature is not accepted (%s): are the AWS credentials valid, is the clock right, and is %s the API's region?", kind, at.region)
+		failed.signature = true
+		return failed
+	case status == http.StatusForbidden && kind == "MissingAuthenticationTokenException":
+		return fail(ErrUnreachable, "there is no such route (URL must be the stack's output Url, with the stage at its end), or a proxy on the way strips the header Authorization")
+	case status == http.StatusForbidden && kind == "AccessDeniedException":
 		return fail(ErrDenied, "a policy must grant execute-api:Invoke on %s", at.resource(what))
+	case status == http.StatusForbidden && kind == "ForbiddenException":
+		return fail(ErrUnreachable, "API Gateway forbids the request before it checks the signature (%s): by a rule of AWS WAF, or because the domain name is not mapped to the API", kind)
 	case status == http.StatusForbidden:
-		return fail(ErrDenied, "the signature is not accepted (%s): are the AWS credentials valid, is the clock right, and is %s the API's region?", kind, at.region)
+		return fail(ErrUnreachable, "something on the way forbids the request (HTTP 403, %s): a firewall, or a proxy?", kind)
+	case status == http.StatusProxyAuthRequired:
+		return fail(ErrUnreachable, "a proxy wants a user and a password (HTTP 407): see HTTP_PROXY")
 	case status == http.StatusNotFound && in.Error == "unknown_tenant":
 		return fail(ErrTenant, "%q", s.tenant())
 	case status == http.StatusBadRequest && in.Error == "invalid_request":
@@ -186,73 +243,4 @@ func (s *Source) judge(resp *http.Response, body []byte, at place, what string) 
 		return passing(fail(ErrUnreachable, "it answers %d (%s)", status, kind))
 	}
 	return fail(ErrUnreachable, "it answers %d (%s)", status, kind)
-}
-
-// retryAfter reads Retry-After, a number of seconds as c8auth gives it (RFC 9110,
-// section 10.2.3). It is 0 if there is none.
-func retryAfter(header http.Header) time.Duration {
-	seconds, err := strconv.ParseUint(header.Get("Retry-After"), 10, 16)
-	if err != nil {
-		return 0
-	}
-	return min(time.Duration(seconds)*time.Second, maxRetryAfter)
-}
-
-// config is the AWS configuration: the Source's own, or else the ambient one, which is
-// read once.
-func (s *Source) config(ctx context.Context) (aws.Config, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.AWS.Credentials != nil:
-		return s.AWS, nil
-	case s.ambient.Credentials != nil:
-		return s.ambient, nil
-	}
-	cfg, err := config.LoadDefaultConfig(ctx)
-	if err == nil && cfg.Credentials == nil {
-		err = errors.New("the configuration has none")
-	}
-	if err == nil {
-		s.ambient = cfg
-	}
-	return cfg, err
-}
-
-// place is what URL says about the API.
-type place struct {
-	url                string // without a slash at the end
-	region, api, stage string
-}
-
-// apiHost is the host of a REST API, also of one that is reached through a VPC endpoint.
-var apiHost = regexp.MustCompile(`^([a-z0-9]+)(?:-vpce-[0-9a-f]+)?\.execute-api\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?$`)
-
-// place reads URL. A host that does not name the region, as a domain name of one's own,
-// is taken to be in the ambient one.
-func (s *Source) place(region string) (place, *failure) {
-	u, err := url.Parse(s.URL)
-	if err != nil || !confidential(u) {
-		return place{}, fail(ErrUnreachable, "URL must be the stack's output Url, such as https://c8auth0api.execute-api.eu-central-1.amazonaws.com/v1")
-	}
-	at := place{url: strings.TrimRight(s.URL, "/"), region: region, api: "*", stage: "*"}
-	if parts := apiHost.FindStringSubmatch(u.Hostname()); parts != nil {
-		at.api, at.region, at.stage = parts[1], parts[2], strings.Trim(u.Path, "/")
-	}
-	if at.region == "" {
-		return place{}, fail(ErrCredentials, "no AWS region is configured, and URL does not name one")
-	}
-	return at, nil
-}
-
-// resource is what a policy must grant. Which account the API is in cannot be seen from here.
-func (p place) resource(what string) string {
-	partition := "aws"
-	switch {
-	case strings.HasPrefix(p.region, "cn-"):
-		partition = "aws-cn"
-	case strings.HasPrefix(p.region, "us-gov-"):
-		partition = "aws-us-gov"
-	}
-	return "arn:" + partition + ":execute-api:" + p.region + ":*:" + p.api + "/" + p.stage + "/" + what
 }

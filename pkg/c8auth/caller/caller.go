@@ -29,8 +29,9 @@
 // or CallerPolicy, which is the first line alone: then nothing is reported, and a dead
 // token is replaced by c8auth's next heartbeat, within five minutes.
 //
-// Make one Source for each tenant and keep it: it holds the token. No token is written
-// to any log or error by this package.
+// Make one Source for each tenant and keep it: it holds the token. This package writes no
+// log. An error of it has at most 500 printable characters, besides what http.Client adds,
+// and holds no secret and nothing that a server or a provider of credentials wrote.
 package caller
 
 import "errors"
@@ -38,17 +39,18 @@ import "errors"
 // What goes wrong, to be told apart by errors.Is. The errors of a Transport come out
 // of http.Client wrapped in *url.Error, which errors.Is sees through.
 var (
-	// ErrCredentials: there are no AWS credentials to sign with.
+	// ErrCredentials: there are no AWS credentials to sign with, or malformed ones.
 	ErrCredentials = errors.New("no AWS credentials")
-	// ErrDenied: IAM does not allow it. The text names the action and the resource that
-	// a policy must grant.
+	// ErrDenied: IAM does not allow it, and the text names the action and the resource that
+	// a policy must grant; or API Gateway does not accept the signature.
 	ErrDenied = errors.New("not allowed by IAM")
 	// ErrTenant: c8auth knows no such tenant.
 	ErrTenant = errors.New("unknown tenant")
 	// ErrNoToken: the tenant has no living token now. It has none yet, it has expired and
 	// not been replaced, or c8auth cannot read it.
 	ErrNoToken = errors.New("no token yet, or none that lives")
-	// ErrUnreachable: the API does not answer, or something else does.
+	// ErrUnreachable: the API does not answer, something else does, or something on the way,
+	// such as a proxy or AWS WAF, refuses the request.
 	ErrUnreachable = errors.New("API unreachable")
 	// ErrHost: the request is not for where the token is good. Nothing was sent.
 	ErrHost = errors.New("not where the token is good")

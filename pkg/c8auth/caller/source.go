@@ -39,16 +39,18 @@ type Source struct {
 
 	// AWS holds the credentials to sign with and, for a URL that does not name it, the
 	// API's region. Zero means the ambient configuration: environment, shared files,
-	// container or instance role.
+	// container or instance role. That is loaded once, and again when the API refuses the
+	// signature.
 	AWS aws.Config
-	// Base carries requests to the API. Nil means http.DefaultTransport.
+	// Base carries requests to the API. Nil means http.DefaultTransport or, if AWS_CA_BUNDLE
+	// is set, a transport that trusts the certificates in that file.
 	Base http.RoundTripper
 
 	flight singleflight.Group
 
 	// Times are on the wall clock: monotonic time stands still while the machine is frozen.
 	mu       sync.Mutex
-	ambient  aws.Config
+	session  *session  // nil before the first request and after a refused signature
 	held     token     // the latest; zero if there is none
 	err      error     // of the last fetch
 	retryAt  time.Time // when the next fetch may begin

@@ -8,10 +8,13 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
 const (
@@ -41,11 +44,11 @@ func parseToken(body []byte, sent time.Time) (token, error) {
 		Version     string `json:"version"`
 		BaseURL     string `json:"base_url"`
 	}
-	if json.Unmarshal(body, &in) != nil || !isBearer(in.AccessToken) || !strings.EqualFold(in.TokenType, "Bearer") || in.Version == "" {
+	if json.Unmarshal(body, &in) != nil || !oauth.ValidBearer(in.AccessToken) || !strings.EqualFold(in.TokenType, "Bearer") || in.Version == "" {
 		return token{}, errors.New("the answer is not the documented JSON")
 	}
 	base, err := url.Parse(in.BaseURL)
-	if err != nil || !confidential(base) || base.Scheme+"://"+base.Host != in.BaseURL {
+	if err != nil || !confidential(base) || base.Scheme+"://"+base.Host != in.BaseURL || !baseHost.MatchString(base.Host) {
 		return token{}, errors.New("the answer has no base_url that a token may be sent to")
 	}
 	t := token{secret: &in.AccessToken, version: in.Version, base: base}
@@ -63,6 +66,9 @@ func parseToken(body []byte, sent time.Time) (token, error) {
 	return t, nil
 }
 
+// baseHost is a host with an optional port, short enough to be shown.
+var baseHost = regexp.MustCompile(`^[A-Za-z0-9.:\[\]_-]{1,261}$`)
+
 // usable reports whether there is a token and it has at least margin left.
 func (t token) usable(now time.Time) bool {
 	return t.secret != nil && (t.expiry.IsZero() || t.expiry.Sub(now) >= margin)
@@ -79,14 +85,8 @@ func (t token) oauth2() *oauth2.Token {
 	return out.WithExtra(map[string]any{"base_url": t.base.String(), "version": t.version})
 }
 
-// isBearer reports whether s can stand behind "Authorization: Bearer" (RFC 6749,
-// appendix A.12).
-func isBearer(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < 0x21 || r > 0x7e })
-}
-
 // confidential reports whether nobody on the way to u can listen: it is https, or this
-// machine, where stand-ins are.
+// machine, where fakes are.
 func confidential(u *url.URL) bool {
 	host := u.Hostname()
 	ip, err := netip.ParseAddr(host)

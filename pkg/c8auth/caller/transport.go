@@ -4,6 +4,7 @@ package caller
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -24,10 +25,13 @@ import (
 // one that can be read again (GetBody, as http.NewRequest sets it). If that token is
 // rejected as well, because it was not so new, there is one more repetition. HTTP 403 may
 // mean the same as 401, or a lack of rights: then the request is repeated if there is a
-// newer token already. In all other cases, Communic8's answer is returned as it is.
+// newer token already. While there is none, requests to the API become less frequent:
+// after a second at first, every two minutes in the end. In all other cases, Communic8's
+// answer is returned as it is.
 //
-// An error is that of the Source (see [Source.TokenContext]), an [ErrHost], or that of
-// Base.
+// An error is that of the Source (see [Source.TokenContext]), an [ErrHost], or wraps that
+// of Base: errors.Is and errors.As find the cause, and the text is this package's own, as
+// the cause's may quote what the other side sent.
 type Transport struct {
 	Source *Source           // must not be nil
 	Base   http.RoundTripper // to Communic8; nil means http.DefaultTransport
@@ -53,8 +57,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		if !ok {
 			break
 		}
-		_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer) // so that the connection can be used again
-		discard(resp.Body)
+		discard(resp.Body) // unread, though that costs the connection: its end may never come
 		resp, err = t.send(req, body, token)
 	}
 	return resp, err
@@ -69,7 +72,7 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, token token) (*h
 	target := token.base.ResolveReference(req.URL)
 	if req.URL.Opaque != "" || !sameOrigin(target, token.base) {
 		discard(body)
-		return nil, fmt.Errorf("c8auth: %w: nothing was sent, as the request is not for %s", ErrHost, token.base)
+		return nil, fmt.Errorf("c8auth: %w", fail(ErrHost, "nothing was sent, as the request is not for %s", token.base))
 	}
 	shown := req.Clone(req.Context())
 	target.Scheme, target.Host = token.base.Scheme, token.base.Host // however it was spelled
@@ -81,11 +84,43 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, token token) (*h
 		out.Header = make(http.Header)
 	}
 	out.Header.Set("Authorization", "Bearer "+*token.secret)
-	resp, err := cmp.Or(t.Base, http.DefaultTransport).RoundTrip(out)
-	if resp != nil {
-		resp.Request = shown
+	base := t.base()
+	resp, err := base.RoundTrip(out)
+	if err != nil {
+		return nil, &exchangeError{"c8auth: " + printable(describe(err, base, out)), err}
 	}
-	return resp, err
+	resp.Request = shown
+	return resp, nil
+}
+
+func (t *Transport) base() http.RoundTripper { return cmp.Or(t.Base, http.DefaultTransport) }
+
+// CloseIdleConnections closes the connections to Communic8 and to the API that are not in
+// use. http.Client's method of that name calls it.
+func (t *Transport) CloseIdleConnections() {
+	t.Source.mu.Lock()
+	current := t.Source.session
+	t.Source.mu.Unlock()
+	for _, base := range []http.RoundTripper{t.base(), t.Source.base(current)} {
+		if closer, ok := base.(interface{ CloseIdleConnections() }); ok {
+			closer.CloseIdleConnections()
+		}
+	}
+}
+
+// exchangeError is a failed exchange with Communic8.
+type exchangeError struct {
+	text  string
+	cause error
+}
+
+func (e *exchangeError) Error() string { return e.text }
+func (e *exchangeError) Unwrap() error { return e.cause }
+
+// Timeout is what url.Error, which http.Client returns, calls without unwrapping.
+func (e *exchangeError) Timeout() bool {
+	timeout, ok := errors.AsType[net.Error](e.cause)
+	return ok && timeout.Timeout()
 }
 
 // again returns the request's body once more, and whether there is a way to.

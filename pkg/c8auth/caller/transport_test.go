@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/c8auth/c8auth/internal/c8test"
+	"github.com/c8auth/c8auth/internal/inmem"
 	"github.com/c8auth/c8auth/pkg/c8auth/caller"
 )
 
@@ -293,6 +294,32 @@ func TestRejectionWithoutReason(t *testing.T) {
 	})
 }
 
+// A 401 whose body never comes does not delay the repetition of the request.
+func TestRejectionWhoseBodyNeverComes(t *testing.T) {
+	inWorld(t, func(w *world) {
+		internet := w.internet()
+		hangs := inmem.Transport{Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			rw.WriteHeader(http.StatusUnauthorized)
+			_, _ = rw.Write([]byte("{"))
+			<-r.Context().Done()
+		})}
+		client := &http.Client{Transport: &caller.Transport{Source: w.source(), Base: roundTripper(func(req *http.Request) (*http.Response, error) {
+			if w.c8.Alive(strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")) {
+				return internet.RoundTrip(req)
+			}
+			return hangs.RoundTrip(req)
+		})}}
+		if err := ok(client); err != nil {
+			t.Fatal(err)
+		}
+		w.revoke()
+		start := time.Now()
+		if err := ok(client); err != nil || time.Since(start) > 5*time.Second {
+			t.Errorf("got %v after %v", err, time.Since(start))
+		}
+	})
+}
+
 // While Communic8 rejects a token that stays the same, by 401 or 403, requests for a newer
 // one and reports become less and less frequent. The next token is used nevertheless,
 // within two minutes.
@@ -344,6 +371,24 @@ func TestRejectionForEver(t *testing.T) {
 		})
 	}
 }
+
+// http.Client closes idle connections through Transport, those to the API, too.
+func TestCloseIdleConnections(t *testing.T) {
+	communic8, api := new(idle), new(idle)
+	client := &http.Client{Transport: &caller.Transport{Base: communic8, Source: &caller.Source{Base: api}}}
+	client.CloseIdleConnections()
+	if communic8.closed != 1 || api.closed != 1 {
+		t.Errorf("closed %d times and %d times, want once each", communic8.closed, api.closed)
+	}
+	(&http.Client{Transport: &caller.Transport{Source: new(caller.Source)}}).CloseIdleConnections()
+}
+
+type idle struct {
+	http.Transport
+	closed int
+}
+
+func (i *idle) CloseIdleConnections() { i.closed++ }
 
 // Where a new token ends the life of the one before, and whoever holds that is answered
 // 401 or 403, a rotation is not noticed, and Communic8 not asked for anything more.

@@ -1,0 +1,316 @@
+package caller_test
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
+	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
+	"github.com/aws/aws-sdk-go-v2/credentials/ssocreds"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/aws/aws-sdk-go-v2/service/sso"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/c8auth/c8auth/internal/gwtest"
+	"github.com/c8auth/c8auth/internal/inmem"
+	"github.com/c8auth/c8auth/pkg/c8auth/caller"
+)
+
+// environment leaves nothing of AWS in the environment but what is given, as name=value.
+func environment(t *testing.T, variables ...string) {
+	t.Helper()
+	for _, variable := range os.Environ() {
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AWS_") {
+			t.Setenv(name, "")
+		}
+	}
+	empty := filepath.Join(t.TempDir(), "empty")
+	write(t, empty, "")
+	for _, variable := range append([]string{"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=" + empty, "AWS_SHARED_CREDENTIALS_FILE=" + empty}, variables...) {
+		name, value, _ := strings.Cut(variable, "=")
+		t.Setenv(name, value)
+	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// bare is a Source that must send nothing to the API.
+func bare(t *testing.T, cfg aws.Config) *caller.Source {
+	return &caller.Source{URL: apiURL, AWS: cfg, Base: roundTripper(func(*http.Request) (*http.Response, error) {
+		t.Error("a request was sent")
+		return nil, io.EOF
+	})}
+}
+
+// Whatever the SDK's providers of credentials fail by, the error has words of our own,
+// chosen by the type of failure: their own may hold a secret. Without credentials, that is
+// known within the time that a fetch has, or at once where it cannot pass by itself.
+func TestCredentialsFail(t *testing.T) {
+	environment(t)
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		write(t, path, text)
+		return path
+	}
+	t.Setenv("MARK", "MARK")
+	says := func(status int, body string) aws.HTTPClient {
+		return inmem.Client(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+			rw.WriteHeader(status)
+			_, _ = io.WriteString(rw, body)
+		}))
+	}
+	given := func(provider aws.CredentialsProvider) func() aws.Config {
+		return func() aws.Config { return aws.Config{Credentials: aws.NewCredentialsCache(provider)} }
+	}
+	ambient := func(variables ...string) func() aws.Config {
+		return func() aws.Config { environment(t, variables...); return aws.Config{} }
+	}
+	profile := func(text string) func() aws.Config {
+		return ambient("AWS_PROFILE=MARK", "AWS_CONFIG_FILE="+file("profile", "[profile MARK]\nregion = eu-central-1\n"+text+"\n"))
+	}
+	for _, test := range []struct {
+		name   string
+		config func() aws.Config
+		text   string
+		atOnce bool
+	}{
+		{"none", ambient(), "neither the environment nor the shared files hold any", true},
+		{"no profile", ambient("AWS_PROFILE=MARK"), "the AWS profile does not exist", false},
+		{"a malformed file", ambient("AWS_CONFIG_FILE=" + file("malformed", "[profile MARK\n\x1b[2JMARK")), "neither the environment nor the shared files hold any", true},
+		{"a profile without its role", profile("role_arn = MARK\nsource_profile = MARK2"), "aws sts get-caller-identity says more", false},
+		{"no bundle", ambient("AWS_CA_BUNDLE=/MARK/\x1b[2J"), "aws sts get-caller-identity says more", false},
+		{"a process that prints a secret", profile(`credential_process = ` + file("process.sh", "#!/bin/sh\necho '{\"SecretAccessKey\": \"MARK'\n")), "the credential_process of the AWS profile fails", false},
+		{"a process that fails", profile(`credential_process = sh -c 'echo MARK; exit 1'`), "the credential_process of the AWS profile fails", false},
+		{"AWS STS", given(stscreds.NewAssumeRoleProvider(sts.New(sts.Options{
+			Region: "eu-central-1", Credentials: credentials("AKIACALLER"), HTTPClient: says(403, "<ErrorResponse><Error><Code>MARK</Code><Message>MARK</Message></Error></ErrorResponse>"),
+		}), "MARK")), "AWS STS gives none for the role", false},
+		{"a container", given(endpointcreds.New("http://169.254.170.2/MARK", func(o *endpointcreds.Options) { o.HTTPClient = says(400, `{"code":"MARK","message":"MARK"}`) })),
+			"the provider of credentials that it names, fails", false},
+		{"an instance", given(ec2rolecreds.New(func(o *ec2rolecreds.Options) {
+			o.Client = imds.New(imds.Options{HTTPClient: says(404, "MARK"), ClientEnableState: imds.ClientEnabled})
+		})), "the instance metadata service gives none", true},
+		{"a sign-in that has expired", given(ssocreds.New(sso.New(sso.Options{Region: "eu-central-1"}), "MARK", "MARK", "MARK", func(o *ssocreds.Options) {
+			o.CachedTokenFilepath = file("token", `{"accessToken":"MARK","expiresAt":"1999-01-01T00:00:00Z"}`)
+		})), "aws sso login", true},
+		{"a provider that hangs", given(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			time.Sleep(time.Minute)
+			return aws.Credentials{}, errors.New("MARK")
+		})), "does not answer in time", false},
+		{"a provider of one's own", given(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{}, errors.New("MARK\x1b[2J" + strings.Repeat("MARK", 1000))
+		})), "aws sts get-caller-identity says more", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_ = os.Chmod(filepath.Join(dir, "process.sh"), 0o700)
+			cfg := test.config()
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				_, err := bare(t, cfg).Token()
+				if !errors.Is(err, caller.ErrCredentials) || !strings.Contains(err.Error(), test.text) {
+					t.Errorf("got  %v\nwant %v … %s", err, caller.ErrCredentials, test.text)
+				}
+				own(t, err)
+				if elapsed := time.Since(start); elapsed > 15*time.Second || test.atOnce != (elapsed == 0) {
+					t.Errorf("it fails after %v", elapsed)
+				}
+				time.Sleep(time.Minute) // the provider that hangs returns
+			})
+		})
+	}
+}
+
+// A provider of credentials that fails once is called again.
+func TestCredentialsFailOnce(t *testing.T) {
+	inWorld(t, func(w *world) {
+		source, failed := w.source(), false
+		source.AWS.Credentials = aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+			if !failed {
+				failed = true
+				return aws.Credentials{}, errors.New("MARK")
+			}
+			return credentials("AKIACALLER").Retrieve(ctx)
+		})
+		start := time.Now()
+		if _, err := source.Token(); err != nil || time.Since(start) > time.Second {
+			t.Errorf("got %v after %v", err, time.Since(start))
+		}
+	})
+}
+
+// Keys that no key can be like are an error at once, and go into no request.
+func TestMalformedCredentials(t *testing.T) {
+	for name, keys := range map[string]aws.Credentials{
+		"access key ID":     {AccessKeyID: "AKIAMARK\n", SecretAccessKey: "MARK"},
+		"secret access key": {AccessKeyID: "AKIAMARK", SecretAccessKey: "MARK\n"},
+		"session token":     {AccessKeyID: "AKIAMARK", SecretAccessKey: "MARK", SessionToken: "MARK\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				provider := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return keys, nil })
+				_, err := bare(t, aws.Config{Credentials: provider}).Token()
+				if !errors.Is(err, caller.ErrCredentials) || !strings.Contains(err.Error(), name+" is empty or has a character") || time.Since(start) > 0 {
+					t.Errorf("got %v after %v", err, time.Since(start))
+				}
+				own(t, err)
+			})
+		})
+	}
+}
+
+// When the API says that a key has expired or is invalid, the configuration is read
+// again: another process may have renewed the shared file, or the provider's cache may be
+// stale. What belonged to the old key is gone.
+func TestCredentialsAreRenewed(t *testing.T) {
+	for _, refusal := range []string{"UnrecognizedClientException", "ExpiredTokenException"} {
+		t.Run(refusal, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "credentials")
+			environment(t, "AWS_SHARED_CREDENTIALS_FILE="+path)
+			store := func(key, more string) {
+				write(t, path, "[default]\naws_access_key_id = "+key+"\naws_secret_access_key = example\n"+more)
+			}
+			inWorld(t, func(w *world) {
+				store("ASIAOLD", "aws_session_token = old\n")
+				caller := w.gateway.Keys["AKIACALLER"]
+				temporary := caller
+				temporary.SessionToken = "old"
+				w.gateway.Keys = map[string]gwtest.Key{"ASIAOLD": temporary}
+				cached := ""
+				ambient, given := w.source(), w.source()
+				ambient.AWS = aws.Config{}
+				given.AWS.Credentials = aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+					if cached == "" {
+						cached = "old"
+						return aws.Credentials{AccessKeyID: "ASIAOLD", SecretAccessKey: "example", SessionToken: "old"}, nil
+					}
+					return aws.Credentials{AccessKeyID: "AKIANEW", SecretAccessKey: "example"}, nil
+				}))
+				for _, source := range []interface{ get() error }{getter{ambient}, getter{given}} {
+					if err := source.get(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				store("AKIANEW", "")
+				w.gateway.Keys = map[string]gwtest.Key{"AKIANEW": caller}
+				w.answers(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					if strings.Contains(r.Header.Get("Authorization"), "ASIAOLD") {
+						rw.Header().Set("x-amzn-ErrorType", refusal)
+						rw.WriteHeader(http.StatusForbidden)
+						return
+					}
+					w.gateway.ServeHTTP(rw, r)
+				}))
+				time.Sleep(23 * time.Hour)
+				w.rotate()
+				time.Sleep(time.Hour)
+				for name, source := range map[string]getter{"ambient": {ambient}, "given": {given}} {
+					if err := source.get(); err != nil {
+						t.Errorf("%s: %v", name, err)
+					}
+				}
+				if got := w.count("GET"); got != 6 {
+					t.Errorf("%d requests, want 6: one, then two each", got)
+				}
+			})
+		})
+	}
+}
+
+type getter struct{ *caller.Source }
+
+func (g getter) get() error { _, err := g.Token(); return err }
+
+// A request that arrives long after it was signed, as after the machine was frozen, is
+// signed and sent once more. A signature that is refused all the time is not: two requests
+// every ten seconds.
+func TestStaleSignature(t *testing.T) {
+	inWorld(t, func(w *world) {
+		stale := true
+		w.answers(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if stale {
+				signed, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
+				if err != nil {
+					t.Error(err)
+				}
+				// The gateway checks the date first, and answers "Signature expired".
+				r.Header.Set("X-Amz-Date", signed.Add(-10*time.Minute).Format("20060102T150405Z"))
+			}
+			stale = false
+			w.gateway.ServeHTTP(rw, r)
+		}))
+		source := w.source()
+		token, err := source.Token()
+		if err != nil || w.count("GET") != 2 {
+			t.Fatalf("got %v after %d requests", err, w.count("GET"))
+		}
+		w.revoke()
+		stale = true
+		time.Sleep(10 * time.Second)
+		if err := source.Reject(w.Context(), token); err != nil || w.count("POST") != 2 {
+			t.Errorf("a report: got %v after %d requests", err, w.count("POST"))
+		}
+		source, stale = w.source(), false
+		source.AWS.Credentials = credentials("AKIANOBODY")
+		before := w.count("GET")
+		for range 99 {
+			if _, err := source.Token(); !errors.Is(err, caller.ErrDenied) {
+				t.Fatal(err)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if got := w.count("GET") - before; got != 2 {
+			t.Errorf("%d requests in ten seconds, want 2", got)
+		}
+	})
+}
+
+// The API's certificate may be of a company's own authority in AWS_CA_BUNDLE, as for
+// AWS's tools. Communic8's may not.
+func TestBundle(t *testing.T) {
+	var url string
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/v1/") {
+			_, _ = fmt.Fprintf(rw, `{"access_token":"a","token_type":"Bearer","expires_in":3600,"version":"v","base_url":%q}`, url)
+		}
+	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshake that fails
+	server.StartTLS()
+	defer server.Close()
+	url = server.URL
+	bundle := filepath.Join(t.TempDir(), "bundle.pem")
+	write(t, bundle, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
+	environment(t, "AWS_CA_BUNDLE="+bundle, "AWS_REGION=eu-central-1", "AWS_ACCESS_KEY_ID=AKIACALLER", "AWS_SECRET_ACCESS_KEY=example")
+	source := &caller.Source{URL: server.URL + "/v1"}
+	if _, err := source.Token(); err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &caller.Transport{Source: source}}
+	defer client.CloseIdleConnections()
+	resp, err := client.Get(broadcast)
+	if err == nil {
+		_ = resp.Body.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "shows a certificate of an unknown authority") {
+		t.Errorf("Communic8: got %v", err)
+	}
+}
