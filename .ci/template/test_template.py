@@ -15,6 +15,7 @@ import tomllib
 import unittest
 import unittest.mock
 
+import scan
 import translate
 import yaml
 from policy import Request, api_allows, identity, many, principals, resource_allows
@@ -37,6 +38,13 @@ def stack(name="c8auth", **given):
 @functools.cache
 def tenant(name="acme", of="c8auth", **given):
     return translate.tenant(stack(of), name, **given)
+
+
+def samconfig():
+    """Its environments."""
+    config = tomllib.loads((translate.ROOT / "samconfig.toml").read_text())
+    assert config.pop("version") == 0.1 and set(config) == {"default", "staging", "production"}
+    return list(config.values())
 
 
 def ways():
@@ -1092,15 +1100,87 @@ class Parameters(Laws):
                 tenant(**given)
 
     def test_samconfig_gives_values_that_are_taken(self):
-        config = tomllib.loads((translate.ROOT / "samconfig.toml").read_text())
-        self.assertEqual({"version", "default", "staging", "production"}, set(config))
         names = set()
-        for environment in "default", "staging", "production":
-            overrides = config[environment]["deploy"]["parameters"].get("parameter_overrides", [])
-            names.add(name := config[environment]["global"]["parameters"]["stack_name"])
-            stack(name, **dict(o.split("=", 1) for o in overrides))
-            self.assertLessEqual({"CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"}, set(config[environment]["deploy"]["parameters"]["capabilities"].split()))
+        for environment in samconfig():
+            deploy = environment["deploy"]["parameters"]
+            names.add(name := environment["global"]["parameters"]["stack_name"])
+            stack(name, **dict(o.split("=", 1) for o in deploy.get("parameter_overrides", [])))
+            self.assertLessEqual({"CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"}, set(deploy["capabilities"].split()))
         self.assertEqual(3, len(names))
+
+
+class SecurityHub(Laws):
+    """docs/security.md: what it says that a control reports is so, as far as a template shows it."""
+
+    # Controls that pass, and what asserts it: a check of Checkov, or a test.
+    PASS = {
+        "APIGateway.5": "Api.test_throttled_neither_cached_nor_traced_in_full",
+        "CloudFormation.2": "SecurityHub.test_stacks_have_tags",
+        "CloudWatch.15": "Watching.test_alarms_tell_somebody_what_to_do",
+        "CloudWatch.17": "Watching.test_alarms_tell_somebody_what_to_do",
+        "IAM.1": "Roles.test_no_wildcard_where_a_name_can_stand",
+        "IAM.21": "Roles.test_no_wildcard_where_a_name_can_stand",
+        "IAM.24": "SecurityHub.test_stacks_have_tags",
+        "IAM.27": "Roles.test_roles_trust_one_service_each_and_have_no_managed_policies",
+        "KMS.1": "Roles.test_no_wildcard_where_a_name_can_stand",
+        "KMS.2": "Roles.test_no_wildcard_where_a_name_can_stand",
+        "KMS.3": "AtRest.test_secrets_and_key_outlive_the_stack",
+        "KMS.4": "CKV_AWS_7",
+        "KMS.5": "CKV_AWS_33",
+        "Lambda.1": "Api.test_this_api_invokes_each_function_by_its_route_and_nobody_else_is_let_in",
+        "Lambda.2": "SecurityHub.test_functions_are_not_evaluated_for_their_runtime_and_zones",
+        "Lambda.5": "SecurityHub.test_functions_are_not_evaluated_for_their_runtime_and_zones",
+        "Lambda.6": "SecurityHub.test_stacks_have_tags",
+        "SNS.1": "CKV_AWS_26",
+        "SNS.3": "SecurityHub.test_stacks_have_tags",
+        "SNS.4": "Watching.test_the_topic_takes_alarms_of_this_stack_from_cloudwatch_alone",
+        "SQS.1": "CKV_AWS_27",
+        "SQS.2": "SecurityHub.test_stacks_have_tags",
+        "SQS.3": "Roles.test_nobody_is_let_in_by_a_wildcard",
+        "SecretsManager.2": "AtRest.test_secrets",
+        "SecretsManager.5": "SecurityHub.test_stacks_have_tags",
+    }
+
+    def rows(self, columns):
+        """The cells of each row of the page's tables that have that many columns."""
+        text = (translate.ROOT / "docs/security.md").read_text()
+        return [cells for line in re.findall(r"^\| (.*) \|$", text, re.MULTILINE) if len(cells := re.split(r" ?\| ?", line)) == columns][1:]
+
+    def test_what_asserts_that_a_control_passes_exists(self):
+        controls = {re.match(r"\[([\w.]+)\]", cells[0])[1]: cells[3] for cells in self.rows(5)}
+        self.assertEqual(set(self.PASS), {control for control, result in controls.items() if result.startswith("pass")})
+        for control, by in self.PASS.items():
+            if by.startswith("CKV"):
+                self.assertIn(by, scan.REQUIRED, control)
+            else:
+                law, test = by.split(".")
+                self.assertTrue(hasattr(globals()[law], test), by)
+
+    def test_each_other_control_and_rule_has_a_note_to_paste(self):
+        """In single quotes on a command line; Security Hub takes 512 characters."""
+        for *_, result, note in self.rows(5) + self.rows(3):
+            self.assertRegex(result, r"^(pass|fails by design|depends)")
+            self.assertTrue(note or result.startswith("pass") or "its parameters" in result, result)
+            self.assertRegex(note, r"""^[^'"`|]{0,512}$""")
+
+    def test_stacks_have_tags(self):
+        """CloudFormation copies them to resources. A further tenant is deployed with the same settings."""
+        for environment in samconfig():
+            self.assertRegex(environment["deploy"]["parameters"]["tags"], r"^application=c8auth environment=\w+$")
+
+    def test_functions_are_not_evaluated_for_their_runtime_and_zones(self):
+        for what, shared, stacks in ways():
+            for f in resources(stacks, "Lambda::Function"):
+                self.assertEqual(("provided.al2023", None), (f["Runtime"], f.get("VpcConfig")))
+
+    def test_samconfig_decides_what_depends_on_it(self):
+        made = {}
+        for environment in samconfig():
+            name = environment["global"]["parameters"]["stack_name"]
+            made[name] = stack(name, **dict(o.split("=", 1) for o in environment["deploy"]["parameters"].get("parameter_overrides", [])))
+        a_year = {name for name, s in made.items() if all(g["RetentionInDays"] >= 365 for g in s.of("Logs::LogGroup"))}
+        shifts = {name for name, s in made.items() if s.one("CodeDeploy::DeploymentGroup")["DeploymentConfigName"] != "CodeDeployDefault.LambdaAllAtOnce"}
+        self.assertEqual(({"c8auth-production"}, {"c8auth-staging", "c8auth-production"}), (a_year, shifts))
 
 
 if __name__ == "__main__":
