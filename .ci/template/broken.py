@@ -67,6 +67,7 @@ COPIES = [  # (what is wrong, who has to catch it, file, pattern, replacement): 
     ("missing data of a token is no alarm", "Watching.test_the_alarm_on_a_tokens_lifetime_is_right_for_any_lifetime", TENANT, r"TreatMissingData: breaching", "TreatMissingData: notBreaching"),
     ("the first tenant does not wait for the key", "Tenants.test_the_first_one_waits_for_what_it_finds_by_name", MAIN, r" +- KeyAlias.*\n", NOTHING),
     ("an output attaches a policy for good", "Outputs.test_nothing_is_attached_that_would_bar_deletion", MAIN, r"aws iam put-role-policy", "aws iam attach-role-policy"),
+    ("a name that the deployer may not use", "Deployer.test_it_creates_changes_and_deletes_every_resource", MAIN, r"QueueName: !Sub \$\{AWS::StackName\}-failed", "QueueName: failed"),
     ("a runtime that Security Hub evaluates", "SecurityHub.test_functions_are_not_evaluated_for_their_runtime_and_zones", MAIN, r"Runtime: provided.al2023", "Runtime: python3.9"),
     # Checkov and cfn-lint
     ("a key in the environment", "Checkov CKV_AWS_45", MAIN, r"( +)C8AUTH_STACK: .*\n", r"\g<0>\1C8AUTH_KEY: AKIAIOSFODNN7EXAMPLE\n"),

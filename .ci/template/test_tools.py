@@ -46,6 +46,7 @@ class Policies(unittest.TestCase):
             (True, "StringNotEquals", "a", "b"), (False, "StringNotEquals", ["a", "b"], "b"), (True, "StringNotEquals", "a", None),
             (True, "ArnLike", "arn:aws:sqs:*:*:q*", QUEUE), (True, "ArnEquals", "arn:aws:sqs:*:*:q", QUEUE), (False, "ArnLike", "arn:*:q", QUEUE), (False, "ArnEquals", QUEUE, None),
             (True, "Bool", "true", "true"), (False, "Bool", True, "false"), (False, "Bool", "true", None),
+            (True, "ForAnyValue:StringEquals", "a", "a"), (False, "ForAnyValue:StringEquals", "a", "b"), (False, "ForAnyValue:StringEquals", "a", None),
             (True, "Null", "true", None), (False, "Null", "true", "a"), (True, "Null", False, "a"),
         ]:
             with self.subTest(operator=operator, wanted=wanted, value=value):
