@@ -28,10 +28,26 @@ func (s *Server) Put(name, text string) (id string) {
 		s.add(name)
 	}
 	on := s.secrets[name]
-	if !on.deleted.IsZero() || text == "" {
-		panic(fmt.Sprintf("smtest: secret %q: nothing to put, or scheduled for deletion", name))
+	if !on.deleted.IsZero() || text == "" || !on.prune(time.Now()) {
+		panic(fmt.Sprintf("smtest: secret %q: nothing to put, scheduled for deletion, or full", name))
 	}
-	return on.put(uuid(on.arn, len(on.versions)), value{data: text}, []string{current}).id
+	return on.put(uuid(on.arn, on.written), value{data: text}, []string{current}).id
+}
+
+// Rotate leaves what a RotateSecret leaves whose function failed: an empty version under
+// AWSPENDING. It returns the version's id.
+func (s *Server) Rotate(name string) (id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	on := s.secrets[name]
+	if on == nil || !on.deleted.IsZero() || on.labels[pending] != nil || !on.prune(time.Now()) {
+		panic(fmt.Sprintf("smtest: secret %q: missing, scheduled for deletion, full, or being rotated", name))
+	}
+	v := &version{id: uuid(on.arn, on.written), created: time.Now()}
+	on.versions = append(on.versions, v)
+	on.written++
+	on.labels[pending] = v
+	return v.id
 }
 
 // Value returns what is AWSCURRENT, or nothing if there is none.

@@ -66,6 +66,13 @@ func TestHandPanicsOnNonsense(t *testing.T) {
 		"move no label":      func(s *smtest.Server) { s.Move("s", "", s.Put("s", "v")) },
 		"delete a missing":   func(s *smtest.Server) { s.Delete("none") },
 		"restore a missing":  func(s *smtest.Server) { s.Restore("none") },
+		"put into full": func(s *smtest.Server) {
+			for range 101 {
+				s.Put("s", "v")
+			}
+		},
+		"rotate a missing": func(s *smtest.Server) { s.Rotate("none") },
+		"rotate twice":     func(s *smtest.Server) { s.Rotate("s"); s.Rotate("s") },
 	} {
 		func() {
 			defer func() {

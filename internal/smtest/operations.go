@@ -30,6 +30,8 @@ var operations = map[string]struct {
 var (
 	missing = &failure{"ResourceNotFoundException", "Secrets Manager can't find the specified secret."}
 	marked  = &failure{"InvalidRequestException", "You can't perform this operation on the secret because it was marked for deletion."}
+	// exceeded has the text of the exception's documentation; the service's message is not known.
+	exceeded = &failure{"LimitExceededException", "The request failed because it would exceed one of the Secrets Manager quotas."}
 )
 
 func create(s *Server, q *request, _ *secret) (*answer, *failure) {
@@ -58,6 +60,9 @@ func put(_ *Server, q *request, on *secret) (*answer, *failure) {
 		return nil, refused
 	}
 	if v == nil {
+		if !on.prune(time.Now()) {
+			return nil, exceeded
+		}
 		stages := q.VersionStages
 		if len(stages) == 0 {
 			stages = []string{current}
@@ -88,7 +93,7 @@ func get(_ *Server, q *request, on *secret) (*answer, *failure) {
 		v, sought = on.labels[stage], "staging label: "+stage
 	}
 	switch {
-	case v == nil:
+	case v == nil || v.empty():
 		return nil, &failure{"ResourceNotFoundException", "Secrets Manager can't find the specified secret value for " + sought}
 	case stage != "" && on.labels[stage] != v:
 		return nil, &failure{"InvalidRequestException", "You provided a VersionStage that is not associated to the provided VersionId."}

@@ -16,6 +16,13 @@ import (
 const (
 	current  = "AWSCURRENT"
 	previous = "AWSPREVIOUS"
+	pending  = "AWSPENDING"
+
+	// maxVersions is the quota for the versions of one secret, and minAge the age below
+	// which an unlabelled version is not removed to keep to it. User guide, "AWS Secrets
+	// Manager quotas".
+	maxVersions = 100
+	minAge      = 24 * time.Hour
 )
 
 type secret struct {
@@ -23,6 +30,7 @@ type secret struct {
 	created, changed time.Time
 	deleted          time.Time           // when the recovery window ends; zero: not scheduled for deletion
 	versions         []*version          // oldest first
+	written          int                 // versions ever written: an id may not come again
 	labels           map[string]*version // by label, for a label is on one version only
 }
 
@@ -31,6 +39,9 @@ type version struct {
 	value   value
 	created time.Time
 }
+
+// empty reports whether the version holds no value: RotateSecret makes it so.
+func (v *version) empty() bool { return v.value.data == "" }
 
 // value is a string or bytes. The two are never equal.
 type value struct {
@@ -96,6 +107,21 @@ func (s *secret) stages(v *version) (stages []string) {
 	return stages
 }
 
+// prune removes unlabelled versions, the oldest first, until the quota has room for one
+// more, and reports whether it has. AWS prunes in the background; the documentation does
+// not say when.
+func (s *secret) prune(now time.Time) (room bool) {
+	excess := len(s.versions) - maxVersions + 1
+	s.versions = slices.DeleteFunc(s.versions, func(v *version) bool {
+		if excess <= 0 || now.Sub(v.created) < minAge || s.stages(v) != nil {
+			return false
+		}
+		excess--
+		return true
+	})
+	return excess <= 0
+}
+
 // put adds a version with the labels; AWSCURRENT comes to the first one unasked.
 // The version that loses AWSCURRENT to it loses all other labels, too: so AWS
 // has been seen to do, but only here, not in move.
@@ -103,6 +129,7 @@ func (s *secret) put(id string, val value, stages []string) *version {
 	s.changed = time.Now()
 	v := &version{id, val, s.changed}
 	s.versions = append(s.versions, v)
+	s.written++
 	if old := s.labels[current]; old != nil && slices.Contains(stages, current) {
 		maps.DeleteFunc(s.labels, func(_ string, on *version) bool { return on == old })
 		s.labels[previous] = old

@@ -18,10 +18,14 @@
 // takes the time from time.Now, starts no goroutine and holds no lock while it
 // waits, so that it runs in a testing/synctest bubble as well.
 //
-// Behaviour and messages follow AWS's documentation, and where that is silent,
-// recordings of the real service. Left out is what c8auth does not depend on:
-// tags, keys, replication, pages, quotas, last-accessed dates, signatures, and
-// the background work that prunes versions and buries deleted secrets.
+// Behaviour and messages follow recordings of the real service (recorded_test.go),
+// and where there is none, AWS's documentation. Of AWS's quotas it has one: 100 versions
+// of a secret, beyond which a write is a LimitExceededException.
+//
+// It differs from Secrets Manager in this: excess versions are removed when the next one
+// is written, and deleted secrets never. Left out is what c8auth does not depend on:
+// tags, keys, replication, pages, other quotas, last-accessed dates and signatures. A
+// PutSecretValue cannot fill the version that RotateSecret left empty.
 package smtest
 
 import (
