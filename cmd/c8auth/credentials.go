@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -175,7 +176,12 @@ func (d *deployment) holds(ctx context.Context, kind, tenant string) (bool, erro
 	if out.DeletedDate != nil {
 		return false, fail(0, "aws secretsmanager restore-secret --secret-id "+name, "the secret %s is scheduled for deletion", name)
 	}
-	return len(out.VersionIdsToStages) > 0, nil
+	for _, labels := range out.VersionIdsToStages {
+		if slices.Contains(labels, "AWSCURRENT") {
+			return true, nil
+		}
+	}
+	return false, nil // a version under another label alone may be empty
 }
 
 // store puts credentials into the tenant's secret. The SDK gives the request its

@@ -224,3 +224,21 @@ func TestStoredOnce(t *testing.T) {
 		t.Errorf("%d versions; the former one is %v, after\n%s", s.Secrets.Versions("c8auth/credentials/default"), stages, &s.seen)
 	}
 }
+
+// An empty version under AWSPENDING, which aws secretsmanager rotate-secret leaves where its
+// function fails, is no value: there is nothing to rotate at once for.
+func TestEmptyPendingVersion(t *testing.T) {
+	s := operate(t)
+	s.Secrets.Rotate("c8auth/credentials/default")
+	s.Secrets.Rotate("c8auth/token/default")
+	if seen := s.c8auth("status"); !strings.Contains(seen, "no credentials are stored") {
+		t.Errorf("c8auth status prints %s", seen)
+	}
+	s.reading(s.oauth(clientSecret), "credentials", "set", "default")
+	if n := s.Secrets.Calls("GetSecretValue"); n != 0 {
+		t.Errorf("rotate was invoked and made %d reads", n)
+	}
+	if seen := s.c8auth("rotate", "default"); !strings.Contains(seen, "default has a new token (first_token)") {
+		t.Errorf("c8auth rotate prints %s", seen)
+	}
+}
