@@ -124,6 +124,17 @@ func script(c *secretsmanager.Client, s func(name string) string, step func(call
 	step("move BLUE from nowhere")(c.UpdateSecretVersionStage(ctx, move(s("b"), "BLUE", "", token2)))
 	step("take AWSCURRENT away")(c.UpdateSecretVersionStage(ctx, move(s("b"), "AWSCURRENT", token1, "")))
 
+	// A label that is never on the current version, as claims have one.
+	step("create e")(c.CreateSecret(ctx, create(s("e"), "one", token1)))
+	step("put a claim")(c.PutSecretValue(ctx, put(s("e"), "claim", token2, "CLAIM")))
+	step("describe e with a claim")(describe(s("e")))
+	step("put second current of e")(c.PutSecretValue(ctx, put(s("e"), "two", token3)))
+	step("describe e after that")(describe(s("e")))
+	step("put another claim")(c.PutSecretValue(ctx, put(s("e"), "another claim", token4, "CLAIM")))
+	step("get the claim")(c.GetSecretValue(ctx, get(s("e"), "", "CLAIM")))
+	step("get e")(c.GetSecretValue(ctx, get(s("e"), "", "")))
+	step("put a claim under a used token")(c.PutSecretValue(ctx, put(s("e"), "a third claim", token4, "CLAIM")))
+
 	// Names and values.
 	arn := *must(c.CreateSecret(ctx, create(s("c"), "one", token1))).ARN
 	step("get by ARN")(c.GetSecretValue(ctx, get(arn, "", "")))
