@@ -46,7 +46,7 @@ func (g *Gateway) event(r *http.Request, id, keyID string, route route, body []b
 			"extendedRequestId": base64.StdEncoding.EncodeToString(random(11)),
 			"httpMethod":        r.Method,
 			"identity":          identity(r, keyID, g.Keys[keyID].ARN),
-			"path":              "/" + g.stage() + route.path,
+			"path":              route.full,
 			"protocol":          r.Proto,
 			"requestId":         id,
 			"requestTime":       now.Format("02/Jan/2006:15:04:05 -0700"),

@@ -17,26 +17,27 @@
 // caller sent to prove who it is. A function that fails is 502, also when it
 // ran out of its own time; 504 is for one that takes over 29 seconds.
 //
-// It differs from API Gateway in this: a signature in the query string is not
-// looked at, IAM is a list of tenants by key, and every answer that says
-// isBase64Encoded is decoded, as with the binary media type */*.
+// Routes, events and what it makes of a function's answer follow recordings of the
+// real service (recorded_test.go), and where there is none, AWS's documentation.
+//
+// It differs from API Gateway in this: a signature in the query string is ignored, IAM
+// is a list of tenants by key, and header names are in Go's canonical form, where API
+// Gateway keeps the letters that the caller or the function wrote.
 package gwtest
 
 import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
-
-	"github.com/aws/aws-lambda-go/events"
 )
 
 // Gateway is a stage of a REST API in front of two functions. Its fields must
@@ -134,34 +135,43 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, id string) (*ans
 // route is what a request is for.
 type route struct {
 	resource, resourceID string // as the API defines it
-	path, tenant         string // spelled as the caller did
+	full, path, tenant   string // spelled as the caller did; full begins with the stage
 	invoke               func(ctx context.Context, event []byte) ([]byte, error)
 	allowed              func(Key) []string
 }
 
 // route finds what the path leads to. Like API Gateway, it does not decode, so an
-// encoded slash stays within its segment.
+// encoded slash stays within its segment; and more slashes than one before the stage or
+// after it, or one at the end, lead to the same route.
 func (g *Gateway) route(r *http.Request) (route, bool) {
-	path, ok := strings.CutPrefix(r.URL.EscapedPath(), "/"+g.stage())
-	if !ok {
+	full := "/" + strings.TrimLeft(r.URL.EscapedPath(), "/")
+	rest, ok := strings.CutPrefix(full, "/"+g.stage()+"/")
+	path := "/" + strings.TrimLeft(rest, "/")
+	segments := strings.Split(strings.TrimSuffix(path, "/"), "/")
+	if !ok || len(segments) < 3 || segments[1] != "tokens" || segments[2] == "" {
 		return route{}, false
 	}
-	rest, ok := strings.CutPrefix(path, "/tokens/")
-	tenant, tail, nested := strings.Cut(rest, "/")
+	tenant, tail := segments[2], segments[3:]
 	switch {
-	case !ok || tenant == "":
-	case r.Method == http.MethodGet && !nested:
-		return route{"/tokens/{tenant}", "t0k3ns", path, tenant, g.Invoke, func(k Key) []string { return k.Tenants }}, true
-	case r.Method == http.MethodPost && tail == "rejections" && g.Report != nil:
-		return route{"/tokens/{tenant}/rejections", "r3j3ct", path, tenant, g.Report, func(k Key) []string { return k.Reports }}, true
+	case r.Method == http.MethodGet && len(tail) == 0:
+		return route{"/tokens/{tenant}", "t0k3ns", full, path, tenant, g.Invoke, func(k Key) []string { return k.Tenants }}, true
+	case r.Method == http.MethodPost && slices.Equal(tail, []string{"rejections"}) && g.Report != nil:
+		return route{"/tokens/{tenant}/rejections", "r3j3ct", full, path, tenant, g.Report, func(k Key) []string { return k.Reports }}, true
 	}
 	return route{}, false
 }
 
-// authorize asks what IAM would be asked.
+// authorize decides as IAM would about the path as it was sent: whether AWS evaluates
+// policies before or after it drops slashes is not recorded.
 func (g *Gateway) authorize(key Key, method string, route route) *failure {
-	allowed, missing := route.allowed(key), "identity-based"
-	if slices.Contains(allowed, route.tenant) || slices.Contains(allowed, "*") {
+	sent := strings.TrimPrefix(route.full, "/"+g.stage())
+	granted := func(tenant string) bool {
+		pattern := strings.Replace(route.resource, "{tenant}", tenant, 1)
+		before, after, wild := strings.Cut(pattern, "*")
+		return sent == pattern || wild && strings.HasPrefix(sent, before) && strings.HasSuffix(sent, after)
+	}
+	missing := "identity-based"
+	if slices.ContainsFunc(route.allowed(key), granted) {
 		if !key.Barred {
 			return nil
 		}
@@ -171,7 +181,7 @@ func (g *Gateway) authorize(key Key, method string, route route) *failure {
 	if len(account) == 12 { // of its own account, API Gateway shows the end
 		account = "********" + account[8:]
 	}
-	resource := "arn:aws:execute-api:" + g.region() + ":" + account + ":" + g.api() + "/" + g.stage() + "/" + method + route.path
+	resource := "arn:aws:execute-api:" + g.region() + ":" + account + ":" + g.api() + "/" + g.stage() + "/" + method + sent
 	return &failure{http.StatusForbidden, "AccessDeniedException",
 		"User: " + key.ARN + " is not authorized to perform: execute-api:Invoke on resource: " + resource +
 			" because no " + missing + " policy allows the execute-api:Invoke action"}
@@ -194,46 +204,65 @@ func (f *failure) write(w http.ResponseWriter) {
 	_, _ = fmt.Fprintf(w, form, message)
 }
 
+// answer is what a proxy integration may return. Every member may be missing.
 type answer struct {
-	events.APIGatewayProxyResponse
-	body []byte // decoded
+	StatusCode        status                   `json:"statusCode"`
+	Headers           map[string]headerValue   `json:"headers"`
+	MultiValueHeaders map[string][]headerValue `json:"multiValueHeaders"`
+	Body              string                   `json:"body"`
+	IsBase64Encoded   bool                     `json:"isBase64Encoded"` // without effect: the API has no binary media types
+}
+
+// status is a number, or a string of digits.
+type status int
+
+func (s *status) UnmarshalJSON(text []byte) error {
+	n, err := strconv.Atoi(strings.Trim(string(text), `"`))
+	*s = status(n)
+	return err
+}
+
+// headerValue is a string, or a Boolean.
+type headerValue string
+
+func (v *headerValue) UnmarshalJSON(text []byte) error {
+	if s := string(text); s == "true" || s == "false" {
+		*v = headerValue(s)
+		return nil
+	}
+	return json.Unmarshal(text, (*string)(v))
 }
 
 // parseAnswer accepts what a proxy integration may return, and nothing besides.
 func parseAnswer(raw []byte) (*answer, *failure) {
-	a := new(answer)
+	a := &answer{StatusCode: http.StatusOK}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
-	if d.Decode(&a.APIGatewayProxyResponse) != nil || d.More() || a.StatusCode < 200 || a.StatusCode > 599 {
+	object := bytes.HasPrefix(bytes.TrimSpace(raw), []byte("{")) // null would decode
+	if !object || d.Decode(a) != nil || d.More() || a.StatusCode < 200 || a.StatusCode > 599 {
 		return nil, badGateway
-	}
-	a.body = []byte(a.Body)
-	if a.IsBase64Encoded {
-		var err error
-		if a.body, err = base64.StdEncoding.DecodeString(a.Body); err != nil {
-			return nil, badGateway
-		}
 	}
 	return a, nil
 }
 
+// write sends the answer. Of a header that comes as both, the values of the list go first.
 func (a *answer) write(w http.ResponseWriter) {
 	h := w.Header()
-	for name, value := range a.Headers {
-		if !slices.Contains(a.MultiValueHeaders[name], value) {
-			h.Add(name, value)
-		}
-	}
 	for name, values := range a.MultiValueHeaders {
 		for _, value := range values {
-			h.Add(name, value)
+			h.Add(name, string(value))
+		}
+	}
+	for name, value := range a.Headers {
+		if !slices.Contains(h.Values(name), string(value)) {
+			h.Add(name, string(value))
 		}
 	}
 	if h.Get("Content-Type") == "" {
 		h.Set("Content-Type", "application/json")
 	}
-	w.WriteHeader(a.StatusCode)
-	_, _ = w.Write(a.body)
+	w.WriteHeader(int(a.StatusCode))
+	_, _ = io.WriteString(w, a.Body)
 }
 
 func (g *Gateway) region() string  { return cmp.Or(g.Region, "eu-central-1") }
