@@ -201,7 +201,7 @@ func (d *diary) Write(p []byte) (int, error) {
 		Outcome   string    `json:"outcome"`
 		Reason    string    `json:"reason"`
 		Error     string    `json:"error"`
-		Remaining float64   `json:"TokenSecondsRemaining"`
+		Life      float64   `json:"TokenLifePercent"`
 		Status    int       `json:"status"`
 		Tenant    string    `json:"tenant"`
 		Caller    string    `json:"caller"`
@@ -212,9 +212,9 @@ func (d *diary) Write(p []byte) (int, error) {
 	at := line.Timestamp.Local().Format(time.TimeOnly)
 	switch {
 	case line.Message == "rotation" && line.Error != "":
-		fmt.Fprintf(d.out, "%s  rotate  failed: %s; the stored token has %.0f s left\n", at, line.Error, line.Remaining)
+		fmt.Fprintf(d.out, "%s  rotate  failed: %s; %.0f %% of the stored token's lifetime remain\n", at, line.Error, line.Life)
 	case line.Message == "rotation" && line.Outcome == "rotated":
-		fmt.Fprintf(d.out, "%s  rotate  rotated, %s; the new token has %.0f s left\n", at, line.Reason, line.Remaining)
+		fmt.Fprintf(d.out, "%s  rotate  rotated, %s\n", at, line.Reason)
 	case line.Message == "rejection":
 		fmt.Fprintf(d.out, "%s  rotate  %s: %s reports that Communic8 rejects its token\n", at, cmp.Or(line.Outcome, line.Error), line.Caller)
 	case line.Message == "vend":

@@ -220,13 +220,13 @@ func (l logLines) Write(line []byte) (int, error) {
 	defer l.mu.Unlock()
 	i := l.inv
 	var in struct {
-		Message   string   `json:"msg"`
-		Remaining *float64 `json:"TokenSecondsRemaining"`
+		Message string   `json:"msg"`
+		Life    *float64 `json:"TokenLifePercent"`
 	}
 	if err := json.Unmarshal(line, &in); err != nil {
 		l.violate(i.tenant, "a line is no JSON: %v", err)
 	}
 	l.history.add(l.now(), l.process.name, "logs %s", bytes.TrimSpace(line))
-	l.judgeLine(i, in.Message == "rotation", in.Remaining, line)
+	l.judgeLine(i, in.Message == "rotation", in.Life, line)
 	return len(line), nil
 }

@@ -23,7 +23,9 @@ const (
 	// slack is how much longer than a heartbeat it takes until all is well: the longest
 	// rotation, the schedule's jitter, and what clocks are off.
 	slack = 2 * time.Minute
-	skew  = 28 * time.Second // by which two clocks are apart, at most
+	// lifeAlarm is the threshold of the alarm on TokenLifePercent, as in tenant.yaml.
+	lifeAlarm = 25
+	skew      = 28 * time.Second // by which two clocks are apart, at most
 )
 
 // Whenever something happens: what is stored is as it should be, or something went
@@ -300,7 +302,7 @@ func (w *world) judgeBudget(t *tenant) {
 }
 
 // When rotate logs: the metric is what is true of the stored token, at every heartbeat.
-func (p *process) judgeLine(i *invocation, rotation bool, remaining *float64, line []byte) {
+func (p *process) judgeLine(i *invocation, rotation bool, life *float64, line []byte) {
 	t := i.tenant
 	for _, c := range []credential{t.current, t.former} {
 		for _, secret := range []string{c.secret, c.key, t.stored.token} {
@@ -312,24 +314,29 @@ func (p *process) judgeLine(i *invocation, rotation bool, remaining *float64, li
 	if !rotation {
 		return
 	}
-	if remaining == nil {
-		if !i.disturbed && i.faults == 0 && !t.stored.endless && t.deleted == 0 && t.broken == 0 && i.shown != nil {
-			p.violate(t, "TokenSecondsRemaining at every heartbeat")
+	if life == nil {
+		if !i.disturbed && i.faults == 0 && t.deleted == 0 && t.broken == 0 && i.shown != nil {
+			p.violate(t, "TokenLifePercent at every heartbeat")
 		}
 		return
 	}
-	if *remaining >= t.believed.Seconds()/4 {
+	if *life >= lifeAlarm {
 		t.good = p.now()
 	}
 	if i.disturbed || i.crowd == nil || i.crowd.members > 1 || i.faults > 0 {
 		return
 	}
-	want := 0.0
-	if s := t.stored; s.readable && !s.endless && t.deleted == 0 {
-		want = max(0, p.to(s, s.expires).Seconds())
+	want, tolerance := 0.0, 0.0 // for a process that reads the clock up to 2 s before this
+	switch s := t.stored; {
+	case !s.readable || t.deleted != 0:
+	case s.endless:
+		want = 100
+	default:
+		second := 100 / (s.expires - s.issued).Seconds()
+		want, tolerance = min(100, max(0, p.to(s, s.expires).Seconds()*second)), 2*second
 	}
-	if math.Abs(*remaining-want) > 2 {
-		p.violate(t, "TokenSecondsRemaining is %v, not %v", want, *remaining)
+	if math.Abs(*life-want) > tolerance {
+		p.violate(t, "TokenLifePercent is %v, not %v", want, *life)
 	}
 }
 
@@ -407,8 +414,8 @@ func (w *world) judgeVend(i *invocation, fresh bool, vending c8auth.Vending, err
 	}
 	// And when there is none, the alarm has been there for hours.
 	if errors.Is(err, c8auth.ErrExpired) && !s.byHand && s.readable && s.expires-s.issued > 8*w.heartbeat {
-		if quarter := (s.expires - s.issued) / 4; t.good > s.expires-quarter+slack {
-			w.violate(t, "the alarm rings a quarter of a life before a caller notices: it was %v, and this is %v", t.good, now)
+		if warning := (s.expires - s.issued) * lifeAlarm / 100; t.good > s.expires-warning+slack {
+			w.violate(t, "the alarm rings a quarter of a lifetime before a caller notices: it was %v, and this is %v", t.good, now)
 		}
 	}
 }

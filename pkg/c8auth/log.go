@@ -102,7 +102,7 @@ func (l *lockedWriter) Write(line []byte) (int, error) {
 // Metric is one value for CloudWatch.
 type Metric struct {
 	Name  string
-	Unit  string // of CloudWatch: "Count", "Seconds", "Milliseconds"
+	Unit  string // of CloudWatch: "Count", "Percent", "Milliseconds"
 	Value float64
 }
 

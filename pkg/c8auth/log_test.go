@@ -42,7 +42,7 @@ func TestLinesAreSlogs(t *testing.T) {
 	for name, attrs := range map[string][]slog.Attr{
 		"none":            nil,
 		"ours":            {slog.String("a", "b"), slog.Int("n", -5), slog.Int64("m", 1<<62), slog.Bool("t", true), slog.Bool("f", false), slog.Time("at", at), slog.Float64("x", 0.25)},
-		"metrics":         {slog.String("tenant", "acme"), EmbedMetrics("stack", "acme", Count("Vended"), Metric{"TokenSecondsRemaining", "Seconds", 2592000})},
+		"metrics":         {slog.String("tenant", "acme"), EmbedMetrics("stack", "acme", Count("Vended"), Metric{"TokenLifePercent", "Percent", 100.0 / 3})},
 		"no metrics":      {EmbedMetrics("stack", "-")},
 		"strings":         {slog.String("\"key\\\n", "\"<&>\\\n\t\x00\x7f\u2028\xff😀")},
 		"a name twice":    {slog.String("a", "b"), slog.String("a", "c")},

@@ -328,10 +328,8 @@ func (run *rotation) result(outcome Outcome, reason Reason) Result {
 func (run *rotation) log(ctx context.Context, result Result, err error) {
 	level := slog.LevelInfo
 	var metrics []Metric
-	if run.stored != nil { // else it could not be read
-		if run.stored.Expires() || !run.stored.Alive(now()) {
-			metrics = append(metrics, Metric{"TokenSecondsRemaining", "Seconds", float64(run.stored.Remaining(now()) / time.Second)})
-		}
+	if run.stored != nil { // else it could not be read, and the alarm takes the missing metric for a low one
+		metrics = append(metrics, Metric{"TokenLifePercent", "Percent", run.stored.LifePercent(now())})
 	}
 	attrs := []slog.Attr{slog.String("tenant", run.Tenant), slog.Bool("force", run.Force)}
 	add := func(key, value string) {

@@ -2,6 +2,7 @@ package c8auth
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -117,9 +118,6 @@ func TestAccessKey(t *testing.T) {
 		token, _ := w.stored()
 		if !result.ExpiresAt.IsZero() || result.ExpiresIn != 0 || token.Expires() || token.AccessToken.Reveal() != "key-1" {
 			t.Errorf("got %+v, %+v", result, token)
-		}
-		if _, ok := w.line()["TokenSecondsRemaining"]; ok {
-			t.Error("TokenSecondsRemaining of a token that does not expire")
 		}
 		if line := w.line(); line["issued_at"] != token.IssuedAt.Format(time.RFC3339) || line["expires_at"] != nil {
 			t.Errorf("logged %v", line)
@@ -280,7 +278,7 @@ func TestRefusal(t *testing.T) {
 				if w.c8.Asked() != 1 || w.sm.Calls("PutSecretValue") != 0 {
 					t.Errorf("asked %d times, stored %d times", w.c8.Asked(), w.sm.Calls("PutSecretValue"))
 				}
-				if line := w.line(); line["RotationFailed"] != 1.0 || line["TokenSecondsRemaining"] != 0.0 || line["level"] != "ERROR" {
+				if line := w.line(); line["RotationFailed"] != 1.0 || line["TokenLifePercent"] != 0.0 || line["level"] != "ERROR" {
 					t.Errorf("logged %v", line)
 				}
 			})
@@ -863,7 +861,7 @@ func TestOutageOfHalfALifetime(t *testing.T) {
 				t.Fatalf("%v: %v", time.Now(), err)
 			}
 		}
-		if line := w.line(); line["RotationFailed"] != 1.0 || line["TokenSecondsRemaining"].(float64) > 3600 {
+		if line := w.line(); line["RotationFailed"] != 1.0 || line["TokenLifePercent"].(float64) > 100.0/24 {
 			t.Errorf("logged %v", line)
 		}
 		w.behave(func(b *c8test.Behaviour) { b.Fault = nil })
@@ -902,11 +900,78 @@ func TestClockMinutesOff(t *testing.T) {
 	}
 }
 
+// TokenLifePercent is in the line of every heartbeat, failed ones included, whatever is
+// stored; but not if the store cannot be read, as nothing is known then.
+func TestLifeMetric(t *testing.T) {
+	refuse := func(b *c8test.Behaviour) {
+		b.Fault = func(r *http.Request, _ int) *c8test.Fault { return &c8test.Fault{Status: 401} }
+	}
+	hour := func(left time.Duration) func(*world) {
+		return func(w *world) {
+			now := time.Now().UTC()
+			token := Token{BaseURL: acmeBase, AccessToken: NewSecret("stored"), TokenType: "Bearer", IssuedAt: now.Add(left - time.Hour), ExpiresAt: now.Add(left)}
+			text, err := token.encode()
+			if err != nil {
+				w.Fatal(err)
+			}
+			w.sm.Put(acmeToken, text)
+		}
+	}
+	for _, test := range []struct {
+		name  string
+		given func(*world)
+		fails bool
+		want  any // nil: the line has none
+	}{
+		{"no credentials", func(*world) {}, false, 0.0},
+		{"a new token", func(w *world) { w.sm.Put(acmeCreds, acmeOAuth) }, false, 100.0},
+		{"an access key", func(w *world) { w.c8.AddAccessKey("key-1"); w.sm.Put(acmeCreds, acmeKey) }, false, 100.0},
+		{"a refusal, and no token", func(w *world) { w.sm.Put(acmeCreds, acmeOAuth); w.behave(refuse) }, true, 0.0},
+		{"a refusal, and a token", func(w *world) { hour(9 * time.Minute)(w); w.sm.Put(acmeCreds, acmeOAuth); w.behave(refuse) }, true, 15.0},
+		{"a refusal, and an expired token", func(w *world) { hour(-time.Minute)(w); w.sm.Put(acmeCreds, acmeOAuth); w.behave(refuse) }, true, 0.0},
+		{"a refusal, and an unreadable token", func(w *world) {
+			w.sm.Put(acmeToken, "{}")
+			w.sm.Put(acmeCreds, acmeOAuth)
+			w.behave(refuse)
+		}, true, 0.0},
+		{"malformed credentials, and a token", func(w *world) { hour(30 * time.Minute)(w); w.sm.Put(acmeCreds, "{}") }, true, 50.0},
+		{"credentials that cannot be read", func(w *world) {
+			hour(45 * time.Minute)(w)
+			w.sm.Put(acmeCreds, acmeOAuth)
+			w.smFaults(func(_, name string) *smtest.Fault {
+				if name == acmeCreds {
+					return &smtest.Fault{Status: 400, Type: "AccessDeniedException"}
+				}
+				return nil
+			})
+		}, true, 75.0},
+		{"a store that cannot be read", func(w *world) {
+			hour(45 * time.Minute)(w)
+			w.smFault("GetSecretValue", smtest.Fault{Status: 400, Type: "AccessDeniedException"})
+		}, true, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				test.given(w)
+				_, err := w.rotate(false)
+				line := w.line()
+				if got := line["TokenLifePercent"]; (err != nil) != test.fails || got != test.want {
+					t.Errorf("got %v (%v), want %v", got, err, test.want)
+				}
+				emf, err := json.Marshal(line["_aws"])
+				if err != nil || strings.Contains(string(emf), `{"Name":"TokenLifePercent","Unit":"Percent"}`) != (test.want != nil) {
+					t.Errorf("_aws: %s, %v", emf, err)
+				}
+			})
+		})
+	}
+}
+
 // The line of a rotation is an audit record and a CloudWatch metric in one.
 func TestRotationLine(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.must(Waiting, "")
-		if line := w.line(); line["CredentialsMissing"] != 1.0 || line["TokenSecondsRemaining"] != 0.0 || line["outcome"] != "waiting" || line["issued_at"] != nil {
+		if line := w.line(); line["CredentialsMissing"] != 1.0 || line["TokenLifePercent"] != 0.0 || line["outcome"] != "waiting" || line["issued_at"] != nil {
 			t.Errorf("logged %v", line)
 		}
 		credentials := w.sm.Put(acmeCreds, acmeOAuth)
@@ -916,7 +981,7 @@ func TestRotationLine(t *testing.T) {
 		line := w.line()
 		for key, want := range map[string]any{
 			"msg": "rotation", "level": "INFO", "tenant": "acme", "outcome": "rotated", "reason": "first_token", "version": result.Version, "force": false,
-			"Stack": "stack", "Tenant": "acme", "RotationSucceeded": 1.0, "TokenSecondsRemaining": 3598.0, "UpstreamMilliseconds": 1500.0,
+			"Stack": "stack", "Tenant": "acme", "RotationSucceeded": 1.0, "TokenLifePercent": 100 * 3598.5 / 3600, "UpstreamMilliseconds": 1500.0,
 			"credentials_version": credentials, "issued_at": "2000-01-01T00:00:00Z", "expires_at": "2000-01-01T01:00:00Z",
 		} {
 			if line[key] != want {
@@ -928,7 +993,7 @@ func TestRotationLine(t *testing.T) {
 			"Namespace":  "c8auth",
 			"Dimensions": []any{[]any{"Stack", "Tenant"}},
 			"Metrics": []any{
-				map[string]any{"Name": "TokenSecondsRemaining", "Unit": "Seconds"},
+				map[string]any{"Name": "TokenLifePercent", "Unit": "Percent"},
 				map[string]any{"Name": "RotationSucceeded", "Unit": "Count"},
 				map[string]any{"Name": "UpstreamMilliseconds", "Unit": "Milliseconds"},
 			},

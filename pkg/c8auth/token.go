@@ -85,6 +85,21 @@ func (t Token) Remaining(now time.Time) time.Duration {
 	return max(0, t.ExpiresAt.Sub(now))
 }
 
+// LifePercent returns the share of the token's lifetime that remains after now, from 0 to 100:
+// 0 if there is no token or it has expired, 100 if it does not expire.
+func (t Token) LifePercent(now time.Time) float64 {
+	lifetime := t.ExpiresAt.Sub(t.IssuedAt)
+	switch {
+	case t.AccessToken.Reveal() == "":
+		return 0
+	case !t.Expires():
+		return 100
+	case lifetime <= 0: // no lifetime at all, as only a person can have stored it
+		return 0
+	}
+	return min(100, 100*float64(t.Remaining(now))/float64(lifetime))
+}
+
 // Alive reports whether there is a token and it has at least [Margin] left.
 func (t Token) Alive(now time.Time) bool {
 	return t.AccessToken.Reveal() != "" && (!t.Expires() || t.Remaining(now) >= Margin)

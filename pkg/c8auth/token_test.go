@@ -99,6 +99,35 @@ func TestAlive(t *testing.T) {
 	}
 }
 
+func TestLifePercent(t *testing.T) {
+	hour := Token{AccessToken: NewSecret("t"), IssuedAt: noon, ExpiresAt: noon.Add(time.Hour)}
+	for _, test := range []struct {
+		name  string
+		token Token
+		after time.Duration // since it was issued
+		want  float64
+	}{
+		{"new", hour, 0, 100},
+		{"half of the lifetime is over", hour, 30 * time.Minute, 50},
+		{"a quarter is left", hour, 45 * time.Minute, 25},
+		{"a second is left", hour, time.Hour - time.Second, 100.0 / 3600},
+		{"expired", hour, time.Hour, 0},
+		{"long expired", hour, 100 * time.Hour, 0},
+		{"issued in the future", hour, -time.Minute, 100},
+		{"a month", Token{AccessToken: NewSecret("t"), IssuedAt: noon, ExpiresAt: noon.Add(720 * time.Hour)}, 540 * time.Hour, 25},
+		{"no lifetime", Token{AccessToken: NewSecret("t"), IssuedAt: noon, ExpiresAt: noon}, 0, 0},
+		{"expires before it was issued", Token{AccessToken: NewSecret("t"), IssuedAt: noon.Add(2 * time.Hour), ExpiresAt: noon.Add(time.Hour)}, 0, 0},
+		{"an access key", Token{AccessToken: NewSecret("t"), IssuedAt: noon}, 1e6 * time.Hour, 100},
+		{"no token", Token{}, 0, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := test.token.LifePercent(noon.Add(test.after)); got != test.want {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
 func TestDue(t *testing.T) {
 	day := Token{AccessToken: NewSecret("t"), IssuedAt: noon, ExpiresAt: noon.Add(24 * time.Hour), CredentialsVersion: "v1"}
 	key := Token{AccessToken: NewSecret("t"), IssuedAt: noon, CredentialsVersion: "v1"}

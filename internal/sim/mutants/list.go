@@ -136,7 +136,13 @@ var mutants = []mutant{
 
 	// What is logged.
 	{"the metric says what the token had", "rotator.go",
-		`float64(run.stored.Remaining(now()) / time.Second)}`, `float64(run.stored.Remaining(run.stored.IssuedAt) / time.Second)}`},
+		"run.stored.LifePercent(now())", "run.stored.LifePercent(run.stored.IssuedAt)"},
+	{"the metric is of a fixed lifetime", "token.go",
+		"100*float64(t.Remaining(now))/float64(lifetime)", "100*float64(t.Remaining(now))/float64(24*time.Hour)"},
+	{"the metric of an access key is 0", "token.go",
+		"return 100\n", "return 0\n"},
+	{"no metric of an access key", "rotator.go",
+		"if run.stored != nil { // else", "if run.stored != nil && (run.stored.Expires() || !run.stored.Alive(now())) { // else"},
 	{"no metric when a rotation fails", "rotator.go",
 		"if run.stored != nil { // else", "if run.stored != nil && err == nil { // else"},
 
