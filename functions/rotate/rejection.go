@@ -35,6 +35,9 @@ func (h handler) report(ctx context.Context, req restapi.Request) ([]byte, error
 	result := c8auth.Result{}
 	err := c8auth.CheckTenant(report.Tenant)
 	if err == nil {
+		err = req.CheckRoute("/tokens/" + report.Tenant + "/rejections")
+	}
+	if err == nil {
 		report.Version, err = reportedVersion(req.Body())
 	}
 	if err == nil {
@@ -68,7 +71,7 @@ func respond(result c8auth.Result, err error) ([]byte, error) {
 			return nil, errors.New("the answer could not be encoded")
 		}
 		answer = restapi.Answer{Status: http.StatusOK, Body: string(body)}
-	case errors.Is(err, errBody):
+	case errors.Is(err, errBody), errors.Is(err, restapi.ErrTestInvocation), errors.Is(err, restapi.ErrPath):
 		answer = restapi.Error(http.StatusBadRequest, "invalid_request", err.Error(), 0)
 	case errors.Is(err, c8auth.ErrTenantName):
 		answer = restapi.Error(http.StatusBadRequest, "invalid_request", "expected POST /tokens/{tenant}/rejections with a tenant's name: a lower-case letter followed by at most 30 lower-case letters, digits or hyphens", 0)

@@ -78,24 +78,39 @@ func (w *world) revoke() string {
 // headers that every answer has. {now} in the body is the version by then.
 func (w *world) posts(tenant, body string, status int, want, retryAfter string) {
 	w.Helper()
-	event, err := json.Marshal(events.APIGatewayProxyRequest{
+	w.answers(reports(tenant, body), status, want, retryAfter)
+}
+
+// reports is the event of a report.
+func reports(tenant, body string) events.APIGatewayProxyRequest {
+	return events.APIGatewayProxyRequest{
 		Resource: rejectionsResource, HTTPMethod: http.MethodPost, Path: "/tokens/" + tenant + "/rejections",
 		PathParameters: map[string]string{"tenant": tenant}, Body: body,
-		RequestContext: events.APIGatewayProxyRequestContext{RequestID: "request", Identity: events.APIGatewayRequestIdentity{
+		RequestContext: events.APIGatewayProxyRequestContext{RequestID: "request", Stage: "v1", Identity: events.APIGatewayRequestIdentity{
 			UserArn: "arn:aws:iam::123456789012:user/newcomer", AccountID: "123456789012", SourceIP: "192.0.2.1",
 		}},
-	})
+	}
+}
+
+// answer is what comes of an event, and as it was sent.
+func (w *world) answer(event events.APIGatewayProxyRequest) (got events.APIGatewayProxyResponse, raw []byte) {
+	w.Helper()
+	sent, err := json.Marshal(event)
 	if err != nil {
 		w.Fatal(err)
 	}
-	answer, err := w.fn.Invoke(w.Context(), event)
-	if err != nil {
+	if raw, err = w.fn.Invoke(w.Context(), sent); err != nil {
 		w.Fatal(err)
 	}
-	var got events.APIGatewayProxyResponse
-	if err := json.Unmarshal(answer, &got); err != nil {
+	if err := json.Unmarshal(raw, &got); err != nil {
 		w.Fatal(err)
 	}
+	return got, raw
+}
+
+func (w *world) answers(event events.APIGatewayProxyRequest, status int, want, retryAfter string) {
+	w.Helper()
+	got, answer := w.answer(event)
 	want = strings.ReplaceAll(want, "{now}", w.version())
 	if got.StatusCode != status || got.Body != want {
 		w.Errorf("got  %d %s\nwant %d %s", got.StatusCode, got.Body, status, want)
@@ -173,6 +188,51 @@ func TestMalformedReports(t *testing.T) {
 	})
 }
 
+// A report by another path than the one that IAM was asked about, or by a test invocation,
+// is refused by one line that shows nothing of the path, and touches nothing.
+func TestRoute(t *testing.T) {
+	const (
+		wrongPath      = `{"error":"invalid_request","error_description":"the path must end with the route's own, and name the tenant as it is: without escapes, and without a slash at the end"}`
+		testInvocation = `{"error":"invalid_request","error_description":"a test invocation by API Gateway is not answered, as it takes no execute-api:Invoke: send a signed request to the API's URL"}`
+	)
+	for _, test := range []struct{ path, stage, refusal string }{
+		{"/tokens/acme/rejections", "v1", ""},
+		{"/auth/tokens/acme/rejections", "v1", ""},
+		{"", "v1", wrongPath},
+		{"/tokens/acme", "v1", wrongPath},
+		{"/tokens/%61cme/rejections", "v1", wrongPath},
+		{"/v1/tokens/acme/%72ejections", "v1", wrongPath},
+		{"/tokens/acme/rejections/", "v1", wrongPath},
+		{"/tokens/acme//rejections", "v1", wrongPath},
+		{"/tokens/MARK/rejections", "v1", wrongPath},
+		{"/tokens/MARK/../acme/rejections", "v1", wrongPath},
+		{"/tokens/acme/rejections", "test-invoke-stage", testInvocation},
+		{"/tokens/MARK/rejections", "test-invoke-stage", testInvocation},
+	} {
+		t.Run(test.path+" "+test.stage, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				event := reports("acme", reporting(w.version()))
+				event.Path, event.RequestContext.Stage = test.path, test.stage
+				w.lines.Reset()
+				if test.refusal == "" {
+					w.answers(event, 200, `{"tenant":"acme","outcome":"kept","version":"{now}","expires_at":"2000-01-02T00:00:00Z","expires_in":86400}`, "")
+					return
+				}
+				before := w.sm.Calls("")
+				w.answers(event, 400, test.refusal, "")
+				if n := w.sm.Calls("") - before; n != 0 {
+					t.Errorf("%d calls of the store", n)
+				}
+				line := w.lines.String()
+				if strings.Count(line, "\n") != 1 || !strings.Contains(line, `"level":"WARN","message":"rejection","caller":"arn:aws:iam::123456789012:user/newcomer"`) ||
+					strings.Contains(line, "MARK") || strings.Contains(line, "acme") {
+					t.Errorf("logged %s", line)
+				}
+			})
+		})
+	}
+}
+
 // A body that API Gateway has encoded is read all the same.
 func TestEncodedReport(t *testing.T) {
 	const version = "306a4d88-cec6-8b9b-b6b8-5825ad19c40b"
@@ -229,5 +289,31 @@ func FuzzReport(f *testing.F) {
 		if version, err := reportedVersion(req.Body()); (err == nil) != versionID.MatchString(version) {
 			t.Errorf("got %q, %v", version, err)
 		}
+	})
+}
+
+// Whatever the path and the stage, only the API's own lead to a report, and nothing of a
+// path that is refused is logged or answered.
+func FuzzRoute(f *testing.F) {
+	f.Add("/tokens/acme/rejections", "v1")
+	f.Add("/auth/tokens/acme/rejections", "test-invoke-stage")
+	f.Add("/v1/tokens/%61cme/rejections", "v1")
+	f.Add("/tokens/acme/rejections/", "")
+	const mark = "M4RK-7f3a"
+	f.Fuzz(func(t *testing.T, path, stage string) {
+		inWorld(t, func(w *world) {
+			for _, path := range []string{path, mark + path, path + mark} {
+				event := reports("acme", reporting(w.version()))
+				event.Path, event.RequestContext.Stage = strings.ToValidUTF8(path, "\ufffd"), strings.ToValidUTF8(stage, "\ufffd") // as JSON has it
+				got, _ := w.answer(event)
+				good := strings.HasSuffix(event.Path, "/tokens/acme/rejections") && event.RequestContext.Stage != "test-invoke-stage"
+				if want := map[bool]int{true: http.StatusOK, false: http.StatusBadRequest}[good]; got.StatusCode != want {
+					t.Errorf("%q of %q: HTTP %d, want %d", path, stage, got.StatusCode, want)
+				}
+				if strings.Contains(got.Body, mark) || strings.Contains(w.lines.String(), mark) {
+					t.Errorf("%q is shown by %s or %s", path, got.Body, w.lines)
+				}
+			}
+		})
 	})
 }

@@ -14,7 +14,7 @@ import (
 // Whatever the payload, the invocation succeeds with an answer that a caller can read
 // and nobody may keep. What is not a tenant's name is in neither the answer nor the log.
 func FuzzInvoke(f *testing.F) {
-	f.Add([]byte(`{"pathParameters":{"tenant":"acme"}}`), "acme", "cache-control", "max-age=0, no-cache")
+	f.Add([]byte(`{"path":"/tokens/acme","pathParameters":{"tenant":"acme"}}`), "acme", "cache-control", "max-age=0, no-cache")
 	f.Add([]byte(`{"pathParameters":{"tenant":1}}`), "unknown", "Cache-Control", "no-store")
 	f.Add([]byte(`null`), "../M4RK-7f3a", "", "")
 	f.Add([]byte{}, "Acme", "x", "y")
@@ -22,6 +22,7 @@ func FuzzInvoke(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte, tenant, header, value string) {
 		tenant += mark // which makes it none
 		event, err := json.Marshal(events.APIGatewayProxyRequest{
+			Path:           "/tokens/" + tenant,
 			PathParameters: map[string]string{"tenant": tenant},
 			Headers:        map[string]string{header: value},
 		})
@@ -50,6 +51,33 @@ func FuzzInvoke(f *testing.F) {
 			}
 			if !strings.Contains(string(raw), mark) && strings.Contains(w.lines.String(), mark) {
 				t.Errorf("logged what is no tenant's name: %s", w.lines)
+			}
+		})
+	})
+}
+
+// Whatever the path and the stage, only the API's own lead to a token, and nothing of a path
+// that is refused is logged or answered.
+func FuzzPath(f *testing.F) {
+	f.Add("/tokens/acme", "v1")
+	f.Add("/auth/tokens/acme", "test-invoke-stage")
+	f.Add("/v1/tokens/%61cme", "v1")
+	f.Add("/tokens/acme/", "v1")
+	f.Add("/tokens/M4RK-7f3a/../acme", "")
+	const mark = "M4RK-7f3a"
+	f.Fuzz(func(t *testing.T, path, stage string) {
+		inWorld(t, func(w *world) {
+			w.put(acme, token, time.Hour)
+			for _, path := range []string{path, mark + path, path + mark} {
+				path = strings.ToValidUTF8(path, "\ufffd") // as JSON has it
+				answer := w.invoke(routed("acme", path, stage))
+				good := strings.HasSuffix(path, "/tokens/acme") && strings.ToValidUTF8(stage, "\ufffd") != "test-invoke-stage"
+				if want := map[bool]int{true: http.StatusOK, false: http.StatusBadRequest}[good]; answer.StatusCode != want {
+					t.Errorf("%q of %q: HTTP %d, want %d", path, stage, answer.StatusCode, want)
+				}
+				if strings.Contains(answer.Body, mark) || strings.Contains(w.lines.String(), mark) {
+					t.Errorf("%q is shown by %s or %s", path, answer.Body, w.lines)
+				}
 			}
 		})
 	})

@@ -23,6 +23,12 @@ func (h handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	var vending c8auth.Vending
 	req, err := restapi.Read(payload)
 	if err == nil {
+		err = c8auth.CheckTenant(req.Tenant)
+	}
+	if err == nil {
+		err = req.CheckRoute("/tokens/" + req.Tenant)
+	}
+	if err == nil {
 		vending, err = h.vendor.Vend(ctx, req.Tenant, req.NoCache)
 	}
 	answer := respond(vending, err)
@@ -38,6 +44,8 @@ func respond(v c8auth.Vending, err error) restapi.Answer {
 		return restapi.Answer{Status: http.StatusOK, Body: tokenBody(v)}
 	case errors.Is(err, restapi.ErrEvent), errors.Is(err, c8auth.ErrTenantName):
 		return restapi.Error(http.StatusBadRequest, "invalid_request", "expected GET /tokens/{tenant} with a tenant's name: a lower-case letter followed by at most 30 lower-case letters, digits or hyphens", 0)
+	case errors.Is(err, restapi.ErrTestInvocation), errors.Is(err, restapi.ErrPath):
+		return restapi.Error(http.StatusBadRequest, "invalid_request", err.Error(), 0)
 	case errors.Is(err, c8auth.ErrUnknownTenant):
 		return restapi.Error(http.StatusNotFound, "unknown_tenant", "there is no such tenant; check its name", 0)
 	case errors.Is(err, c8auth.ErrNoToken):
@@ -67,16 +75,16 @@ func tokenBody(v c8auth.Vending) string {
 
 // audit writes the line that says who got what. Who asks for what is known to be no
 // tenant is counted as tenant "-": a metric of its own for every made-up name would be
-// billed. What is not a tenant's name is not written at all, because it could be a
-// secret that went astray.
+// billed. Nothing of a malformed request's path is written, because it could be a secret
+// that went astray.
 func (h handler) audit(ctx context.Context, req restapi.Request, v c8auth.Vending, status int, err error) {
 	level := slog.LevelInfo
 	attrs := append(make([]slog.Attr, 0, 10), slog.Int("status", status))
 	attrs = append(attrs, req.Attrs()...)
 	tenant, dimension := req.Tenant, req.Tenant
 	switch {
-	case errors.Is(err, restapi.ErrEvent), errors.Is(err, c8auth.ErrTenantName):
-		dimension = "-"
+	case status == http.StatusBadRequest:
+		tenant, dimension = "", "-"
 	case errors.Is(err, c8auth.ErrUnknownTenant):
 		dimension = "-"
 		attrs = append(attrs, slog.String("tenant", tenant))

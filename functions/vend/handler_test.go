@@ -125,6 +125,21 @@ func (w *world) invoke(payload []byte) response {
 	return out
 }
 
+// routed is the event of a request for the tenant's token by that path, of that stage.
+func routed(tenant, path, stage string) []byte {
+	var in map[string]any
+	if err := json.Unmarshal(event(tenant), &in); err != nil {
+		panic(err)
+	}
+	in["path"] = path
+	in["requestContext"].(map[string]any)["stage"] = stage
+	out, err := json.Marshal(in)
+	if err != nil {
+		panic(err)
+	}
+	return out
+}
+
 // get asks for the tenant's token. The headers come in pairs.
 func (w *world) get(tenant string, headers ...string) response {
 	w.Helper()
@@ -186,6 +201,8 @@ func (w *world) line() map[string]any {
 
 const (
 	invalidRequest = `{"error":"invalid_request","error_description":"expected GET /tokens/{tenant} with a tenant's name: a lower-case letter followed by at most 30 lower-case letters, digits or hyphens"}`
+	testInvocation = `{"error":"invalid_request","error_description":"a test invocation by API Gateway is not answered, as it takes no execute-api:Invoke: send a signed request to the API's URL"}`
+	wrongPath      = `{"error":"invalid_request","error_description":"the path must end with the route's own, and name the tenant as it is: without escapes, and without a slash at the end"}`
 	unknownTenant  = `{"error":"unknown_tenant","error_description":"there is no such tenant; check its name"}`
 	noToken        = `{"error":"temporarily_unavailable","error_description":"no token has been stored yet; store the tenant's credentials, or wait for the next rotation"}`
 	expired        = `{"error":"temporarily_unavailable","error_description":"the token has expired and has not been replaced yet"}`
@@ -474,7 +491,8 @@ func TestPayloadsThatAreNoProxyEvent(t *testing.T) {
 	for _, payload := range []string{
 		``, ` `, `MARK`, `null`, `[]`, `"MARK"`, `1`, `{}`, `{"tenant":"acme"}`,
 		`{"pathParameters":null}`, `{"pathParameters":{}}`, `{"pathParameters":"MARK"}`, `{"pathParameters":{"tenant":null}}`,
-		`{"pathParameters":{"tenant":["acme"]}}`,
+		`{"pathParameters":{"tenant":["acme"]}}`, `{"path":5,"pathParameters":{"tenant":"acme"}}`,
+		`{"path":"/tokens/acme","pathParameters":{"tenant":"acme"},"requestContext":{"stage":{}}}`,
 		`{"pathParameters":{"tenant":"acme"},"headers":"MARK"}`, `{"pathParameters":{"tenant":"acme"}`,
 		`{"version":"0","detail-type":"Scheduled Event","source":"aws.events","detail":{}}`,
 	} {
@@ -494,17 +512,99 @@ func TestPayloadsThatAreNoProxyEvent(t *testing.T) {
 	}
 }
 
+// The path of a request that is answered ends with the route's and the tenant's name, as
+// IAM was asked about it; a custom domain may put a base path before it. Everything else is
+// refused by one line that shows nothing of it, and nothing is read from the store.
+func TestPaths(t *testing.T) {
+	good := []string{"/tokens/default", "/auth/tokens/default", "/auth/v2/tokens/default", "/tokens/tokens/default"}
+	bad := []string{
+		"", "/", "default", "tokens/default", "/tokens", "/tokens/", "/MARKtokens/default", "/tokens/MARK", "/tokens/acme",
+		"/tokens/%64efault", "/v1/tokens/%64efault", "/tokens/defaul%74", "/tokens/%64%65%66%61%75%6C%74", "/tokens%2fdefault", "/%74okens/default",
+		"/tokens/default/", "/tokens/default//", "/auth/tokens/default/", "/tokens/default%2F", "/tokens/default%20", "/tokens/default ",
+		"/tokens//default", "/tokens/./default", "/tokens/acme/../default", "/tokens/Default", "/tokens/xdefault", "/tokens/default.", "/tokens/default;a", "/tokens/default?a",
+		"/tokens/default/rejections", "/tokens/default\n",
+	}
+	for _, path := range append(good, bad...) {
+		t.Run(path, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.put("stack/token/default", token, time.Hour)
+				got := w.invoke(routed("default", path, "v1"))
+				if slices.Contains(good, path) {
+					if got.StatusCode != http.StatusOK || !strings.Contains(got.Body, token) {
+						w.Errorf("got %d %s", got.StatusCode, got.Body)
+					}
+					return
+				}
+				w.refused(got, wrongPath)
+			})
+		})
+	}
+	t.Run("none", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			w.refused(w.invoke([]byte(`{"pathParameters":{"tenant":"default"},"requestContext":{"stage":"v1","identity":{"userArn":"`+caller+`"}}}`)), wrongPath)
+		})
+	})
+}
+
+// A test invocation by API Gateway takes no right to invoke the API, and gets no token.
+func TestTestInvocation(t *testing.T) {
+	for _, path := range []string{"/tokens/default", "/auth/tokens/default", "/tokens/default/", ""} {
+		t.Run(path, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.put("stack/token/default", token, time.Hour)
+				w.refused(w.invoke(routed("default", path, "test-invoke-stage")), testInvocation)
+			})
+		})
+	}
+	inWorld(t, func(w *world) { // whoever calls their stage so
+		w.put("stack/token/default", token, time.Hour)
+		if got := w.invoke(routed("default", "/tokens/default", "test-invoke-stage-2")); got.StatusCode != http.StatusOK {
+			w.Errorf("got %+v", got)
+		}
+	})
+}
+
+// refused expects that answer to a malformed request, the line that goes with it, and no
+// read of the store.
+func (w *world) refused(got response, body string) {
+	w.Helper()
+	if got.StatusCode != http.StatusBadRequest || got.Body != body {
+		w.Errorf("got %d %s, want %s", got.StatusCode, got.Body, body)
+	}
+	line := w.line()
+	if _, ok := line["tenant"]; ok || line["status"] != 400.0 || line["level"] != "WARN" || line["Tenant"] != "-" || line["VendFailed"] != 1.0 || line["caller"] != caller {
+		w.Errorf("logged %v", line)
+	}
+	w.reads(0)
+}
+
+// A request that is refused takes no read upon itself that was made for another.
+func TestRefusalCountsNoReads(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.put(acme, token, time.Hour)
+		prefetch(w.fn.vendor, []string{"acme"})
+		w.invoke(routed("acme", "/tokens/acme/", "v1"))
+		if line := w.line(); line["StoreReads"] != nil {
+			w.Errorf("logged %v", line)
+		}
+		w.get("acme")
+		if line := w.line(); line["StoreReads"] != 1.0 {
+			w.Errorf("logged %v", line)
+		}
+	})
+}
+
 // What a caller has put into an event besides does not keep the token from them, however
 // odd it is, and the line says who they are.
 func TestOddEvents(t *testing.T) {
 	for _, odd := range []string{
 		`"headers":{"x":"\ud800"}`, `"headers":{"x":"` + "\xff" + `"}`, `"headers":{"x":"","x":""}`, `"headers":{"\\\"}":"\u0000"}`,
-		`"queryStringParameters":{"a":"","a":""}`, `"body":[{}]`, `"path":5`, `"requestContext":{"identity":{"userArn":"` + caller + `","x":{"userArn":"x"}}}`,
+		`"queryStringParameters":{"a":"","a":""}`, `"body":[{}]`, `"requestContext":{"identity":{"userArn":"` + caller + `","x":{"userArn":"x"}}}`,
 	} {
 		t.Run(odd, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				w.put(acme, token, time.Hour)
-				got := w.invoke([]byte(`{"pathParameters":{"tenant":"acme"},"requestContext":{"identity":{"userArn":"` + caller + `"}},` + odd + `}`))
+				got := w.invoke([]byte(`{"path":"/tokens/acme","pathParameters":{"tenant":"acme"},"requestContext":{"identity":{"userArn":"` + caller + `"}},` + odd + `}`))
 				if got.StatusCode != http.StatusOK || !strings.Contains(got.Body, token) {
 					w.Errorf("got %d %s", got.StatusCode, got.Body)
 				}
@@ -539,9 +639,9 @@ func TestNoCache(t *testing.T) {
 		{"X-Cache-Control", "no-cache", false},
 		{"Pragma", "no-cache", false},
 	} {
-		single := fmt.Sprintf(`{"pathParameters":{"tenant":"acme"},"headers":{%q:%q},"multiValueHeaders":null}`, test.name, test.value)
-		multi := fmt.Sprintf(`{"pathParameters":{"tenant":"acme"},"headers":null,"multiValueHeaders":{%q:["max-stale",%q]}}`, test.name, test.value)
-		overruled := fmt.Sprintf(`{"pathParameters":{"tenant":"acme"},"headers":{%q:"max-stale"},"multiValueHeaders":{%[1]q:[%q,"max-stale"]}}`, test.name, test.value)
+		single := fmt.Sprintf(`{"path":"/tokens/acme","pathParameters":{"tenant":"acme"},"headers":{%q:%q},"multiValueHeaders":null}`, test.name, test.value)
+		multi := fmt.Sprintf(`{"path":"/tokens/acme","pathParameters":{"tenant":"acme"},"headers":null,"multiValueHeaders":{%q:["max-stale",%q]}}`, test.name, test.value)
+		overruled := fmt.Sprintf(`{"path":"/tokens/acme","pathParameters":{"tenant":"acme"},"headers":{%q:"max-stale"},"multiValueHeaders":{%[1]q:[%q,"max-stale"]}}`, test.name, test.value)
 		for kind, payload := range map[string]string{"headers": single, "multiValueHeaders": multi, "a value before another": overruled} {
 			t.Run(fmt.Sprintf("%s: %s, in %s", test.name, test.value, kind), func(t *testing.T) {
 				inWorld(t, func(w *world) {
@@ -601,11 +701,13 @@ func TestSampleEvents(t *testing.T) {
 		body   string // some of it
 		reads  int    // a second after another read of the tenant default
 		tenant any    // in the log
+		source string
 	}{
-		"vend.json":                  {200, `"access_token":"MARK-1"`, 0, "default"},
-		"vend-no-cache.json":         {200, `"access_token":"MARK-2"`, 1, "default"},
-		"vend-unknown-tenant.json":   {404, unknownTenant, 1, "nobody"},
-		"vend-malformed-tenant.json": {400, invalidRequest, 0, nil},
+		"vend.json":                  {200, `"access_token":"MARK-1"`, 0, "default", "192.0.2.10"},
+		"vend-no-cache.json":         {200, `"access_token":"MARK-2"`, 1, "default", "192.0.2.10"},
+		"vend-unknown-tenant.json":   {404, unknownTenant, 1, "nobody", "192.0.2.10"},
+		"vend-malformed-tenant.json": {400, invalidRequest, 0, nil, "192.0.2.10"},
+		"vend-test-invocation.json":  {400, testInvocation, 0, nil, "test-invoke-source-ip"},
 	}
 	for name, event := range samples(t) {
 		want, known := wants[name]
@@ -631,7 +733,7 @@ func TestSampleEvents(t *testing.T) {
 				}
 				line := w.line()
 				got := []any{line["tenant"], line["status"], line["caller"], line["account"], line["source"]}
-				if diff := cmp.Diff([]any{want.tenant, float64(want.status), "arn:aws:sts::123456789012:assumed-role/payroll/i-0123456789abcdef0", "123456789012", "192.0.2.10"}, got); diff != "" {
+				if diff := cmp.Diff([]any{want.tenant, float64(want.status), "arn:aws:sts::123456789012:assumed-role/payroll/i-0123456789abcdef0", "123456789012", want.source}, got); diff != "" {
 					w.Error(diff)
 				}
 			})
@@ -643,10 +745,13 @@ func TestSampleEvents(t *testing.T) {
 }
 
 // The sample events have the shape that the stand-in of API Gateway gives to events,
-// so that what is true of the ones is true of the others.
+// so that what is true of the ones is true of the others. It makes no test invocations.
 func TestSampleEventsAreThoseOfTheGateway(t *testing.T) {
 	credentials := aws.Credentials{AccessKeyID: "ASIAEXAMPLE012345678", SecretAccessKey: "example", SessionToken: "made-up-session-token"}
 	for name, text := range samples(t) {
+		if name == "vend-test-invocation.json" {
+			continue
+		}
 		var sample struct {
 			Path           string
 			Headers        map[string]string

@@ -85,6 +85,7 @@ var wants = []struct {
 	{"vend-no-cache.json", nil, vendsToken},
 	{"vend-unknown-tenant.json", nil, vends(404, "unknown_tenant")},
 	{"vend-malformed-tenant.json", nil, vends(400, "invalid_request")},
+	{"vend-test-invocation.json", nil, vends(400, "invalid_request")},
 }
 
 // Every sample event, on the function that its name begins with.

@@ -20,6 +20,8 @@ import (
 type Request struct {
 	Resource  string // the path with its parameters' names: /tokens/{tenant}
 	Method    string
+	Path      string // as the caller spelled it, without the stage; with the base path of a custom domain
+	Stage     string
 	Tenant    string // the path parameter; any string
 	NoCache   bool   // a header Cache-Control has the directive no-cache (RFC 9111, section 5.2.1.4)
 	RequestID string // of API Gateway, not of Lambda
@@ -33,6 +35,18 @@ type Request struct {
 
 // ErrEvent is an event that no REST API sends.
 var ErrEvent = errors.New("not an event of a REST API's proxy integration")
+
+// Requests that IAM may not have allowed, though API Gateway passes them on. The errors
+// repeat nothing of the request.
+var (
+	// ErrTestInvocation: whoever may test an API in the console need not be allowed to invoke it.
+	ErrTestInvocation = errors.New("a test invocation by API Gateway is not answered, as it takes no execute-api:Invoke: send a signed request to the API's URL")
+	// ErrPath: in another spelling, the path may be another resource to IAM.
+	ErrPath = errors.New("the path must end with the route's own, and name the tenant as it is: without escapes, and without a slash at the end")
+)
+
+// testStage is what API Gateway calls the stage of a test invocation.
+const testStage = "test-invoke-stage"
 
 // Read reads an event in one pass. What is not JSON, or has a value of another type where a
 // string or an object is needed, is an [ErrEvent]. Bytes that are not UTF-8 become U+FFFD; of
@@ -51,6 +65,8 @@ func Read(event []byte) (Request, error) {
 			req.Resource = r.text()
 		case "httpMethod":
 			req.Method = r.text()
+		case "path":
+			req.Path = r.text()
 		case "pathParameters":
 			for name := range r.members() {
 				if string(name) == "tenant" {
@@ -68,6 +84,8 @@ func Read(event []byte) (Request, error) {
 				switch string(name) {
 				case "requestId":
 					req.RequestID = r.text()
+				case "stage":
+					req.Stage = r.text()
 				case "identity":
 					for name := range r.members() {
 						switch string(name) {
@@ -93,6 +111,19 @@ func Read(event []byte) (Request, error) {
 		return Request{}, ErrEvent
 	}
 	return req, nil
+}
+
+// CheckRoute returns an error unless the request came by the route that IAM was asked about:
+// [ErrTestInvocation], or [ErrPath] if the path does not end with the route's, which begins
+// with a slash and names the tenant.
+func (r Request) CheckRoute(path string) error {
+	switch {
+	case r.Stage == testStage:
+		return ErrTestInvocation
+	case !strings.HasSuffix(r.Path, path):
+		return ErrPath
+	}
+	return nil
 }
 
 // Body decodes the request's body. It is nil if there is none, or none that can be decoded:

@@ -20,13 +20,13 @@ import (
 
 // decoded is a request without what it is decoded from.
 type decoded struct {
-	Resource, Method, Tenant, RequestID, Caller, Account, SourceIP, Body string
-	NoCache                                                              bool
+	Resource, Method, Path, Stage, Tenant, RequestID, Caller, Account, SourceIP, Body string
+	NoCache                                                                           bool
 }
 
 func read(event []byte) (decoded, error) {
 	r, err := Read(event)
-	return decoded{r.Resource, r.Method, r.Tenant, r.RequestID, r.Caller, r.Account, r.SourceIP, string(r.Body()), r.NoCache}, err
+	return decoded{r.Resource, r.Method, r.Path, r.Stage, r.Tenant, r.RequestID, r.Caller, r.Account, r.SourceIP, string(r.Body()), r.NoCache}, err
 }
 
 // want is what AWS's own type makes of an event.
@@ -49,7 +49,7 @@ func want(event events.APIGatewayProxyRequest) decoded {
 			noCache = noCache || strings.EqualFold(name, "cache-control") && hasNoCache(value)
 		}
 	}
-	return decoded{event.Resource, event.HTTPMethod, event.PathParameters["tenant"], event.RequestContext.RequestID,
+	return decoded{event.Resource, event.HTTPMethod, event.Path, event.RequestContext.Stage, event.PathParameters["tenant"], event.RequestContext.RequestID,
 		identity.UserArn, identity.AccountID, identity.SourceIP, body, noCache}
 }
 
@@ -99,11 +99,35 @@ func TestNoEvents(t *testing.T) {
 		``, ` `, `5`, `"x"`, `[]`, `true`, `{`, `{}}`, `{} {}`, `{"resource":"x"`, `{"resource":}`, `{"resource" "x"}`,
 		`{"pathParameters":{"tenant":1}}`, `{"pathParameters":{"tenant":["a"]}}`, `{"pathParameters":"a"}`, `{"pathParameters":["a"]}`,
 		`{"headers":5}`, `{"headers":{"Cache-Control":5}}`, `{"multiValueHeaders":{"Cache-Control":["no-cache",5]}}`, `{"multiValueHeaders":{"Cache-Control":["no-cache"}}`,
-		`{"requestContext":{"requestId":{}}}`, `{"requestContext":{"identity":{"userArn":true}}}`,
+		`{"path":5}`, `{"path":["/tokens/acme"]}`, `{"requestContext":{"stage":5}}`, `{"requestContext":{"stage":{}}}`, `{"requestContext":{"requestId":{}}}`, `{"requestContext":{"identity":{"userArn":true}}}`,
 		`{"other":"` + "\x01" + `"}`, `{"other":"\x"}`, `{"other":"\ud8"}`, `{"other":01}`, `{"other":nul}`, `{"other":[1,]}`,
 	} {
 		if got, err := read([]byte(event)); err != ErrEvent || got != (decoded{}) { //nolint:errorlint // it is this one
 			t.Errorf("%s: %v %+v", event, err, got)
+		}
+	}
+}
+
+// A request came by the route if its path ends with that, and it is no test invocation.
+func TestCheckRoute(t *testing.T) {
+	for _, test := range []struct {
+		path, stage string
+		want        error
+	}{
+		{"/tokens/acme", "v1", nil},
+		{"/tokens/acme", "", nil},
+		{"/base/path/tokens/acme", "v1", nil},
+		{"/tokens/acme", "test-invoke-stage", ErrTestInvocation},
+		{"/tokens/%61cme", "test-invoke-stage", ErrTestInvocation},
+		{"", "v1", ErrPath},
+		{"tokens/acme", "v1", ErrPath},
+		{"/tokens/acme/", "v1", ErrPath},
+		{"/tokens/%61cme", "v1", ErrPath},
+		{"/tokens/ACME", "v1", ErrPath},
+		{"/xtokens/acme", "v1", ErrPath},
+	} {
+		if got := (Request{Path: test.path, Stage: test.stage}).CheckRoute("/tokens/acme"); got != test.want { //nolint:errorlint // it is this one
+			t.Errorf("%s of %s: %v, want %v", test.path, test.stage, got, test.want)
 		}
 	}
 }
@@ -113,6 +137,10 @@ func TestNoEvents(t *testing.T) {
 func TestReadLeniently(t *testing.T) {
 	for event, want := range map[string]decoded{
 		`null`: {}, `{}`: {}, `{"tenant":"acme"}`: {},
+		`{"path":null,"requestContext":{"stage":null}}`:                             {},
+		`{"Path":"/a","stage":"v1","requestContext":{"path":"/v1/a","Stage":"v1"}}`: {},
+		`{"p\u0061th":"/\u0061","requestContext":{"st\u0061ge":"v1"}}`:              {Path: "/a", Stage: "v1"},
+		`{"path":"/a","path":"/b"}`:                                                 {Path: "/b"},
 		`{"resource":null,"headers":null,"multiValueHeaders":null,"pathParameters":null,"requestContext":null,"body":null,"isBase64Encoded":null}`: {},
 		`{"pathParameters":{"tenant":null},"requestContext":{"identity":null}}`:                                                                    {},
 		`{"p\u0061thParameters":{"t\u0065nant":"\u0061cme"}}`:                                                                                      {Tenant: "acme"},
@@ -157,7 +185,7 @@ func FuzzRead(f *testing.F) {
 		theirs := exactly(event)
 		text := func(names ...string) string { return theirs[fmt.Sprintf("%q", names)] }
 		again := decoded{
-			text("resource"), text("httpMethod"), text("pathParameters", "tenant"), text("requestContext", "requestId"),
+			text("resource"), text("httpMethod"), text("path"), text("requestContext", "stage"), text("pathParameters", "tenant"), text("requestContext", "requestId"),
 			text("requestContext", "identity", "userArn"), text("requestContext", "identity", "accountId"), text("requestContext", "identity", "sourceIp"),
 			got.Body, got.NoCache,
 		}
@@ -226,7 +254,7 @@ func FuzzEvent(f *testing.F) {
 			Headers:           map[string]string{header: value, "X-Amz-Security-Token": "token"},
 			MultiValueHeaders: map[string][]string{header: {"max-age=0", value}},
 			PathParameters:    map[string]string{"tenant": tenant, header: value},
-			RequestContext: events.APIGatewayProxyRequestContext{RequestID: caller + tenant, Identity: events.APIGatewayRequestIdentity{
+			RequestContext: events.APIGatewayProxyRequestContext{RequestID: caller + tenant, Stage: value, Identity: events.APIGatewayRequestIdentity{
 				UserArn: caller, AccountID: value, SourceIP: header,
 			}},
 			Body: body, IsBase64Encoded: encoded,

@@ -142,7 +142,7 @@ func (w *world) straight() driver {
 		defer func() { w.idle <- s }()
 		for n, more := next(); more; n, more = next() {
 			q := plan(n)
-			event := strings.Replace(samples[q.fresh], `"tenant": "default"`, fmt.Sprintf(`"tenant": %q`, q.tenant), 1)
+			event := strings.NewReplacer(`"tenant": "default"`, fmt.Sprintf(`"tenant": %q`, q.tenant), "/tokens/default", "/tokens/"+q.tenant).Replace(samples[q.fresh])
 			if q.wrong != nothing {
 				q, event = request{}, none[n%int64(len(none))]
 			}

@@ -60,7 +60,7 @@ func reporting(version string) string { return `{"version":` + quote(version) + 
 func (w *world) reported(body string, status int, want string) {
 	w.t.Helper()
 	event, err := json.Marshal(map[string]any{
-		"resource": "/tokens/{tenant}/rejections", "httpMethod": http.MethodPost,
+		"resource": "/tokens/{tenant}/rejections", "path": "/tokens/default/rejections", "httpMethod": http.MethodPost,
 		"pathParameters": map[string]string{"tenant": "default"}, "body": body,
 	})
 	if err != nil {

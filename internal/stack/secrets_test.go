@@ -368,14 +368,16 @@ func malformedCredentials() []leakCase {
 
 // events are inputs of both functions in which secrets have gone astray.
 func events() []leakCase {
+	inPath := strings.Trim(quote(accessToken), `"`)
 	// Of a proxy request, everything but the caller's identity may hold anything.
-	hostile := fmt.Sprintf(`{"resource":%[1]s,"path":%[1]s,"httpMethod":%[1]s,"body":%[1]s,
+	hostile := fmt.Sprintf(`{"resource":%[1]s,"path":"/%[4]s/tokens/TENANT","httpMethod":%[1]s,"body":%[1]s,
 		"headers":{"Authorization":%[1]s,"X-Amz-Security-Token":%[2]s,"Cookie":%[1]s,"Cache-Control":%[1]s,%[1]s:%[1]s},
 		"multiValueHeaders":{"Authorization":[%[1]s],"X-Amz-Security-Token":[%[2]s],"Cookie":[%[1]s],"Cache-Control":[%[1]s]},
 		"queryStringParameters":{"access_token":%[1]s},"multiValueQueryStringParameters":{"access_token":[%[1]s]},
 		"stageVariables":{"token":%[1]s},"pathParameters":{"tenant":"TENANT"},
-		"requestContext":{"identity":{"userArn":%[3]q,"accountId":"123456789012","sourceIp":"192.0.2.1","userAgent":%[1]s}}}`,
-		quote(accessToken), quote(callerSession), stack.Caller)
+		"requestContext":{"stage":"v1","path":%[1]s,"identity":{"userArn":%[3]q,"accountId":"123456789012","sourceIp":"192.0.2.1","userAgent":%[1]s}}}`,
+		quote(accessToken), quote(callerSession), stack.Caller, inPath)
+	about := func(tenant string) string { return strings.ReplaceAll(hostile, "TENANT", tenant) }
 	return []leakCase{
 		{"unknown events", func(w *world) {
 			w.store(w.oauth())
@@ -399,11 +401,13 @@ func events() []leakCase {
 		}},
 		{"requests full of secrets", func(w *world) {
 			w.answers(strings.Replace(hostile, `"TENANT"`, quote(accessToken), 1), http.StatusBadRequest)
-			w.answers(strings.Replace(hostile, "TENANT", "nobody", 1), http.StatusNotFound)
-			w.answers(strings.Replace(hostile, "TENANT", "default", 1), http.StatusServiceUnavailable)
+			w.answers(strings.Replace(about("default"), "/tokens/default", "/tokens/"+inPath, 1), http.StatusBadRequest)
+			w.answers(strings.Replace(about("default"), `"v1"`, `"test-invoke-stage"`, 1), http.StatusBadRequest)
+			w.answers(about("nobody"), http.StatusNotFound)
+			w.answers(about("default"), http.StatusServiceUnavailable)
 			w.put(w.token(time.Now(), 24*time.Hour))
 			time.Sleep(1100 * time.Millisecond) // a failure is remembered for a second
-			w.answers(strings.Replace(hostile, "TENANT", "default", 1), http.StatusOK)
+			w.answers(about("default"), http.StatusOK)
 		}},
 	}
 }

@@ -154,6 +154,7 @@ func TestEvents(t *testing.T) {
 		"rotate-unknown-shape.json":       {s.Rotate, "unknown event"},
 		"vend-malformed-tenant.json":      {s.Vend, `"statusCode":400`},
 		"vend-no-cache.json":              {s.Vend, `"statusCode":200`},
+		"vend-test-invocation.json":       {s.Vend, `"statusCode":400`},
 		"vend-unknown-tenant.json":        {s.Vend, `"statusCode":404`},
 		"vend.json":                       {s.Vend, `"statusCode":200`},
 	}
