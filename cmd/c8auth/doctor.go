@@ -408,9 +408,9 @@ func (doc *doctor) roles(ctx context.Context) {
 		{"vend", doc.patient.credentials, false},
 	} {
 		function := doc.name + "-" + may.function
-		config, err := lambda.NewFromConfig(doc.Config).GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: &function, Qualifier: aws.String("live")})
+		config, err := doc.configuration(ctx, may.function)
 		if err != nil {
-			doc.noteFailure(name, tried, unseen, awsFailure(err, doc.Region, "lambda:GetFunctionConfiguration", function))
+			doc.noteFailure(name, tried, unseen, err)
 			return
 		}
 		out, err := iam.NewFromConfig(doc.Config).SimulatePrincipalPolicy(ctx, &iam.SimulatePrincipalPolicyInput{
@@ -428,6 +428,20 @@ func (doc *doctor) roles(ctx context.Context) {
 		}
 	}
 	doc.note(name, tried, fine, "rotate may read both; vend may read the token, and not the credentials", "")
+}
+
+// configuration is that of rotate, or of the version of vend that callers get.
+func (d *deployment) configuration(ctx context.Context, function string) (*lambda.GetFunctionConfigurationOutput, error) {
+	name := d.name + "-" + function
+	in := &lambda.GetFunctionConfigurationInput{FunctionName: &name}
+	if function == "vend" {
+		in.Qualifier = aws.String("live")
+	}
+	out, err := lambda.NewFromConfig(d.Config).GetFunctionConfiguration(ctx, in)
+	if err != nil {
+		return nil, awsFailure(err, d.Region, "lambda:GetFunctionConfiguration", name)
+	}
+	return out, nil
 }
 
 func (doc *doctor) schedule(ctx context.Context) {

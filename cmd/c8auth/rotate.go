@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/spf13/cobra"
 
@@ -77,7 +76,7 @@ func (d *deployment) rotate(ctx context.Context, tenant string, force bool) (res
 		return result, err
 	}
 	function := d.name + "-rotate"
-	out, err := lambda.NewFromConfig(d.Config).Invoke(ctx, &lambda.InvokeInput{FunctionName: &function, Qualifier: aws.String("live"), Payload: event})
+	out, err := lambda.NewFromConfig(d.Config).Invoke(ctx, &lambda.InvokeInput{FunctionName: &function, Payload: event})
 	if err != nil {
 		return result, awsFailure(err, d.Region, "lambda:InvokeFunction", function)
 	}

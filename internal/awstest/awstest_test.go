@@ -45,12 +45,15 @@ func connect(t *testing.T) (*awstest.Server, aws.Config) {
 	server := &awstest.Server{
 		Keys:    map[string]string{"AKIDEXAMPLE": operator},
 		Secrets: secrets,
-		Functions: map[string]awstest.Function{"c8auth-rotate": func(_ context.Context, payload []byte) ([]byte, error) {
-			if string(payload) == "fail" {
-				return nil, &lambdatest.Error{Kind: lambdatest.FunctionError, Payload: []byte(`{"errorMessage":"it does"}`)}
-			}
-			return append([]byte("got "), payload...), nil
-		}},
+		Functions: map[string]awstest.Function{
+			"c8auth-rotate": func(_ context.Context, payload []byte) ([]byte, error) {
+				if string(payload) == "fail" {
+					return nil, &lambdatest.Error{Kind: lambdatest.FunctionError, Payload: []byte(`{"errorMessage":"it does"}`)}
+				}
+				return append([]byte("got "), payload...), nil
+			},
+			"c8auth-vend": func(context.Context, []byte) ([]byte, error) { return []byte("{}"), nil },
+		},
 	}
 	server.Deploy("c8auth", "https://api.example/v1", "acme")
 	listener := httptest.NewServer(server)
@@ -67,12 +70,19 @@ func connect(t *testing.T) (*awstest.Server, aws.Config) {
 func calls(ctx context.Context, cfg aws.Config) map[string]func() (string, error) {
 	invoke := func(payload string) (string, error) {
 		out, err := lambda.NewFromConfig(cfg).Invoke(ctx, &lambda.InvokeInput{
-			FunctionName: aws.String("c8auth-rotate"), Qualifier: aws.String("live"), Payload: []byte(payload),
+			FunctionName: aws.String("c8auth-rotate"), Payload: []byte(payload),
 		})
 		if err != nil {
 			return "", err
 		}
 		return fmt.Sprintf("%d %s %s", out.StatusCode, aws.ToString(out.FunctionError), out.Payload), nil
+	}
+	configuration := func(function string, alias *string) (string, error) {
+		out, err := lambda.NewFromConfig(cfg).GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: &function, Qualifier: alias})
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprint(*out.FunctionArn, " ", *out.Role, " ", out.State), nil
 	}
 	return map[string]func() (string, error){
 		"sts:GetCallerIdentity": func() (string, error) {
@@ -118,14 +128,10 @@ func calls(ctx context.Context, cfg aws.Config) map[string]func() (string, error
 			}
 			return text, nil
 		},
-		"lambda:GetFunctionConfiguration": func() (string, error) {
-			out, err := lambda.NewFromConfig(cfg).GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: aws.String("c8auth-rotate"), Qualifier: aws.String("live")})
-			if err != nil {
-				return "", err
-			}
-			return fmt.Sprint(*out.Role, " ", out.State), nil
-		},
-		"lambda:InvokeFunction": func() (string, error) { return invoke("event") },
+		"lambda:GetFunctionConfiguration":                 func() (string, error) { return configuration("c8auth-rotate", nil) },
+		"lambda:GetFunctionConfiguration, alias":          func() (string, error) { return configuration("c8auth-vend", aws.String("live")) },
+		"lambda:GetFunctionConfiguration, vend's $LATEST": func() (string, error) { return configuration("c8auth-vend", nil) },
+		"lambda:InvokeFunction":                           func() (string, error) { return invoke("event") },
 		"lambda:InvokeFunction, failing": func() (string, error) {
 			return invoke("fail")
 		},
@@ -206,19 +212,21 @@ func TestOperations(t *testing.T) {
 	_, _ = fmt.Fprintln(log, "a line of Lambda's own")
 
 	want := map[string]string{
-		"sts:GetCallerIdentity":           operator + " 123456789012",
-		"cloudformation:DescribeStacks":   "arn:aws:cloudformation:eu-central-1:123456789012:stack/c8auth/c8a0c8a0-0000-0000-0000-000000000000 CREATE_COMPLETE Api c8auth0api OtherCallers\n",
-		"cloudwatch:DescribeAlarms":       "c8auth/acme/life The token has less than … ALARM 2 datapoints <were> below & so on\n",
-		"iam:SimulatePrincipalPolicy":     "secretsmanager:GetSecretValue allowed\nsecretsmanager:PutSecretValue implicitDeny\n",
-		"lambda:GetFunctionConfiguration": "arn:aws:iam::123456789012:role/c8auth-rotate Active",
-		"lambda:InvokeFunction":           "200  got event",
-		"lambda:InvokeFunction, failing":  `200 Unhandled {"errorMessage":"it does"}`,
-		"logs:FilterLogEvents":            "0\n1\n{…} 2m0s\n",
-		"scheduler:GetSchedule":           "ENABLED rate(5 minutes) arn:aws:lambda:eu-central-1:123456789012:function:c8auth-rotate:live",
-		"scheduler:ListSchedules":         "1 acme ENABLED",
-		"secretsmanager:ListSecrets":      "c8auth/token/acme",
-		"sqs:GetQueueUrl":                 "https://sqs.eu-central-1.amazonaws.com/123456789012/c8auth-failed",
-		"sqs:GetQueueAttributes":          "map[ApproximateNumberOfMessages:7]",
+		"sts:GetCallerIdentity":                           operator + " 123456789012",
+		"cloudformation:DescribeStacks":                   "arn:aws:cloudformation:eu-central-1:123456789012:stack/c8auth/c8a0c8a0-0000-0000-0000-000000000000 CREATE_COMPLETE Api c8auth0api OtherCallers\n",
+		"cloudwatch:DescribeAlarms":                       "c8auth/acme/life The token has less than … ALARM 2 datapoints <were> below & so on\n",
+		"iam:SimulatePrincipalPolicy":                     "secretsmanager:GetSecretValue allowed\nsecretsmanager:PutSecretValue implicitDeny\n",
+		"lambda:GetFunctionConfiguration":                 "arn:aws:lambda:eu-central-1:123456789012:function:c8auth-rotate arn:aws:iam::123456789012:role/c8auth-rotate Active",
+		"lambda:GetFunctionConfiguration, alias":          "arn:aws:lambda:eu-central-1:123456789012:function:c8auth-vend:live arn:aws:iam::123456789012:role/c8auth-vend Active",
+		"lambda:GetFunctionConfiguration, vend's $LATEST": "arn:aws:lambda:eu-central-1:123456789012:function:c8auth-vend arn:aws:iam::123456789012:role/c8auth-vend Active",
+		"lambda:InvokeFunction":                           "200  got event",
+		"lambda:InvokeFunction, failing":                  `200 Unhandled {"errorMessage":"it does"}`,
+		"logs:FilterLogEvents":                            "0\n1\n{…} 2m0s\n",
+		"scheduler:GetSchedule":                           "ENABLED rate(5 minutes) arn:aws:lambda:eu-central-1:123456789012:function:c8auth-rotate",
+		"scheduler:ListSchedules":                         "1 acme ENABLED",
+		"secretsmanager:ListSecrets":                      "c8auth/token/acme",
+		"sqs:GetQueueUrl":                                 "https://sqs.eu-central-1.amazonaws.com/123456789012/c8auth-failed",
+		"sqs:GetQueueAttributes":                          "map[ApproximateNumberOfMessages:7]",
 	}
 	for name, call := range calls(t.Context(), cfg) {
 		got, err := call()
@@ -246,13 +254,14 @@ func TestMissing(t *testing.T) {
 	server.Secrets = new(smtest.Server)
 	server.Set(func(s *awstest.State) { s.Stacks, s.Schedules, s.Queues, s.Roles = nil, nil, nil, nil })
 	for name, want := range map[string]string{
-		"cloudformation:DescribeStacks":   "ValidationError: Stack with id c8auth does not exist",
-		"iam:SimulatePrincipalPolicy":     "NoSuchEntity: The role with name c8auth-vend cannot be found.",
-		"lambda:GetFunctionConfiguration": "ResourceNotFoundException: Function not found: arn:aws:lambda:eu-central-1:123456789012:function:c8auth-rotate:live",
-		"lambda:InvokeFunction":           "ResourceNotFoundException: Function not found: arn:aws:lambda:eu-central-1:123456789012:function:c8auth-rotate:live",
-		"scheduler:GetSchedule":           "ResourceNotFoundException: Schedule acme does not exist.",
-		"sqs:GetQueueUrl":                 "QueueDoesNotExist: The specified queue does not exist.",
-		"sqs:GetQueueAttributes":          "QueueDoesNotExist: The specified queue does not exist.",
+		"cloudformation:DescribeStacks":          "ValidationError: Stack with id c8auth does not exist",
+		"iam:SimulatePrincipalPolicy":            "NoSuchEntity: The role with name c8auth-vend cannot be found.",
+		"lambda:GetFunctionConfiguration":        "ResourceNotFoundException: Function not found: arn:aws:lambda:eu-central-1:123456789012:function:c8auth-rotate",
+		"lambda:GetFunctionConfiguration, alias": "ResourceNotFoundException: Function not found: arn:aws:lambda:eu-central-1:123456789012:function:c8auth-vend:live",
+		"lambda:InvokeFunction":                  "ResourceNotFoundException: Function not found: arn:aws:lambda:eu-central-1:123456789012:function:c8auth-rotate",
+		"scheduler:GetSchedule":                  "ResourceNotFoundException: Schedule acme does not exist.",
+		"sqs:GetQueueUrl":                        "QueueDoesNotExist: The specified queue does not exist.",
+		"sqs:GetQueueAttributes":                 "QueueDoesNotExist: The specified queue does not exist.",
 	} {
 		_, err := calls(t.Context(), cfg)[name]()
 		if api, ok := errors.AsType[smithy.APIError](err); !ok || api.ErrorCode()+": "+api.ErrorMessage() != want {
@@ -260,6 +269,10 @@ func TestMissing(t *testing.T) {
 		}
 	}
 	_, cfg = connect(t)
+	_, err := lambda.NewFromConfig(cfg).Invoke(t.Context(), &lambda.InvokeInput{FunctionName: aws.String("c8auth-rotate"), Qualifier: aws.String("live")})
+	if api, ok := errors.AsType[smithy.APIError](err); !ok || api.ErrorCode() != "ResourceNotFoundException" {
+		t.Errorf("rotate, by an alias that it does not have: %v", err)
+	}
 	cfg.Region = "us-east-1"
 	if _, err := calls(t.Context(), cfg)["cloudformation:DescribeStacks"](); err == nil || !strings.Contains(err.Error(), "does not exist") {
 		t.Errorf("in another region: %v", err)

@@ -108,7 +108,7 @@ func (c *call) schedule(group, name, state string) object {
 	return object{
 		"GroupName": group, "Name": name, "State": state, "ScheduleExpression": "rate(5 minutes)",
 		"Arn":    c.arn("scheduler", "schedule/"+group+"/"+name),
-		"Target": object{"Arn": c.arn("lambda", "function:"+group+"-rotate:live")},
+		"Target": object{"Arn": c.arn("lambda", "function:"+group+"-rotate")},
 	}
 }
 
@@ -158,31 +158,36 @@ func admits(statement, what string) bool {
 	return statement == what || open && strings.HasPrefix(what, prefix)
 }
 
-// function finds a function by its name, also with the alias live.
-func (c *call) function() (name string, _ Function, _ *failure) {
+// function finds a function by its name, and vend by its alias, live, too: the templates
+// give rotate none.
+func (c *call) function() (name, arn string, _ Function, _ *failure) {
 	name, alias, _ := strings.Cut(c.str("FunctionName"), ":")
-	alias = cmp.Or(alias, c.str("Qualifier"), "live")
-	function, ok := c.Functions[name]
-	if !ok || alias != "live" {
-		return "", nil, &failure{http.StatusNotFound, "ResourceNotFoundException", "Function not found: " + c.arn("lambda", "function:"+name+":"+alias)}
+	alias = cmp.Or(alias, c.str("Qualifier"))
+	arn = c.arn("lambda", "function:"+name)
+	if alias != "" {
+		arn += ":" + alias
 	}
-	return name, function, nil
+	function, ok := c.Functions[name]
+	if !ok || alias != "" && !(alias == "live" && strings.HasSuffix(name, "-vend")) {
+		return "", "", nil, &failure{http.StatusNotFound, "ResourceNotFoundException", "Function not found: " + arn}
+	}
+	return name, arn, function, nil
 }
 
-// getFunctionConfiguration says which role it runs as: that of its name.
+// getFunctionConfiguration says which role it runs as, that of its name.
 func getFunctionConfiguration(c *call) (object, *failure) {
-	name, _, failed := c.function()
+	name, arn, _, failed := c.function()
 	if failed != nil {
 		return nil, failed
 	}
 	return object{
-		"FunctionName": name, "FunctionArn": c.arn("lambda", "function:"+name+":live"), "Version": "1",
-		"Role": "arn:aws:iam::" + c.account() + ":role/" + name, "State": "Active", "LastUpdateStatus": "Successful",
+		"FunctionName": name, "FunctionArn": arn, "Role": "arn:aws:iam::" + c.account() + ":role/" + name,
+		"State": "Active", "LastUpdateStatus": "Successful",
 	}, nil
 }
 
 func invokeFunction(c *call) (object, *failure) {
-	_, function, failed := c.function()
+	_, _, function, failed := c.function()
 	if failed != nil {
 		return nil, failed
 	}
