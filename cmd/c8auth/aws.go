@@ -100,7 +100,7 @@ func (d *deployment) tenants(ctx context.Context) (names []string, _ error) {
 
 var (
 	denial      = regexp.MustCompile(`^User: (arn:[\w:+=,.@/-]+) is not authorized`)
-	denied      = []string{"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
+	denied      = []string{"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
 	expired     = []string{"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 	unknown     = []string{"InvalidClientTokenId", "UnrecognizedClientException", "InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature", "MissingAuthenticationToken"}
 	throttled   = []string{"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded"}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -49,8 +52,8 @@ after the tenant at once, and callers may notice for a few seconds. What comes o
 report without secrets, to keep or to send on.
 
 Besides what status needs: execute-api:Invoke as a caller, lambda:GetFunctionConfiguration,
-iam:SimulatePrincipalPolicy, sqs:GetQueueUrl and GetQueueAttributes. To measure:
-secretsmanager:GetSecretValue on the credentials, and lambda:InvokeFunction on rotate.`,
+iam:SimulatePrincipalPolicy, sqs:GetQueueUrl and GetQueueAttributes, sns:GetTopicAttributes.
+To measure: secretsmanager:GetSecretValue on the credentials, and lambda:InvokeFunction on rotate.`,
 		Example: `  c8auth doctor
   c8auth doctor acme --measure
   c8auth doctor --json | jq '.steps[] | select(.verdict == "wrong")'
@@ -157,7 +160,7 @@ func (doc *doctor) examine(ctx context.Context) error {
 		doc.signature(ctx)
 	}
 	if doc.deployment != nil {
-		for _, look := range []func(context.Context){doc.stored, doc.roles, doc.schedule, doc.heartbeats, doc.letters, doc.ring} {
+		for _, look := range []func(context.Context){doc.stored, doc.roles, doc.logging, doc.schedule, doc.heartbeats, doc.letters, doc.ring, doc.subscribers} {
 			look(ctx)
 		}
 	}
@@ -444,6 +447,43 @@ func (d *deployment) configuration(ctx context.Context, function string) (*lambd
 	return out, nil
 }
 
+// aboveInfo are the log levels of Lambda at which lines at INFO are dropped.
+var aboveInfo = []string{"WARN", "ERROR", "FATAL"}
+
+// logging checks that Lambda drops none of the functions' lines at INFO, which carry metrics,
+// and none of its own.
+func (doc *doctor) logging(ctx context.Context) {
+	const name, tried = "logging", "lambda:GetFunctionConfiguration of rotate and vend"
+	complete := true
+	for _, of := range []struct{ function, missing string }{{"rotate", "each tenant's alarm life rings"}, {"vend", "vends are not counted"}} {
+		config, err := doc.configuration(ctx, of.function)
+		if err != nil {
+			doc.noteFailure(name, tried, unseen, err)
+			return
+		}
+		if config.LoggingConfig == nil {
+			continue
+		}
+		full := doc.name + "-" + of.function
+		do := "aws lambda update-function-configuration --function-name " + full + " --logging-config LogFormat=JSON,ApplicationLogLevel=INFO,SystemLogLevel=INFO"
+		if of.function == "vend" {
+			do += "; then publish a version and have the alias live lead to it, by aws lambda publish-version and update-alias"
+		}
+		for _, level := range []struct{ setting, value, consequence string }{
+			{"ApplicationLogLevel", string(config.LoggingConfig.ApplicationLogLevel), "lines at INFO are dropped, and their metrics with them, so that " + of.missing},
+			{"SystemLogLevel", string(config.LoggingConfig.SystemLogLevel), "Lambda's own lines on each invocation are dropped"},
+		} {
+			if slices.Contains(aboveInfo, level.value) {
+				complete = false
+				doc.note(name, tried, wrong, fmt.Sprintf("%s of %s is %s: %s", level.setting, full, level.value, level.consequence), do)
+			}
+		}
+	}
+	if complete {
+		doc.note(name, tried, fine, "both send their lines at INFO to CloudWatch, and their metrics with them", "")
+	}
+}
+
 func (doc *doctor) schedule(ctx context.Context) {
 	const name = "schedule"
 	tried := "scheduler:ListSchedules of the group " + doc.name
@@ -487,6 +527,9 @@ func (doc *doctor) heartbeats(ctx context.Context) {
 		doc.note(name, tried, wrong, seen+"waiting for credentials", "c8auth credentials set "+doc.patient.Name)
 	default:
 		seen += last.Outcome
+		if last.Life != nil {
+			seen += fmt.Sprintf("; token lifetime remaining: %d %%", int(*last.Life))
+		}
 		if last.Trial != "" {
 			seen += fmt.Sprintf("; Communic8 on the token: %s (%s)", last.Trial, last.Detail)
 		}
@@ -546,6 +589,38 @@ func (doc *doctor) ring(ctx context.Context) {
 	if quiet {
 		doc.note(name, tried, fine, "none rings", "")
 	}
+}
+
+// subscribers checks that alarms reach somebody.
+func (doc *doctor) subscribers(ctx context.Context) {
+	const name = "alarm topic"
+	topic := doc.name + "-alarms"
+	tried := "sns:GetTopicAttributes of " + topic
+	arn := fmt.Sprintf("arn:%s:sns:%s:%s:%s", doc.id.Partition, doc.Region, doc.id.AccountID, topic)
+	out, err := sns.NewFromConfig(doc.Config).GetTopicAttributes(ctx, &sns.GetTopicAttributesInput{TopicArn: &arn})
+	if _, missing := errors.AsType[*snstypes.NotFoundException](err); missing {
+		doc.note(name, tried, wrong, "it is not there: alarms reach nobody", "deploy the stack again")
+		return
+	}
+	if err != nil {
+		doc.noteFailure(name, tried, unseen, awsFailure(err, doc.Region, "sns:GetTopicAttributes", topic))
+		return
+	}
+	confirmed, err := strconv.Atoi(out.Attributes["SubscriptionsConfirmed"])
+	if err != nil {
+		doc.note(name, tried, unseen, "it does not say how many subscriptions are confirmed", "")
+		return
+	}
+	seen := fmt.Sprintf("confirmed subscriptions: %d", confirmed)
+	if pending, err := strconv.Atoi(out.Attributes["SubscriptionsPending"]); err == nil && pending > 0 {
+		seen += fmt.Sprintf(", not confirmed: %d", pending)
+	}
+	if confirmed > 0 {
+		doc.note(name, tried, fine, seen, "")
+		return
+	}
+	doc.note(name, tried, wrong, "alarms reach nobody: "+seen, fmt.Sprintf(
+		"deploy with AlarmEmail=you@example.com, or aws sns subscribe --topic-arn %s --protocol email --notification-endpoint you@example.com; then confirm by the link in the mail that AWS sends, which is good for three days", arn))
 }
 
 // outage is what to do about one of Communic8.

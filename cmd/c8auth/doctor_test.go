@@ -101,11 +101,34 @@ func TestDoctorOfTheStack(t *testing.T) {
 			func(a *awstest.State) { a.Queues["c8auth-undelivered"], a.Queues["c8auth-failed"] = 0, 0 }},
 		{"alarms ring, also of another tenant",
 			func(a *awstest.State) {
-				a.Alarms["c8auth/default/life"] = ring("The token of default has less than 21600 s left.")
-				a.Alarms["c8auth/acme/life"] = ring("The token of acme has less than 21600 s left.")
+				a.Alarms["c8auth/default/life"] = ring("The token of default has less than 25 % of its lifetime left.")
+				a.Alarms["c8auth/acme/life"] = ring("The token of acme has less than 25 % of its lifetime left.")
 				a.Alarms["c8auth/rotations-fail"] = ring("Rotations have been failing.")
 			},
 			func(a *awstest.State) { clear(a.Alarms) }},
+		{"alarms reach nobody",
+			func(a *awstest.State) { a.Topics["c8auth-alarms"] = awstest.Topic{} }, nil},
+		{"nor before a mail is confirmed",
+			func(a *awstest.State) { a.Topics["c8auth-alarms"] = awstest.Topic{Pending: 1} }, nil},
+		{"one of two subscriptions is confirmed, which is enough",
+			func(a *awstest.State) { a.Topics["c8auth-alarms"] = awstest.Topic{Confirmed: 1, Pending: 1} }, nil},
+		{"the topic is gone",
+			func(a *awstest.State) { delete(a.Topics, "c8auth-alarms") },
+			func(a *awstest.State) { a.Topics["c8auth-alarms"] = awstest.Topic{Confirmed: 1} }},
+		{"rotate logs warnings alone",
+			func(a *awstest.State) { a.LogLevels["c8auth-rotate"] = awstest.LogLevel{Application: "WARN"} },
+			func(a *awstest.State) { clear(a.LogLevels) }},
+		{"vend logs little",
+			func(a *awstest.State) {
+				a.LogLevels["c8auth-vend"] = awstest.LogLevel{Application: "FATAL", System: "WARN"}
+			},
+			func(a *awstest.State) { clear(a.LogLevels) }},
+		{"both log more than is needed",
+			func(a *awstest.State) {
+				a.LogLevels["c8auth-rotate"] = awstest.LogLevel{Application: "DEBUG", System: "DEBUG"}
+				a.LogLevels["c8auth-vend"] = awstest.LogLevel{Application: "TRACE"}
+			},
+			func(a *awstest.State) { clear(a.LogLevels) }},
 		{"vend may read credentials",
 			func(a *awstest.State) {
 				may, a.Roles["c8auth-vend"] = a.Roles["c8auth-vend"], []string{"secretsmanager:GetSecretValue *"}
@@ -117,7 +140,7 @@ func TestDoctorOfTheStack(t *testing.T) {
 		{"the functions may not be looked at",
 			refuse("lambda:GetFunctionConfiguration"), allow},
 		{"little but the stack may be looked at",
-			refuse("secretsmanager:DescribeSecret", "iam:SimulatePrincipalPolicy", "scheduler:ListSchedules", "logs:FilterLogEvents", "sqs:GetQueueUrl", "cloudwatch:DescribeAlarms"), allow},
+			refuse("secretsmanager:DescribeSecret", "iam:SimulatePrincipalPolicy", "scheduler:ListSchedules", "logs:FilterLogEvents", "sqs:GetQueueUrl", "cloudwatch:DescribeAlarms", "sns:GetTopicAttributes"), allow},
 		{"not even the stack",
 			refuse("cloudformation:DescribeStacks"), allow},
 		{"nor who one is",

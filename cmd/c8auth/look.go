@@ -66,6 +66,7 @@ type rotation struct {
 	Fallback bool      `json:"credentials_fallback,omitempty"`
 	Hint     string    `json:"hint,omitempty"`
 	Error    string    `json:"error,omitempty"`
+	Life     *float64  `json:"TokenLifePercent,omitempty"` // nil: the token secret could not be read
 
 	// Of the token that is stored:
 	Version            string    `json:"version,omitempty"`

@@ -123,6 +123,8 @@ var varying = map[string]*regexp.Regexp{
 	"UUID":                 regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`),
 	"TOKEN":                regexp.MustCompile(`\b[0-9a-f]{32}\b`),
 	`"expires_in": 86399`:  regexp.MustCompile(`"expires_in": 86\d\d\d`),
+	"left (99 %)":          regexp.MustCompile(`left \((100|99) %\)`),
+	"remaining: 99 %":      regexp.MustCompile(`remaining: (100|99) %`),
 	"N s ago":              regexp.MustCompile(`\b(\d+ min )?\d+ s ago`),
 	"N s old":              regexp.MustCompile(`\b(\d+ min )?\d+ s old`),
 	"2026-01-02 03:04:05":  regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`),

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -352,9 +353,10 @@ func (t *tenant) row(now time.Time) []string {
 	case t.Method == methodKey:
 		row[2] = age + " old, does not expire"
 	case now.Before(t.ExpiresAt):
-		row[2] = fmt.Sprintf("%s %s old, %s left", bar(now, t.IssuedAt, t.ExpiresAt), age, span(t.ExpiresAt.Sub(now)))
+		percent := remaining(now, t.IssuedAt, t.ExpiresAt)
+		row[2] = fmt.Sprintf("%s %s old, %s left (%d %%)", bar(percent), age, span(t.ExpiresAt.Sub(now)), int(percent))
 	default:
-		row[2] = fmt.Sprintf("%s expired %s ago", bar(now, t.IssuedAt, t.ExpiresAt), span(now.Sub(t.ExpiresAt)))
+		row[2] = fmt.Sprintf("%s expired %s ago", bar(0), span(now.Sub(t.ExpiresAt)))
 	}
 	switch {
 	case t.Next.IsZero():
@@ -392,12 +394,18 @@ func (t *tenant) row(now time.Time) []string {
 	return row
 }
 
-// bar is the life that is left of a token, of ten parts.
-func bar(now, from, to time.Time) string {
-	const parts = 10
-	left := 0
-	if life := to.Sub(from); life > 0 {
-		left = int(min(max(0, (to.Sub(now)*parts+life-1)/life), parts)) // none only when there is none
+// remaining is how much of a lifetime remains, in percent, as TokenLifePercent.
+func remaining(now, from, to time.Time) float64 {
+	lifetime := to.Sub(from)
+	if lifetime <= 0 {
+		return 0
 	}
+	return min(max(0, 100*float64(to.Sub(now))/float64(lifetime)), 100)
+}
+
+// bar shows how much of a lifetime remains, in ten parts: none only when nothing does.
+func bar(percent float64) string {
+	const parts = 10
+	left := int(math.Ceil(percent * parts / 100))
 	return strings.Repeat("█", left) + strings.Repeat("░", parts-left)
 }

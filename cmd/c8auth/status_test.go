@@ -128,7 +128,7 @@ func TestStatusTroubles(t *testing.T) {
 			state(func(a *awstest.State) { delete(a.Schedules, "c8auth/default") }), state(func(a *awstest.State) { a.Schedules["c8auth/default"] = "ENABLED" })},
 		{"alarms ring",
 			func() {
-				s.AWS.Ring("c8auth/default/life", "The token of default has less than 21600 s left. Do: read the log.", "")
+				s.AWS.Ring("c8auth/default/life", "The token of default has less than 25 % of its lifetime left. Do: read the log.", "")
 				s.AWS.Ring("c8auth/rotations-fail", "Rotations have been failing. Do: read the log.", "")
 			}, state(func(a *awstest.State) { a.Alarms = map[string]awstest.Alarm{} })},
 		{"the credentials are going to be deleted",

@@ -11,7 +11,7 @@
 //
 // The service that a request is for is the one in its signature's scope. Each is
 // spoken to in the protocol that the AWS SDK for Go speaks to it: the query protocol
-// (CloudFormation, IAM, STS), JSON 1.0 and 1.1 (SQS, CloudWatch Logs), REST and JSON
+// (CloudFormation, IAM, SNS, STS), JSON 1.0 and 1.1 (SQS, CloudWatch Logs), REST and JSON
 // (Lambda, EventBridge Scheduler), CBOR (CloudWatch). Secrets Manager is a handler of
 // its own, of package smtest.
 //
@@ -57,6 +57,8 @@ type State struct {
 	Alarms    map[string]Alarm
 	Schedules map[string]string   // ENABLED or DISABLED, by group/name
 	Queues    map[string]int      // how many messages are in it, by name
+	Topics    map[string]Topic    // of SNS, by name
+	LogLevels map[string]LogLevel // of functions, by name; INFO, if it has none
 	Roles     map[string][]string // what it is allowed, "action resource", of which the latter may end with *
 	Refused   map[string]bool     // actions, as IAM names them, such as logs:FilterLogEvents
 	Skew      time.Duration       // how far AWS's clock is ahead of this one
@@ -75,8 +77,15 @@ type Alarm struct {
 	Reason      string
 }
 
+// Topic is an SNS topic, by the numbers of its subscriptions.
+type Topic struct{ Confirmed, Pending int }
+
+// LogLevel is what of a function's lines Lambda sends to CloudWatch. Empty: INFO and above.
+type LogLevel struct{ Application, System string }
+
 // Deploy makes what the templates make for the stack and its tenants, apart from the
-// functions and the secrets. Nothing rings. url is the API's.
+// functions and the secrets. Nothing rings, and one subscriber is told of alarms. url is the
+// API's.
 func (s *Server) Deploy(stack, url string, tenants ...string) {
 	s.Set(func(state *State) {
 		state.Stacks[stack] = Stack{
@@ -86,6 +95,7 @@ func (s *Server) Deploy(stack, url string, tenants ...string) {
 		for alarm, description := range stackAlarms {
 			state.Alarms[stack+"/"+alarm] = Alarm{Description: description}
 		}
+		state.Topics[stack+"-alarms"] = Topic{Confirmed: 1}
 		for _, queue := range []string{"undelivered", "failed"} {
 			state.Queues[stack+"-"+queue] = 0
 		}
@@ -129,7 +139,8 @@ func (s *Server) Set(change func(*State)) {
 	if s.state.Stacks == nil {
 		s.state = State{
 			Stacks: make(map[string]Stack), Alarms: make(map[string]Alarm), Schedules: make(map[string]string),
-			Queues: make(map[string]int), Roles: make(map[string][]string), Refused: make(map[string]bool),
+			Queues: make(map[string]int), Topics: make(map[string]Topic), LogLevels: make(map[string]LogLevel),
+			Roles: make(map[string][]string), Refused: make(map[string]bool),
 		}
 		s.logs = make(map[string][]event)
 	}
@@ -230,6 +241,7 @@ func (s *Server) look() State {
 	state := s.state
 	state.Stacks, state.Alarms = maps.Clone(state.Stacks), maps.Clone(state.Alarms)
 	state.Schedules, state.Queues = maps.Clone(state.Schedules), maps.Clone(state.Queues)
+	state.Topics, state.LogLevels = maps.Clone(state.Topics), maps.Clone(state.LogLevels)
 	state.Roles = maps.Clone(state.Roles)
 	return state
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -82,7 +83,7 @@ func calls(ctx context.Context, cfg aws.Config) map[string]func() (string, error
 		if err != nil {
 			return "", err
 		}
-		return fmt.Sprint(*out.FunctionArn, " ", *out.Role, " ", out.State), nil
+		return fmt.Sprint(*out.FunctionArn, " ", *out.Role, " ", out.State, " ", out.LoggingConfig.LogFormat, " ", out.LoggingConfig.ApplicationLogLevel, " ", out.LoggingConfig.SystemLogLevel), nil
 	}
 	return map[string]func() (string, error){
 		"sts:GetCallerIdentity": func() (string, error) {
@@ -175,6 +176,13 @@ func calls(ctx context.Context, cfg aws.Config) map[string]func() (string, error
 			}
 			return *out.SecretList[0].Name, nil
 		},
+		"sns:GetTopicAttributes": func() (string, error) {
+			out, err := sns.NewFromConfig(cfg).GetTopicAttributes(ctx, &sns.GetTopicAttributesInput{TopicArn: aws.String("arn:aws:sns:eu-central-1:123456789012:c8auth-alarms")})
+			if err != nil {
+				return "", err
+			}
+			return fmt.Sprint(out.Attributes["TopicArn"], " ", out.Attributes["SubscriptionsConfirmed"], " ", out.Attributes["SubscriptionsPending"]), nil
+		},
 		"sqs:GetQueueUrl": func() (string, error) {
 			out, err := sqs.NewFromConfig(cfg).GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: aws.String("c8auth-failed")})
 			if err != nil {
@@ -199,7 +207,11 @@ func calls(ctx context.Context, cfg aws.Config) map[string]func() (string, error
 func TestOperations(t *testing.T) {
 	server, cfg := connect(t)
 	server.Ring("c8auth/acme/life", "The token has less than …", "2 datapoints <were> below & so on")
-	server.Set(func(s *awstest.State) { s.Queues["c8auth-failed"] = 7 })
+	server.Set(func(s *awstest.State) {
+		s.Queues["c8auth-failed"] = 7
+		s.Topics["c8auth-alarms"] = awstest.Topic{Confirmed: 2, Pending: 1}
+		s.LogLevels["c8auth-rotate"] = awstest.LogLevel{Application: "WARN"}
+	})
 	log := server.Log("/aws/lambda/c8auth-rotate")
 	line := func(tenant string, age time.Duration) {
 		_, _ = fmt.Fprintf(log, `{"timestamp":%q,"message":"rotation","tenant":%q}`+"\n", time.Now().Add(-age).UTC().Format(time.RFC3339Nano), tenant)
@@ -216,14 +228,15 @@ func TestOperations(t *testing.T) {
 		"cloudformation:DescribeStacks":                   "arn:aws:cloudformation:eu-central-1:123456789012:stack/c8auth/c8a0c8a0-0000-0000-0000-000000000000 CREATE_COMPLETE Api c8auth0api OtherCallers\n",
 		"cloudwatch:DescribeAlarms":                       "c8auth/acme/life The token has less than … ALARM 2 datapoints <were> below & so on\n",
 		"iam:SimulatePrincipalPolicy":                     "secretsmanager:GetSecretValue allowed\nsecretsmanager:PutSecretValue implicitDeny\n",
-		"lambda:GetFunctionConfiguration":                 "arn:aws:lambda:eu-central-1:123456789012:function:c8auth-rotate arn:aws:iam::123456789012:role/c8auth-rotate Active",
-		"lambda:GetFunctionConfiguration, alias":          "arn:aws:lambda:eu-central-1:123456789012:function:c8auth-vend:live arn:aws:iam::123456789012:role/c8auth-vend Active",
-		"lambda:GetFunctionConfiguration, vend's $LATEST": "arn:aws:lambda:eu-central-1:123456789012:function:c8auth-vend arn:aws:iam::123456789012:role/c8auth-vend Active",
+		"lambda:GetFunctionConfiguration":                 "arn:aws:lambda:eu-central-1:123456789012:function:c8auth-rotate arn:aws:iam::123456789012:role/c8auth-rotate Active JSON WARN INFO",
+		"lambda:GetFunctionConfiguration, alias":          "arn:aws:lambda:eu-central-1:123456789012:function:c8auth-vend:live arn:aws:iam::123456789012:role/c8auth-vend Active JSON INFO INFO",
+		"lambda:GetFunctionConfiguration, vend's $LATEST": "arn:aws:lambda:eu-central-1:123456789012:function:c8auth-vend arn:aws:iam::123456789012:role/c8auth-vend Active JSON INFO INFO",
 		"lambda:InvokeFunction":                           "200  got event",
 		"lambda:InvokeFunction, failing":                  `200 Unhandled {"errorMessage":"it does"}`,
 		"logs:FilterLogEvents":                            "0\n1\n{…} 2m0s\n",
 		"scheduler:GetSchedule":                           "ENABLED rate(5 minutes) arn:aws:lambda:eu-central-1:123456789012:function:c8auth-rotate",
 		"scheduler:ListSchedules":                         "1 acme ENABLED",
+		"sns:GetTopicAttributes":                          "arn:aws:sns:eu-central-1:123456789012:c8auth-alarms 2 1",
 		"secretsmanager:ListSecrets":                      "c8auth/token/acme",
 		"sqs:GetQueueUrl":                                 "https://sqs.eu-central-1.amazonaws.com/123456789012/c8auth-failed",
 		"sqs:GetQueueAttributes":                          "map[ApproximateNumberOfMessages:7]",
@@ -239,7 +252,7 @@ func TestOperations(t *testing.T) {
 		action, _, _ := strings.Cut(name, ",")
 		server.Set(func(s *awstest.State) { s.Refused[action] = true })
 		_, err = call()
-		if api, ok := errors.AsType[smithy.APIError](err); !ok || !strings.HasPrefix(api.ErrorCode(), "AccessDenied") || !strings.Contains(api.ErrorMessage(), operator) {
+		if api, ok := errors.AsType[smithy.APIError](err); !ok || !slices.Contains([]string{"AccessDenied", "AccessDeniedException", "AuthorizationError"}, api.ErrorCode()) || !strings.Contains(api.ErrorMessage(), operator) {
 			t.Errorf("%s, refused: %v", name, err)
 		}
 		server.Set(func(s *awstest.State) { s.Refused[action] = false })
@@ -252,7 +265,7 @@ func TestMissing(t *testing.T) {
 	server, cfg := connect(t)
 	server.Functions = nil
 	server.Secrets = new(smtest.Server)
-	server.Set(func(s *awstest.State) { s.Stacks, s.Schedules, s.Queues, s.Roles = nil, nil, nil, nil })
+	server.Set(func(s *awstest.State) { s.Stacks, s.Schedules, s.Queues, s.Topics, s.Roles = nil, nil, nil, nil, nil })
 	for name, want := range map[string]string{
 		"cloudformation:DescribeStacks":          "ValidationError: Stack with id c8auth does not exist",
 		"iam:SimulatePrincipalPolicy":            "NoSuchEntity: The role with name c8auth-vend cannot be found.",
@@ -260,6 +273,7 @@ func TestMissing(t *testing.T) {
 		"lambda:GetFunctionConfiguration, alias": "ResourceNotFoundException: Function not found: arn:aws:lambda:eu-central-1:123456789012:function:c8auth-vend:live",
 		"lambda:InvokeFunction":                  "ResourceNotFoundException: Function not found: arn:aws:lambda:eu-central-1:123456789012:function:c8auth-rotate",
 		"scheduler:GetSchedule":                  "ResourceNotFoundException: Schedule acme does not exist.",
+		"sns:GetTopicAttributes":                 "NotFound: Topic does not exist",
 		"sqs:GetQueueUrl":                        "QueueDoesNotExist: The specified queue does not exist.",
 		"sqs:GetQueueAttributes":                 "QueueDoesNotExist: The specified queue does not exist.",
 	} {
@@ -332,6 +346,11 @@ func TestTemplates(t *testing.T) {
 		for name := range s.Queues {
 			if !strings.Contains(text, "QueueName: !Sub "+name+"\n") {
 				t.Errorf("there is no queue %s", name)
+			}
+		}
+		for name := range s.Topics {
+			if !strings.Contains(text, "TopicName: !Sub "+name+"\n") {
+				t.Errorf("there is no topic %s", name)
 			}
 		}
 		if s.Schedules["${Stack}/${Tenant}"] != "ENABLED" || !strings.Contains(text, "GroupName: !Ref Stack\n      Name: !Ref Tenant\n") {

@@ -24,6 +24,7 @@ var operations = map[string]func(*call) (object, *failure){
 	"logs:FilterLogEvents":            filterLogEvents,
 	"scheduler:GetSchedule":           getSchedule,
 	"scheduler:ListSchedules":         listSchedules,
+	"sns:GetTopicAttributes":          getTopicAttributes,
 	"sqs:GetQueueAttributes":          getQueueAttributes,
 	"sqs:GetQueueUrl":                 getQueueURL,
 	"sts:GetCallerIdentity":           getCallerIdentity,
@@ -131,6 +132,18 @@ func getQueueAttributes(c *call) (object, *failure) {
 
 var noQueue = &failure{http.StatusBadRequest, "QueueDoesNotExist", "The specified queue does not exist."}
 
+// getTopicAttributes shows no more of a topic than how many subscriptions it has.
+func getTopicAttributes(c *call) (object, *failure) {
+	arn := c.str("TopicArn")
+	topic, ok := c.look().Topics[strings.TrimPrefix(arn, c.arn("sns", ""))]
+	if !ok {
+		return nil, &failure{http.StatusNotFound, "NotFound", "Topic does not exist"}
+	}
+	return object{"Attributes": attributes{
+		"TopicArn": arn, "SubscriptionsConfirmed": fmt.Sprint(topic.Confirmed), "SubscriptionsPending": fmt.Sprint(topic.Pending), "SubscriptionsDeleted": "0",
+	}}, nil
+}
+
 // simulatePrincipalPolicy is about roles only. It does not look at their conditions.
 func simulatePrincipalPolicy(c *call) (object, *failure) {
 	role, isRole := strings.CutPrefix(c.str("PolicySourceArn"), "arn:aws:iam::"+c.account()+":role/")
@@ -174,15 +187,20 @@ func (c *call) function() (name, arn string, _ Function, _ *failure) {
 	return name, arn, function, nil
 }
 
-// getFunctionConfiguration says which role it runs as, that of its name.
+// getFunctionConfiguration says which role it runs as, that of its name, and what it logs.
 func getFunctionConfiguration(c *call) (object, *failure) {
 	name, arn, _, failed := c.function()
 	if failed != nil {
 		return nil, failed
 	}
+	level := c.look().LogLevels[name]
 	return object{
 		"FunctionName": name, "FunctionArn": arn, "Role": "arn:aws:iam::" + c.account() + ":role/" + name,
 		"State": "Active", "LastUpdateStatus": "Successful",
+		"LoggingConfig": object{
+			"LogFormat": "JSON", "LogGroup": "/aws/lambda/" + name,
+			"ApplicationLogLevel": cmp.Or(level.Application, "INFO"), "SystemLogLevel": cmp.Or(level.System, "INFO"),
+		},
 	}, nil
 }
 

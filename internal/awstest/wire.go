@@ -18,8 +18,11 @@ import (
 )
 
 // object is a structure of AWS's model. Its members are strings, ints, times, lists
-// ([]any) and objects.
+// ([]any), objects and attributes.
 type object = map[string]any
+
+// attributes is a map of AWS's model, in XML.
+type attributes map[string]string
 
 // failure is an error of a service.
 type failure struct {
@@ -44,6 +47,7 @@ var protocols = map[string]protocol{
 	"logs":           {"logs", readJSON, writeJSON, failJSON},
 	"monitoring":     {"cloudwatch", readCBOR, writeCBOR, failCBOR},
 	"scheduler":      {"scheduler", readREST, writeJSON, failJSON},
+	"sns":            {"sns", readQuery, writeXML, failSNS},
 	"sqs":            {"sqs", readJSON, writeJSON, failJSON},
 	"sts":            {"sts", readQuery, writeXML, failXML},
 }
@@ -90,6 +94,14 @@ func failXML(w http.ResponseWriter, f *failure) {
 	_, _ = w.Write(text.Bytes())
 }
 
+// failSNS differs in what SNS calls a denial.
+func failSNS(w http.ResponseWriter, f *failure) {
+	if f.kind == "AccessDeniedException" {
+		f = &failure{f.status, "AuthorizationError", f.message}
+	}
+	failXML(w, f)
+}
+
 func encodeXML(text *bytes.Buffer, v any) {
 	switch v := v.(type) {
 	case object:
@@ -101,6 +113,10 @@ func encodeXML(text *bytes.Buffer, v any) {
 	case []any:
 		for _, member := range v {
 			encodeXML(text, object{"member": member})
+		}
+	case attributes:
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			encodeXML(text, object{"entry": object{"key": name, "value": v[name]}})
 		}
 	case time.Time:
 		text.WriteString(v.UTC().Format(time.RFC3339))
