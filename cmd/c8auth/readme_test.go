@@ -30,8 +30,8 @@ func TestReadme(t *testing.T) {
 	s.AWS.Set(func(a *awstest.State) {
 		a.Schedules["c8auth/acme"] = "ENABLED"
 		a.Queues["c8auth-failed"] = 2
-		a.Alarms["c8auth/rotations-fail"] = awstest.Alarm{Ringing: true, Description: "Rotations have been failing for a quarter of an hour. " +
-			`Callers notice nothing until a token runs out. Do: read "error" in the log group /aws/lambda/c8auth-rotate; it says what to do.`}
+		a.Alarms["c8auth/rotations-fail"] = awstest.Alarm{Ringing: true, Description: "Rotations have been failing for 15 minutes. " +
+			`Callers are not affected until a token expires. Do: read "error" in the log group /aws/lambda/c8auth-rotate; it says what to do.`}
 	})
 	s.c8auth("status")
 	s.c8auth("doctor")

@@ -122,9 +122,9 @@ func (s *Server) Deploy(stack, url string, tenants ...string) {
 // beginning of what they say there.
 var (
 	stackAlarms = map[string]string{
-		"rotations-fail":  "Rotations have been failing for a quarter of an hour.",
-		"heartbeats-lost": "The scheduler could not invoke rotate, which should never happen.",
-		"failures-unread": "Six rotations or more have failed in four days,",
+		"rotations-fail":  "Rotations have been failing for 15 minutes.",
+		"heartbeats-lost": "EventBridge Scheduler could not invoke rotate.",
+		"failures-unread": "Six or more rotations failed within four days,",
 	}
 	tenantAlarms = map[string]string{
 		"life":                "The token of ${Tenant} has less than",

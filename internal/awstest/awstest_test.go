@@ -353,8 +353,9 @@ func TestTemplates(t *testing.T) {
 				t.Errorf("there is no topic %s", name)
 			}
 		}
-		if s.Schedules["${Stack}/${Tenant}"] != "ENABLED" || !strings.Contains(text, "GroupName: !Ref Stack\n      Name: !Ref Tenant\n") {
-			t.Error("the tenant's schedule has another name")
+		if s.Schedules["${Stack}/${Tenant}"] != "ENABLED" || !strings.Contains(text, "GroupName: !Ref Stack\n      Name: !Ref Tenant\n") ||
+			!strings.Contains(text, ":function:${Stack}-rotate\n") {
+			t.Error("the tenant's schedule has another name or target")
 		}
 	})
 }
