@@ -35,7 +35,7 @@ func TestRecordedEvent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Resource != "/tokens/{tenant}" || got.Method != http.MethodGet || got.Tenant != "acme" || got.RequestID != "id" || got.SourceIP != "192.0.2.1" || !got.NoCache || got.Caller+got.Account+got.Body != "" {
+	if got.Resource != "/tokens/{tenant}" || got.Method != http.MethodGet || got.Path != "/tokens/acme" || got.Stage != "v1" || got.Tenant != "acme" || got.RequestID != "id" || got.SourceIP != "192.0.2.1" || !got.NoCache || got.Caller+got.Account+got.Body != "" {
 		t.Errorf("read %+v", got)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/c8auth/c8auth/internal/gwtest"
 	"github.com/c8auth/c8auth/internal/lambdatest"
 	"github.com/c8auth/c8auth/internal/stack"
 )
@@ -96,6 +98,37 @@ func TestMainJob(t *testing.T) {
 	s.Communic8.Revoke(s.Communic8.Issued()[0])
 	rotate(t, s, "rotated", "rejected")
 	vend(t, s, http.Header{"Cache-Control": {"no-cache"}})
+}
+
+// TestSpellings: of all spellings of a path that IAM and the API let pass, only the tenant's own
+// leads to a token or a report.
+func TestSpellings(t *testing.T) {
+	s := start(t)
+	rotate(t, s, "rotated", "first_token")
+	all := gwtest.Key{SecretAccessKey: stack.SecretKey, ARN: stack.Caller, Tenants: []string{"*"}, Reports: []string{"*"}}
+	api := httptest.NewServer(&gwtest.Gateway{Keys: map[string]gwtest.Key{stack.AccessKey: all}, Invoke: s.Vend.Invoke, Report: s.Rotate.Invoke})
+	t.Cleanup(api.Close)
+	s.APIURL = api.URL + "/v1"
+	_, version := s.Secrets.Value(tokenName)
+	for tenant, want := range map[string]int{"default": 200, "default/": 400, "%64efault": 400, "default%2F": 400} {
+		resp, body, err := s.Get(t.Context(), tenant, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode != want {
+			t.Errorf("GET of %s: %v, want %d: %s", tenant, resp.Status, want, body)
+		}
+		if tenant == "default/" { // leads to another route
+			continue
+		}
+		resp, body, err = s.Report(t.Context(), tenant, version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode != want {
+			t.Errorf("a report of %s: %v, want %d: %s", tenant, resp.Status, want, body)
+		}
+	}
 }
 
 // TestCrash: the request after a crash of vend is served.
