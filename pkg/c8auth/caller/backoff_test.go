@@ -1,9 +1,12 @@
 package caller
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // The time between attempts for one version doubles, up to two minutes. Another version
@@ -44,5 +47,17 @@ func TestPending(t *testing.T) {
 	}
 	if pending(time.Time{}) {
 		t.Error("the zero time is pending")
+	}
+}
+
+// A call that finds no token, and comes too late to wait for the fetch of another call that
+// has just failed, does not fetch again.
+func TestFetchAfterAFailedOne(t *testing.T) {
+	s := &Source{URL: "http://127.0.0.1", AWS: aws.Config{Credentials: aws.AnonymousCredentials{}}} // no region: no request
+	_, first := s.fetch()
+	retryAt := s.retryAt
+	_, second := s.fetch()
+	if first == nil || !errors.Is(second, first) || s.retryAt != retryAt {
+		t.Errorf("got %v, then %v", first, second)
 	}
 }

@@ -121,9 +121,12 @@ func (s *Source) token(ctx context.Context) (token, error) {
 // it: it does not end with the context of who began it.
 func (s *Source) fetch() (token, error) {
 	s.mu.Lock()
-	held := s.held
+	held, err, pausing := s.held, s.err, pending(s.retryAt)
 	s.mu.Unlock()
-	if now := now(); held.usable(now) && !held.due(now) { // another fetch has just ended
+	switch now := now(); { // another fetch may just have ended
+	case pausing:
+		return token{}, err
+	case held.usable(now) && !held.due(now):
 		return held, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), fetchTime)
