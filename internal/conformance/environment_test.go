@@ -1,0 +1,357 @@
+package conformance
+
+// What a client talks to: a fake of API Gateway, which checks signatures, in front of
+// functions that follow the scenario; a fake of Communic8; and another host.
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"github.com/c8auth/c8auth/internal/c8test"
+	"github.com/c8auth/c8auth/internal/gwtest"
+	"github.com/c8auth/c8auth/internal/stack"
+)
+
+const (
+	region    = stack.Region
+	keyID     = stack.AccessKey
+	nextKeyID = "AKIAI44QH8DHBEXAMPLE"
+	secretKey = stack.SecretKey
+	broadcast = "/int/v1/broadcast?limit=1"
+)
+
+// environment is what one client talks to. It fails the test if a request to Communic8 has
+// no token or an expired one, or if a token reaches the other host.
+type environment struct {
+	*testing.T
+	scenario                  scenario
+	dir                       string // of the driver's files
+	api, communic8, elsewhere string // URLs
+	c8                        *c8test.Server
+
+	mu      sync.Mutex
+	gateway *gwtest.Gateway
+	fault   *answer
+	tokens  []token // the newest comes last
+	fetches []time.Time
+	reports int
+	sent    []sent
+	open    int // answers that are being sent
+}
+
+type token struct {
+	value, version string
+	life
+	expiry time.Time // zero: not given out yet, or none
+}
+
+// sent is a request to Communic8.
+type sent struct{ token, body string }
+
+func newEnvironment(t *testing.T, s scenario) *environment {
+	s.Tenant = cmp.Or(s.Tenant, "default")
+	e := &environment{T: t, scenario: s, dir: t.TempDir(), c8: new(c8test.Server)}
+	if s.API != nil {
+		e.fault = new(*s.API)
+	}
+	e.communic8 = e.serve(e.serveCommunic8)
+	if s.Functions {
+		e.startFunctions()
+	} else {
+		e.c8.Set(func(b *c8test.Behaviour) {
+			if s.Rejection == http.StatusForbidden {
+				b.Rejection = c8test.Reject403
+			}
+		})
+		e.gateway = e.admit(keyID)
+		first := life{Life: 3600}
+		if s.Token != nil {
+			first = *s.Token
+		}
+		e.add(first)
+	}
+	e.elsewhere = e.serve(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" {
+			e.Errorf("the other host got %s %s, %v", r.Method, r.URL, r.Header)
+		}
+		w.WriteHeader(http.StatusUnauthorized)
+	})
+	e.api = e.serve(e.serveAPI) + "/v1"
+	return e
+}
+
+func (e *environment) serve(h http.HandlerFunc) string {
+	server := httptest.NewServer(h)
+	e.Cleanup(func() {
+		server.CloseClientConnections() // some answers have no end
+		server.Close()
+	})
+	return server.URL
+}
+
+// startFunctions starts the real functions, and has rotate make a token.
+func (e *environment) startFunctions() {
+	s, err := stack.StartBuilt(built, stack.Ports{}, io.Discard)
+	if err != nil {
+		e.Fatal(err)
+	}
+	e.Cleanup(s.Stop)
+	s.Communic8.AddClient("id", "secret")
+	s.Secrets.Put(stack.Name+"/credentials/default", fmt.Sprintf(`{"base_url":%q,"client_id":"id","client_secret":"secret"}`, e.communic8))
+	e.c8 = s.Communic8
+	if _, err := s.Rotate.Invoke(e.Context(), []byte(`{"tenant":"default"}`)); err != nil {
+		e.Fatal(err)
+	}
+	e.gateway = s.Gateway
+}
+
+// admit is the gateway to the scenario's API for who signs with the key.
+func (e *environment) admit(keyID string) *gwtest.Gateway {
+	key := gwtest.Key{SecretAccessKey: secretKey, ARN: stack.Caller}
+	for method, tenants := range map[string]*[]string{http.MethodGet: &key.Tenants, http.MethodPost: &key.Reports} {
+		if e.scenario.Grants == nil || slices.Contains(e.scenario.Grants, method) {
+			*tenants = []string{"*"}
+		}
+	}
+	return &gwtest.Gateway{Region: region, Keys: map[string]gwtest.Key{keyID: key}, Invoke: e.vend, Report: e.reject}
+}
+
+// change makes the changes that a step begins with.
+func (e *environment) change(s step) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if s.Revoke {
+		e.c8.Revoke(e.newest())
+	}
+	if s.RenewKey {
+		e.gateway = e.admit(nextKeyID)
+		e.writeKey(nextKeyID)
+	}
+	if s.Token != nil {
+		e.add(*s.Token)
+	}
+	if s.API != nil {
+		e.fault = new(*s.API)
+	}
+}
+
+// add makes a new token; e is locked, or not shared yet.
+func (e *environment) add(l life) {
+	n := len(e.tokens) + 1
+	t := token{value: fmt.Sprintf("token-%d-of-%p", n, e), version: fmt.Sprintf("00000000-0000-4000-8000-%012d", n), life: l}
+	if !l.Revoked {
+		e.c8.AddAccessKey(t.value)
+	}
+	e.tokens = append(e.tokens, t)
+}
+
+// newest is the newest token; e is locked.
+func (e *environment) newest() string {
+	if e.scenario.Functions {
+		issued := e.c8.Issued()
+		return issued[len(issued)-1]
+	}
+	return e.tokens[len(e.tokens)-1].value
+}
+
+// issued are all tokens so far.
+func (e *environment) issued() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := e.c8.Issued()
+	for _, t := range e.tokens {
+		out = append(out, t.value)
+	}
+	return out
+}
+
+// fill replaces the names of hosts by their URLs.
+func (e *environment) fill(s string) string {
+	return strings.NewReplacer("{elsewhere}", e.elsewhere, "{communic8}", e.communic8).Replace(s)
+}
+
+// serveAPI counts the requests to the API and answers as the scenario says.
+func (e *environment) serveAPI(w http.ResponseWriter, r *http.Request) {
+	e.mu.Lock()
+	if r.Method == http.MethodPost {
+		e.reports++
+	} else {
+		e.fetches = append(e.fetches, time.Now())
+	}
+	fault := e.fault
+	if fault != nil && fault.Times > 0 {
+		if fault.Times--; fault.Times == 0 {
+			e.fault = nil
+		}
+	}
+	gateway := e.gateway
+	e.mu.Unlock()
+	if fault == nil || !fault.serve(e, w, r) {
+		gateway.ServeHTTP(w, r)
+	}
+}
+
+// serve reports whether it has answered.
+func (a *answer) serve(e *environment, w http.ResponseWriter, r *http.Request) bool {
+	select {
+	case <-time.After(seconds(a.Delay)):
+	case <-r.Context().Done():
+		panic(http.ErrAbortHandler)
+	}
+	if a.Break {
+		panic(http.ErrAbortHandler)
+	}
+	if a.Status == 0 {
+		return false
+	}
+	for name, value := range map[string]string{"x-amzn-ErrorType": a.Type, "Retry-After": a.RetryAfter, "Location": e.fill(a.Location), "X-MARK": "MARK"} {
+		if value != "" {
+			w.Header().Set(name, value)
+		}
+	}
+	w.WriteHeader(a.Status)
+	e.count(1)
+	defer e.count(-1)
+	for {
+		if _, err := io.WriteString(w, e.fill(a.Body)); err != nil || !a.Endless {
+			return true
+		}
+	}
+}
+
+// count adds to the answers that are being sent, and returns how many there are.
+func (e *environment) count(n int) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.open += n
+	return e.open
+}
+
+// vend answers as vend does, from the newest token.
+func (e *environment) vend(_ context.Context, event []byte) ([]byte, error) {
+	tenant, _, err := parse(event)
+	switch {
+	case err != nil:
+		return nil, err
+	case strings.ContainsAny(tenant, "/%"):
+		return respond(http.StatusBadRequest, "", map[string]any{"error": "invalid_request", "error_description": "MARK"})
+	case tenant != "default":
+		return respond(http.StatusNotFound, "", map[string]any{"error": "unknown_tenant", "error_description": "MARK"})
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t := &e.tokens[len(e.tokens)-1]
+	if t.expiry.IsZero() || t.Always {
+		t.expiry = time.Now().Add(seconds(t.Life))
+	}
+	out := map[string]any{"access_token": t.value, "token_type": "Bearer", "version": t.version, "base_url": e.communic8}
+	if t.Life > 0 {
+		out["expires_in"], out["expires_at"] = int(math.Round(time.Until(t.expiry).Seconds())), t.expiry.UTC().Format(time.RFC3339)
+	}
+	return respond(http.StatusOK, "", out)
+}
+
+// reject answers as rotate does to a report, and does what the scenario says.
+func (e *environment) reject(_ context.Context, event []byte) ([]byte, error) {
+	_, version, err := parse(event)
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !slices.ContainsFunc(e.tokens, func(t token) bool { return t.version == version }) {
+		e.Errorf("the version %q is reported, which no token has", version)
+	}
+	next := report{Outcome: "rotated"}
+	if len(e.scenario.Reports) > 0 {
+		next = e.scenario.Reports[0]
+	}
+	if len(e.scenario.Reports) > 1 {
+		e.scenario.Reports = e.scenario.Reports[1:]
+	}
+	if next.Status != 0 {
+		return respond(next.Status, next.RetryAfter, map[string]any{"error": "temporarily_unavailable", "error_description": "MARK"})
+	}
+	if next.Outcome == "rotated" {
+		e.add(life{Life: 3600, Revoked: next.Revoked})
+	}
+	return respond(http.StatusOK, "", map[string]any{"tenant": "default", "outcome": next.Outcome, "version": e.tokens[len(e.tokens)-1].version})
+}
+
+func parse(event []byte) (tenant, version string, _ error) {
+	var req events.APIGatewayProxyRequest
+	if err := json.Unmarshal(event, &req); err != nil {
+		return "", "", err
+	}
+	var body struct {
+		Version string `json:"version"`
+	}
+	if req.Body != "" {
+		if err := json.Unmarshal([]byte(req.Body), &body); err != nil {
+			return "", "", err
+		}
+	}
+	return req.PathParameters["tenant"], body.Version, nil
+}
+
+func respond(status int, retryAfter string, body map[string]any) ([]byte, error) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	headers := map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store", "Pragma": "no-cache"}
+	if retryAfter != "" {
+		headers["Retry-After"] = retryAfter
+	}
+	return json.Marshal(events.APIGatewayProxyResponse{StatusCode: status, Headers: headers, Body: string(text)})
+}
+
+// serveCommunic8 records what a client sends to Communic8, and answers as the scenario says.
+func (e *environment) serveCommunic8(w http.ResponseWriter, r *http.Request) {
+	if r.UserAgent() == "c8auth" { // it is rotate
+		e.c8.ServeHTTP(w, r)
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		e.Error(err)
+	}
+	value, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	e.mu.Lock()
+	known := e.scenario.Functions || slices.ContainsFunc(e.tokens, func(t token) bool {
+		return t.value == value && (t.Life == 0 || time.Now().Before(t.expiry))
+	})
+	if !ok || !known {
+		e.Errorf("Communic8 got %s %s with no token, or one that has expired", r.Method, r.URL.Path)
+	}
+	e.sent = append(e.sent, sent{value, string(body)})
+	e.mu.Unlock()
+	if a, ok := e.scenario.Communic8[r.URL.Path]; ok && a.serve(e, w, r) {
+		return
+	}
+	if e.scenario.Endless && !e.c8.Alive(value) {
+		w.WriteHeader(http.StatusUnauthorized)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+		return
+	}
+	answer := httptest.NewRecorder()
+	e.c8.ServeHTTP(answer, r)
+	maps.Copy(w.Header(), answer.Header())
+	w.WriteHeader(answer.Code)
+	_, _ = w.Write(answer.Body.Bytes())
+}
