@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/c8auth/c8auth/pkg/c8auth"
@@ -11,7 +10,7 @@ import (
 const defaultTenant = "default"
 
 // errEvent does not repeat the event, which may hold anything.
-var errEvent = errors.New(`unknown event: expected {"tenant": "acme"}, {"tenant": "acme", "force": true}, an EventBridge Scheduled Event, or {}`)
+var errEvent = fmt.Errorf(`%w: expected {"tenant": "acme"}, {"tenant": "acme", "force": true}, an EventBridge Scheduled Event, or {}`, c8auth.ErrInput)
 
 // parseEvent turns the function's input into a request.
 func parseEvent(payload []byte) (c8auth.Request, error) {

@@ -116,8 +116,11 @@ func TestRefusalIsLogged(t *testing.T) {
 	if err == nil || answer != nil {
 		t.Fatalf("got %s, %v", answer, err)
 	}
-	var line struct{ Level, Message string }
-	if json.Unmarshal(lines.Bytes(), &line) != nil || line.Level != "ERROR" || line.Message != err.Error() {
+	var line struct {
+		Level, Error string
+		Code         string `json:"error_code"`
+	}
+	if json.Unmarshal(lines.Bytes(), &line) != nil || line.Level != "ERROR" || line.Error != err.Error() || line.Code != "invalid_input" {
 		t.Errorf("logged %q, want one line of JSON that says %v", lines.String(), err)
 	}
 	if strings.Contains(lines.String()+err.Error(), "MARK") {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"os"
 	"runtime"
@@ -27,12 +28,12 @@ func main() {
 	slog.SetDefault(log) // what aws-lambda-go prints becomes a line like any other
 	settings, err := c8auth.ReadSettings(os.LookupEnv)
 	if err != nil {
-		log.Error(err.Error())
+		log.LogAttrs(context.Background(), slog.LevelError, "start", c8auth.ErrorAttrs(err)...)
 		os.Exit(1)
 	}
 	store, err := c8auth.OpenStore(context.Background(), settings.Stack)
 	if err != nil {
-		log.Error(err.Error())
+		log.LogAttrs(context.Background(), slog.LevelError, "start", c8auth.ErrorAttrs(err)...)
 		os.Exit(1)
 	}
 	connect(store)
@@ -64,12 +65,12 @@ func (h handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	}
 	request, err := parseEvent(payload)
 	if err != nil {
-		h.rotator.Log.ErrorContext(ctx, err.Error())
+		h.rotator.Log.LogAttrs(ctx, slog.LevelError, "event", c8auth.ErrorAttrs(err)...)
 		return nil, err
 	}
 	result, err := h.rotator.Rotate(ctx, request)
 	if err != nil {
-		return nil, err
+		return nil, errors.New(c8auth.Text(err)) // it ends up in logs and queues, too
 	}
 	return json.Marshal(result)
 }

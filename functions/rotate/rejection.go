@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"regexp"
@@ -17,8 +18,10 @@ import (
 
 const rejectionsResource = "/tokens/{tenant}/rejections"
 
-// errBody does not repeat the body, which may hold anything.
-var errBody = errors.New(`expected {"version": "…"} with the version that the token was vended with, and nothing else`)
+// expectedBody and errBody do not repeat the body, which may hold anything.
+const expectedBody = `expected {"version": "…"} with the version that the token was vended with, and nothing else`
+
+var errBody = fmt.Errorf("%w: %s", c8auth.ErrInput, expectedBody)
 
 // versionID is what Secrets Manager takes for the id of a version, of 32 to 64 characters.
 var versionID = regexp.MustCompile(`^[!-~]+$`)
@@ -43,7 +46,7 @@ func (h handler) report(ctx context.Context, req restapi.Request) ([]byte, error
 	if err == nil {
 		result, err = h.rotator.Reject(ctx, report)
 	} else {
-		h.rotator.Log.LogAttrs(ctx, slog.LevelWarn, "rejection", append(report.By, slog.String("error", err.Error()))...)
+		h.rotator.Log.LogAttrs(ctx, slog.LevelWarn, "rejection", append(report.By, c8auth.ErrorAttrs(err)...)...)
 	}
 	return respond(result, err)
 }
@@ -71,8 +74,10 @@ func respond(result c8auth.Result, err error) ([]byte, error) {
 			return nil, errors.New("the answer could not be encoded")
 		}
 		answer = restapi.Answer{Status: http.StatusOK, Body: string(body)}
-	case errors.Is(err, errBody), errors.Is(err, restapi.ErrTestInvocation), errors.Is(err, restapi.ErrPath):
+	case errors.Is(err, restapi.ErrTestInvocation), errors.Is(err, restapi.ErrPath):
 		answer = restapi.Error(http.StatusBadRequest, "invalid_request", err.Error(), 0)
+	case errors.Is(err, c8auth.ErrInput):
+		answer = restapi.Error(http.StatusBadRequest, "invalid_request", expectedBody, 0)
 	case errors.Is(err, c8auth.ErrTenantName):
 		answer = restapi.Error(http.StatusBadRequest, "invalid_request", "expected POST /tokens/{tenant}/rejections with a tenant's name: a lower-case letter followed by at most 30 lower-case letters, digits or hyphens", 0)
 	case errors.Is(err, c8auth.ErrUnknownTenant):

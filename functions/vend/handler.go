@@ -42,10 +42,10 @@ func respond(v c8auth.Vending, err error) restapi.Answer {
 	switch {
 	case err == nil:
 		return restapi.Answer{Status: http.StatusOK, Body: tokenBody(v)}
-	case errors.Is(err, restapi.ErrEvent), errors.Is(err, c8auth.ErrTenantName):
-		return restapi.Error(http.StatusBadRequest, "invalid_request", "expected GET /tokens/{tenant} with a tenant's name: a lower-case letter followed by at most 30 lower-case letters, digits or hyphens", 0)
 	case errors.Is(err, restapi.ErrTestInvocation), errors.Is(err, restapi.ErrPath):
 		return restapi.Error(http.StatusBadRequest, "invalid_request", err.Error(), 0)
+	case errors.Is(err, c8auth.ErrInput), errors.Is(err, c8auth.ErrTenantName):
+		return restapi.Error(http.StatusBadRequest, "invalid_request", "expected GET /tokens/{tenant} with a tenant's name: a lower-case letter followed by at most 30 lower-case letters, digits or hyphens", 0)
 	case errors.Is(err, c8auth.ErrUnknownTenant):
 		return restapi.Error(http.StatusNotFound, "unknown_tenant", "there is no such tenant; check its name", 0)
 	case errors.Is(err, c8auth.ErrNoToken):
@@ -94,7 +94,7 @@ func (h handler) audit(ctx context.Context, req restapi.Request, v c8auth.Vendin
 	metrics := []c8auth.Metric{c8auth.Count("Vended")}
 	if err != nil {
 		metrics[0].Name = "VendFailed"
-		attrs = append(attrs, slog.String("error", err.Error()))
+		attrs = append(attrs, c8auth.ErrorAttrs(err)...)
 		level = slog.LevelError
 		if status < http.StatusInternalServerError {
 			level = slog.LevelWarn
@@ -105,7 +105,7 @@ func (h handler) audit(ctx context.Context, req restapi.Request, v c8auth.Vendin
 			attrs = append(attrs, slog.Int64("expires_in", int64(v.Remaining/time.Second)))
 		}
 		if v.StoreErr != nil {
-			attrs = append(attrs, slog.String("store_error", v.StoreErr.Error()))
+			attrs = append(attrs, slog.String("store_error", c8auth.Text(v.StoreErr)))
 			level = slog.LevelWarn
 		}
 	}

@@ -410,7 +410,10 @@ func TestAudit(t *testing.T) {
 				if failed := line["error"] != nil; failed != (s.status != http.StatusOK) {
 					w.Errorf("error: %v", line["error"])
 				}
-				for _, free := range []string{"timestamp", "level", "error", "store_error"} {
+				if code, _ := line["error_code"].(string); (code != "") != (line["error"] != nil) || code == "internal" {
+					w.Errorf("error_code: %q", code)
+				}
+				for _, free := range []string{"timestamp", "level", "error", "error_code", "store_error"} {
 					delete(line, free)
 				}
 				if diff := cmp.Diff(want, line); diff != "" {

@@ -26,12 +26,12 @@ func main() {
 	slog.SetDefault(log) // what aws-lambda-go prints becomes a line like any other
 	settings, err := c8auth.ReadSettings(os.LookupEnv)
 	if err != nil {
-		log.Error(err.Error())
+		log.LogAttrs(context.Background(), slog.LevelError, "start", c8auth.ErrorAttrs(err)...)
 		os.Exit(1)
 	}
 	store, err := c8auth.OpenStore(context.Background(), settings.Stack)
 	if err != nil {
-		log.Error(err.Error())
+		log.LogAttrs(context.Background(), slog.LevelError, "start", c8auth.ErrorAttrs(err)...)
 		os.Exit(1)
 	}
 	vendor := &c8auth.Vendor{Store: store, TTL: settings.CacheTTL}

@@ -78,7 +78,7 @@ var wants = []struct {
 	{"rotate-schedule.json", nil, rotates("rotated", "first_token")},
 	{"rotate-eventbridge-rule.json", nil, rotates("fresh", "")},
 	{"rotate-forced.json", age, rotates("rotated", "forced")},
-	{"rotate-unknown-shape.json", nil, fails("unknown event: expected ")},
+	{"rotate-unknown-shape.json", nil, fails("malformed input: expected ")},
 	{"rotate-rejection.json", nil, supersedes},
 	{"rotate-rejection-malformed.json", nil, vends(400, "invalid_request")},
 	{"vend.json", nil, vendsToken},

@@ -14,6 +14,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 
 // Request is what the functions need of an event.
@@ -33,16 +35,22 @@ type Request struct {
 	base64 bool
 }
 
+// requestError is an error of this package, and a [c8auth.ErrInput].
+type requestError string
+
+func (e requestError) Error() string        { return string(e) }
+func (e requestError) Is(target error) bool { return target == c8auth.ErrInput }
+
 // ErrEvent is an event that no REST API sends.
-var ErrEvent = errors.New("not an event of a REST API's proxy integration")
+const ErrEvent = requestError("not an event of a REST API's proxy integration")
 
 // Requests that IAM may not have allowed, though API Gateway passes them on. The errors
 // repeat nothing of the request.
-var (
+const (
 	// ErrTestInvocation: whoever may test an API in the console need not be allowed to invoke it.
-	ErrTestInvocation = errors.New("a test invocation by API Gateway is not answered, as it takes no execute-api:Invoke: send a signed request to the API's URL")
+	ErrTestInvocation = requestError("a test invocation by API Gateway is not answered, as it takes no execute-api:Invoke: send a signed request to the API's URL")
 	// ErrPath: in another spelling, the path may be another resource to IAM.
-	ErrPath = errors.New("the path must end with the route's own, and name the tenant as it is: without escapes, and without a slash at the end")
+	ErrPath = requestError("the path must end with the route's own, and name the tenant as it is: without escapes, and without a slash at the end")
 )
 
 // testStage is what API Gateway calls the stage of a test invocation.

@@ -184,7 +184,7 @@ func TestEvents(t *testing.T) {
 		"rotate-rejection-malformed.json": {s.Rotate, `"statusCode":400`},
 		"rotate-rejection.json":           {s.Rotate, `\"outcome\":\"kept\"`},
 		"rotate-schedule.json":            {s.Rotate, `"outcome":"fresh"`},
-		"rotate-unknown-shape.json":       {s.Rotate, "unknown event"},
+		"rotate-unknown-shape.json":       {s.Rotate, "malformed input"},
 		"vend-malformed-tenant.json":      {s.Vend, `"statusCode":400`},
 		"vend-no-cache.json":              {s.Vend, `"statusCode":200`},
 		"vend-test-invocation.json":       {s.Vend, `"statusCode":400`},

@@ -47,8 +47,16 @@ func (e *UpstreamError) Error() string {
 	return fmt.Sprintf("Communic8 %s (HTTP %d)", e.Text, e.Status)
 }
 
-// Is makes a refusal an [ErrRefused].
-func (e *UpstreamError) Is(target error) bool { return e.Refused && target == ErrRefused }
+// Is makes it an [ErrRefused], an [ErrUpstream] if it is temporary, or an [ErrAnswer].
+func (e *UpstreamError) Is(target error) bool {
+	switch {
+	case e.Refused:
+		return target == ErrRefused
+	case e.Temporary:
+		return target == ErrUpstream
+	}
+	return target == ErrAnswer
+}
 
 // readGrant decides what an answer of the token endpoint means.
 //

@@ -191,7 +191,7 @@ func (run *rotation) logReport(ctx context.Context, by []slog.Attr, result Resul
 	add("trial", string(run.trial))
 	add("trial_detail", run.detail)
 	if err != nil {
-		add("error", err.Error())
+		attrs = append(attrs, ErrorAttrs(err)...)
 		level = slog.LevelWarn
 	}
 	attrs = append(append(attrs, by...), EmbedMetrics(run.Store.Stack, dimension, Count("Rejections")))

@@ -371,7 +371,7 @@ func (run *rotation) log(ctx context.Context, result Result, err error) {
 	}
 	if err != nil {
 		metrics = append(metrics, Count("RotationFailed"))
-		add("error", err.Error())
+		attrs = append(attrs, ErrorAttrs(err)...)
 		level = slog.LevelError
 	}
 	attrs = append(attrs, EmbedMetrics(run.Store.Stack, run.Tenant, metrics...))

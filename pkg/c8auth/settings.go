@@ -1,8 +1,6 @@
 package c8auth
 
 import (
-	"errors"
-	"fmt"
 	"net/url"
 	"regexp"
 	"strings"
@@ -27,13 +25,13 @@ var stackName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
 
 // ReadSettings reads the settings by lookup, usually [os.LookupEnv]. An empty
 // variable counts as unset, but for C8AUTH_PROBE_PATH, where it means never. The
-// error names every variable that is wrong and says what was expected.
+// error is an [ErrSettings], names every variable that is wrong and says what was expected.
 func ReadSettings(lookup func(string) (string, bool)) (Settings, error) {
 	s := Settings{ProbePath: defaultProbePath, CacheTTL: defaultCacheTTL}
-	var wrong []error
+	var wrong []string
 	expect := func(ok bool, name, expected string) {
 		if !ok {
-			wrong = append(wrong, fmt.Errorf("%s: expected %s", name, expected))
+			wrong = append(wrong, name+": expected "+expected)
 		}
 	}
 	get := func(name string) string {
@@ -71,7 +69,7 @@ func ReadSettings(lookup func(string) (string, bool)) (Settings, error) {
 	}
 
 	if wrong != nil {
-		return Settings{}, fmt.Errorf("settings: %w", errors.Join(wrong...))
+		return Settings{}, explain(ErrSettings, "%s", strings.Join(wrong, "; "))
 	}
 	return s, nil
 }

@@ -237,7 +237,7 @@ func (s *Store) failure(ctx context.Context, op, name string, err error) error {
 	case errors.As(err, &invalid):
 		return explain(ErrUnknownTenant, "%s is scheduled for deletion", name)
 	case errors.As(err, &api) && api.ErrorCode() == "AccessDeniedException":
-		return explain(ErrUnavailable, "%s of %s: AccessDeniedException: the function's role needs secretsmanager:%s on it, and the use of its KMS key if it has one of its own", op, name, op)
+		return explain(ErrDenied, "%s of %s: AccessDeniedException: the function's role needs secretsmanager:%s on it, and the use of its KMS key if it has one of its own", op, name, op)
 	case errors.As(err, &api) && len(api.ErrorCode()) <= 70 && awsError.MatchString(api.ErrorCode()):
 		return explain(ErrUnavailable, "%s of %s: %s", op, name, api.ErrorCode())
 	case errors.As(err, &api):

@@ -307,7 +307,7 @@ func TestStoreErrors(t *testing.T) {
 		fault smtest.Fault
 		want  string
 	}{
-		{"denied", smtest.Fault{Status: 400, Type: "AccessDeniedException", Message: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: AccessDeniedException: the function's role needs secretsmanager:GetSecretValue on it, and the use of its KMS key if it has one of its own"},
+		{"denied", smtest.Fault{Status: 400, Type: "AccessDeniedException", Message: "MARK"}, "the secret store is unavailable: access denied: GetSecretValue of stack/token/acme: AccessDeniedException: the function's role needs secretsmanager:GetSecretValue on it, and the use of its KMS key if it has one of its own"},
 		{"throttled", smtest.Fault{Status: 400, Type: "ThrottlingException", Message: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: Secrets Manager fails or is throttled, and was asked in vain until time was over"},
 		{"garbage", smtest.Fault{Status: 500, Body: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: "},
 		{"garbage for an answer", smtest.Fault{Status: 200, Body: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: Secrets Manager gives an unreadable answer (HTTP 200)"},

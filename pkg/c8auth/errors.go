@@ -1,0 +1,128 @@
+package c8auth
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+// The errors that callers branch on, with errors.Is.
+var (
+	// ErrInput: the event or request body is not one that is expected.
+	ErrInput = errors.New("malformed input")
+	// ErrSettings: an environment variable is missing or malformed.
+	ErrSettings = errors.New("settings")
+	// ErrTenantName: the name is not one that a tenant can have.
+	ErrTenantName = errors.New("not a tenant's name: expected a lower-case letter followed by at most 30 lower-case letters, digits or hyphens")
+	// ErrUnknownTenant: the tenant has no such secret, or it is being deleted.
+	ErrUnknownTenant = errors.New("unknown tenant")
+	// ErrNoToken: the tenant's token secret is empty.
+	ErrNoToken = errors.New("no token has been stored yet")
+	// ErrExpired: the newest token to be had has expired, or will within [Margin].
+	ErrExpired = errors.New("the stored token has expired")
+	// ErrUnreadable: the token secret holds something that is not a token.
+	ErrUnreadable = errors.New("the stored value is not a token")
+	// ErrUnavailable: Secrets Manager did not do what it was asked.
+	ErrUnavailable = errors.New("the secret store is unavailable")
+	// ErrDenied: IAM or the key's policy denies a call. It is an [ErrUnavailable], too.
+	ErrDenied = fmt.Errorf("%w: access denied", ErrUnavailable)
+	// ErrNoCredentials: no credentials are stored.
+	ErrNoCredentials = errors.New("no credentials are stored")
+	// ErrCredentials: the stored credentials are malformed.
+	ErrCredentials = errors.New("malformed credentials")
+	// ErrRefused: Communic8 refuses the credentials.
+	ErrRefused = errors.New("credentials refused")
+	// ErrRejected: Communic8 rejects a token that it has just issued.
+	ErrRejected = errors.New("new token rejected")
+	// ErrUpstream: Communic8 cannot be reached, or is busy or out of order. Another
+	// request may succeed.
+	ErrUpstream = errors.New("Communic8 is unavailable")
+	// ErrAnswer: Communic8 answers with something else than a token or a refusal.
+	ErrAnswer = errors.New("Communic8 gives no token")
+	// ErrLostRace: another rotation stored a token first.
+	ErrLostRace = errors.New("another rotation stored a token first")
+	// ErrHeld: Communic8 rejects the token that was reported, but is not asked for
+	// another one now, because it just was, or was too often of late.
+	ErrHeld = errors.New("another report of a rejection was followed just before, or too many were of late")
+)
+
+// codes are the words for programs, in the order in which an error is compared: of an
+// error that is several of these, the first counts.
+var codes = []struct {
+	err  error
+	code string
+}{
+	{ErrInput, "invalid_input"},
+	{ErrSettings, "invalid_settings"},
+	{ErrTenantName, "invalid_tenant"},
+	{ErrUnknownTenant, "unknown_tenant"},
+	{ErrNoToken, "no_token"},
+	{ErrExpired, "token_expired"},
+	{ErrUnreadable, "unreadable_token"},
+	{ErrDenied, "access_denied"},
+	{ErrUnavailable, "store_unavailable"},
+	{ErrNoCredentials, "no_credentials"},
+	{ErrRefused, "credentials_refused"}, // the newest, whatever the previous ones are
+	{ErrCredentials, "malformed_credentials"},
+	{ErrRejected, "token_rejected"},
+	{ErrUpstream, "communic8_unavailable"},
+	{ErrAnswer, "communic8_answer"},
+	{ErrLostRace, "lost_race"},
+	{ErrHeld, "report_held"},
+}
+
+// Code returns the stable word for the error by which programs go: error_code in the
+// log. It is "internal" for an error that is none of this package's.
+func Code(err error) string {
+	for _, c := range codes {
+		if errors.Is(err, c.err) {
+			return c.code
+		}
+	}
+	return "internal"
+}
+
+// maxText is how long an error in a log is, in characters.
+const maxText = 500
+
+// Text returns the error's text for a log: at most 500 printable characters.
+func Text(err error) string {
+	text := []rune(strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, err.Error()))
+	if len(text) > maxText {
+		text = append(text[:maxText-1], '…')
+	}
+	return string(text)
+}
+
+// ErrorAttrs returns the two attributes of a line about a failure: error, for people, and
+// error_code, for programs.
+func ErrorAttrs(err error) []slog.Attr {
+	return []slog.Attr{slog.String("error", Text(err)), slog.String("error_code", Code(err))}
+}
+
+// Lengths are not in the patterns of this package: a pattern with {0,30} is compiled
+// into thirty of what it repeats, at every cold start.
+var tenantName = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
+
+// CheckTenant returns nil if name can be a tenant's, else [ErrTenantName]. The
+// error does not repeat the name, which may be anything, even a secret.
+func CheckTenant(name string) error {
+	if len(name) > 31 || !tenantName.MatchString(name) {
+		return ErrTenantName
+	}
+	return nil
+}
+
+// explain gives a sentinel its particulars: errors.Is finds the sentinel, and the
+// text is the sentinel's followed by detail.
+func explain(sentinel error, format string, args ...any) error {
+	return fmt.Errorf("%w: %s", sentinel, fmt.Sprintf(format, args...))
+}
