@@ -57,11 +57,13 @@ type Behaviour struct {
 // Refusal is an answer to wrong credentials.
 type Refusal int
 
-// The three refusals.
+// The refusals.
 const (
-	Refuse401 Refusal = iota // HTTP 401
-	Refuse400                // HTTP 400 with RFC 6749's invalid_client
-	Refuse200                // HTTP 200 with success:false
+	Refuse401      Refusal = iota // HTTP 401
+	Refuse400                     // HTTP 400 with RFC 6749's invalid_client
+	Refuse200                     // HTTP 200 with success:false
+	Refuse200Error                // HTTP 200 with RFC 6749's invalid_client
+	Refuse404                     // HTTP 404 with success:false
 )
 
 // Rejection is an answer to a dead token.
@@ -218,6 +220,10 @@ func (s *Server) token(r *http.Request) (int, any) {
 			return http.StatusBadRequest, object{"error": "invalid_client"}
 		case Refuse200:
 			return http.StatusOK, unsuccessful
+		case Refuse200Error:
+			return http.StatusOK, object{"error": "invalid_client"}
+		case Refuse404:
+			return http.StatusNotFound, unsuccessful
 		}
 		return http.StatusUnauthorized, unauthorized
 	}

@@ -89,9 +89,10 @@ func (p *process) communic8Fate(f *fate, c call) {
 		}
 	}
 	if c.op == "ask" && hit(c8Worthless) {
-		f.name = "worthless"
+		lifetime := pick(p.dice, "29", "0", "-1", "null")
+		f.name = "lives " + lifetime
 		f.answer = func(body []byte) []byte {
-			return []byte(strings.NewReplacer(`"expires_in":`, `"expires_in":0,"was":`).Replace(string(body)))
+			return []byte(strings.Replace(string(body), `"expires_in":`, `"expires_in":`+lifetime+`,"was":`, 1))
 		}
 	}
 	if c.op == "ask" && hit(c8Stillborn) {

@@ -38,6 +38,8 @@ type invocation struct {
 	refused   map[string]bool // credentials, as they are sent
 	rejected  map[string]bool // tokens that it was told are rejected; true: and not otherwise since
 	proven    map[string]bool // tokens that it was told are good
+	good      map[string]bool // and those that it may have been told are
+	unsaid    map[string]bool // tokens whose lifetime it was not told
 	raced     bool            // it was told that another one has stored a token
 	left      time.Duration   // until when it was told to leave Communic8 alone
 	asks      map[string]int  // by credentials, as they are sent
@@ -189,7 +191,7 @@ func (w *world) begin(in *pool, function string, t *tenant, timeout time.Duratio
 	i := &invocation{
 		process: p, tenant: t, begun: w.now(), deadline: w.now() + timeout, begin: t.stored,
 		dead: !t.c8.Alive(t.stored.token),
-		asks: make(map[string]int), refused: make(map[string]bool), rejected: make(map[string]bool), proven: make(map[string]bool),
+		asks: make(map[string]int), refused: make(map[string]bool), rejected: make(map[string]bool), proven: make(map[string]bool), good: make(map[string]bool), unsaid: make(map[string]bool),
 	}
 	p.inv = i
 	w.running = append(w.running, i)

@@ -10,6 +10,7 @@ import (
 	"math"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -81,19 +82,27 @@ func (p *process) granted(c call, body []byte) {
 		return
 	}
 	t := c.tenant
-	life := t.believed
-	if t.said == "" { // then it says the truth: what the token has left
-		seconds, _ := in.ExpiresIn.(float64)
-		life = time.Duration(seconds) * time.Second
-	}
-	if life < 3*margin { // it gives the same token again, and that is about to die
+	life := lifetime(in.ExpiresIn)
+	if _, said := in.ExpiresIn.(float64); said && life < 3*margin { // it gives the same token again, and that is about to die
 		p.disturb(t)
+	}
+	if p.inv.unsaid[in.AccessToken] = life == 0; life == 0 {
+		life = time.Hour
 	}
 	if p.inv.crowd != nil {
 		p.inv.crowd.granted = true
 	}
 	t.ends[in.AccessToken] = max(t.ends[in.AccessToken], p.now()+life)
 	p.inv.granted++
+}
+
+// lifetime is what is to be believed of expires_in; 0: it says nothing.
+func lifetime(said any) time.Duration {
+	seconds, _ := said.(float64)
+	if text, ok := said.(string); ok {
+		seconds, _ = strconv.ParseFloat(text, 64)
+	}
+	return time.Duration(min(max(0, seconds), longest.Seconds())) * time.Second
 }
 
 // abort ends the life of a token that was issued.
@@ -125,8 +134,7 @@ func (p *process) received(c call, resp *http.Response, body []byte, surely bool
 		}
 		readable := json.Unmarshal(body, &in) == nil
 		i.refused[c.bearer] = surely && (resp.StatusCode == http.StatusUnauthorized ||
-			resp.StatusCode == http.StatusBadRequest && readable && in.Error != "" ||
-			resp.StatusCode == http.StatusOK && readable && in.Success != nil && !*in.Success)
+			resp.StatusCode < 500 && readable && (in.Error != "" || in.Success != nil && !*in.Success))
 		i.told = i.told || surely && readable && resp.StatusCode == http.StatusOK && in.AccessToken != "" && in.ExpiresIn >= margin.Seconds()
 	case "try":
 		if i.report != "" && !i.claimed && resp.StatusCode == http.StatusUnauthorized {
@@ -135,7 +143,9 @@ func (p *process) received(c call, resp *http.Response, body []byte, surely bool
 		if _, ever := i.rejected[c.bearer]; ever || resp.StatusCode == http.StatusUnauthorized {
 			i.rejected[c.bearer] = surely && resp.StatusCode == http.StatusUnauthorized
 		}
-		i.proven[c.bearer] = surely && resp.StatusCode == http.StatusOK && bytes.Contains(body, []byte(`"success":true`))
+		good := resp.StatusCode == http.StatusOK && bytes.Contains(body, []byte(`"success":true`))
+		i.good[c.bearer] = i.good[c.bearer] || good
+		i.proven[c.bearer] = surely && good
 	case "PutSecretValue":
 		if current := bytes.Contains(body, []byte("AWSCURRENT")); c.stage == "" {
 			i.raced = i.raced || bytes.Contains(body, []byte("ResourceExistsException")) || resp.StatusCode == http.StatusOK && !current
@@ -254,6 +264,8 @@ func (p *process) judgeWrite(t *tenant, old stored) {
 		p.violate(t, "an invocation stores no more than one token")
 	case i.rejected[s.token]:
 		p.violate(t, "a token that was rejected is not stored")
+	case i.unsaid[s.token] && !i.good[s.token]:
+		p.violate(t, "a token whose lifetime is not said is stored only if it works")
 	case !i.disturbed && i.granted == 0 && !s.endless:
 		p.violate(t, "a token that is stored was asked for")
 	case i.faults == 0 && !t.same && !s.endless && s.expires+3*time.Second < t.ends[s.token]:
@@ -269,7 +281,7 @@ func (p *process) judgeWrite(t *tenant, old stored) {
 	}
 	// But who has lost a race to a token of which nothing can be found out stores its own,
 	// if that is proven.
-	if s.made == old.made && !s.endless && !old.endless && s.expires+skew < old.expires && !(i.raced && i.proven[s.token]) {
+	if s.made == old.made && !s.endless && !old.endless && s.expires+skew < old.expires && !(i.raced && i.proven[s.token]) && !i.unsaid[s.token] {
 		p.violate(t, "a token with less life left is not stored: %v after %v", s.expires, old.expires)
 	}
 	if i.proven[s.token] && !t.c8.Alive(s.token) && !p.rivalled() {

@@ -24,7 +24,7 @@ const (
 	c8Refuse                // refuses credentials that are good
 	c8Garbage               // answers HTML, redirects, half of an answer, or far too much
 	c8Stillborn             // issues tokens that it then rejects
-	c8Worthless             // issues tokens that live no time
+	c8Worthless             // issues tokens whose lifetime is too short, or not said
 	c8Revoke                // ends the life of a token before its time
 	smThrottle              // Secrets Manager throttles
 	smFail                  // answers 5xx
@@ -135,7 +135,11 @@ func newPlan(seed uint64, beats int) plan {
 	p.calm = 40 * p.heartbeat
 	p.enable(r)
 	for range 1 + r.IntN(4) {
-		p.tenants = append(p.tenants, newTenantPlan(r, p.heartbeat))
+		t := newTenantPlan(r, p.heartbeat)
+		if t.said == "-" && !p.probe { // such a token is stored only if a probe shows that it works
+			t.said, t.believed = "", t.life
+		}
+		p.tenants = append(p.tenants, t)
 	}
 	p.conjure(r)
 	return p
@@ -157,7 +161,7 @@ func newTenantPlan(r *rand.Rand, heartbeat time.Duration) tenantPlan {
 		life:      between(r, heartbeat/2, 300*heartbeat),
 		exclusive: r.IntN(2) == 0,
 		same:      r.IntN(4) == 0,
-		refusal:   pick(r, c8test.Refuse401, c8test.Refuse400, c8test.Refuse200),
+		refusal:   pick(r, c8test.Refuse401, c8test.Refuse400, c8test.Refuse200, c8test.Refuse200Error, c8test.Refuse404),
 		rejection: pick(r, c8test.Reject401, c8test.Reject401, c8test.Reject401, c8test.Reject403, c8test.Reject200),
 		accessKey: r.IntN(6) == 0,
 		gap:       between(r, heartbeat/4, 4*heartbeat),

@@ -142,6 +142,9 @@ func (p *process) carry(req *http.Request, c call, through http.RoundTripper) (*
 			return nil, err
 		}
 		_ = resp.Body.Close()
+		if f.answer != nil {
+			body = f.answer(body)
+		}
 		p.mu.Lock()
 		p.after(c, resp.StatusCode, body)
 		if f.stillborn {
@@ -170,9 +173,6 @@ func (p *process) carry(req *http.Request, c call, through http.RoundTripper) (*
 	}
 	if f.broken {
 		return nil, errBroken
-	}
-	if f.answer != nil && resp != nil {
-		body = f.answer(body)
 	}
 	if f.status != 0 {
 		resp = &http.Response{

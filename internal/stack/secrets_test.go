@@ -176,7 +176,7 @@ func (w *world) rival(r *http.Request) *http.Request {
 
 // refusals are both credentials refused, in each form.
 func refusals() (cases []leakCase) {
-	for _, refusal := range []c8test.Refusal{c8test.Refuse401, c8test.Refuse400, c8test.Refuse200} {
+	for _, refusal := range []c8test.Refusal{c8test.Refuse401, c8test.Refuse400, c8test.Refuse200, c8test.Refuse200Error, c8test.Refuse404} {
 		cases = append(cases, leakCase{fmt.Sprintf("both refused, form %d", refusal), func(w *world) {
 			w.c8.Set(func(b *c8test.Behaviour) { b.Refusal = refusal })
 			w.c8.RemoveClient(clientID)
@@ -198,7 +198,7 @@ func upstreamAnswers() (cases []leakCase) {
 		busy         = "busy or out of order"
 		rejected     = "new token rejected"
 		noToken      = "gives no token"
-		noLife       = "lives no 30 seconds"
+		noLife       = "expires in under 30 seconds"
 		unusable     = "without a usable access_token"
 		disconnected = "broke the connection off"
 	)
@@ -235,7 +235,10 @@ func upstreamAnswers() (cases []leakCase) {
 		{"200 HTML", status(200, `<html>%s</html>`), unreadable, rotated},
 		{"200 nothing", status(200, ``), unreadable, rotated},
 		{"200 other JSON", status(200, `[%s]`), unreadable, rotated},
-		{"200 success of another kind", status(200, `{"success":%s}`), unreadable, rotated},
+		{"200 success of another kind", status(200, `{"success":%s}`), unusable, rotated},
+		{"200 with an error", status(200, `{"error":%s,"access_token":"0123456789abcdef"}`), refused, rotated},
+		{"404 unsuccessful", status(404, `{"success":false,"message":%s}`), refused, rotated},
+		{"a key that is a secret", status(200, `{"access_token":"0123456789abcdef","expires_in":60,%s:1}`), rejected, rotated},
 		{"redirect with the token", location("https://elsewhere.invalid/?token=%s"), "redirects", rotated},
 		{"redirect to a path", location("/%s"), "redirects", rotated},
 		{"redirect to nowhere", location("http://[::%s"), disconnected, rotated},
@@ -255,8 +258,9 @@ func upstreamAnswers() (cases []leakCase) {
 		{"token_type is a secret", status(200, `{"access_token":"0123456789abcdef","token_type":%s,"expires_in":86400}`), "token_type is not Bearer", rotated},
 		{"expires_in is a secret", status(200, grant+`%s}`), rejected, rotated},
 		{"expires_in is an object", status(200, grant+`{"value":%s}}`), rejected, rotated},
-		{"expires_in is 0", status(200, grant+`0,"message":%s}`), noLife, rotated},
-		{"expires_in is negative", status(200, grant+`-1,"message":%s}`), noLife, rotated},
+		{"expires_in is 0", status(200, grant+`0,"message":%s}`), rejected, rotated},
+		{"expires_in is negative", status(200, grant+`-1,"message":%s}`), rejected, rotated},
+		{"expires_in is 29", status(200, grant+`29,"message":%s}`), noLife, rotated},
 		{"expires_in is absurd", status(200, grant+`1e400,"message":%s}`), rejected, rotated},
 	} {
 		cases = append(cases, leakCase{"Communic8 answers: " + answer.name, func(w *world) {

@@ -1,6 +1,7 @@
 package c8auth
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,11 +17,12 @@ import (
 type Grant struct {
 	AccessToken Secret
 	Lifetime    time.Duration // from the moment of the request on, in whole seconds
+	Assumed     bool          // Communic8 does not say the lifetime
 }
 
 const (
-	// assumedLifetime is how long a token is taken to live when Communic8 does not
-	// say: RFC 6749, section 5.1, lets it be silent.
+	// assumedLifetime is taken for the lifetime of a token that works, when Communic8
+	// does not say it: RFC 6749, section 5.1, lets it be silent.
 	assumedLifetime = time.Hour
 	// maxLifetime is the longest that is believed. To believe too little costs a
 	// few early rotations, to believe too much an expired token.
@@ -58,48 +60,75 @@ func (e *UpstreamError) Is(target error) bool {
 	return target == ErrAnswer
 }
 
-// readGrant decides what an answer of the token endpoint means.
+// readGrant decides what an answer of the token endpoint means. Of its JSON only the
+// documented members count, by their exact names and types; any other is ignored.
 //
-// Which statuses and bodies refuse credentials is not documented. RFC 6749's two
-// forms count, a 403, and the {"success": false} of Communic8's other endpoints.
+// Which statuses and bodies refuse credentials is not documented. 401 and 403 do, and
+// so does any answer under 500 with RFC 6749's error, or with the {"success": false} of
+// Communic8's other endpoints.
 func readGrant(resp *http.Response, body []byte, now time.Time) (Grant, error) {
 	status := resp.StatusCode
 	fail := func(e UpstreamError) (Grant, error) {
 		e.Status = status
 		return Grant{}, &e
 	}
-	var in struct {
-		Success     *bool           `json:"success"`
-		AccessToken string          `json:"access_token"`
-		TokenType   string          `json:"token_type"`
-		ExpiresIn   json.RawMessage `json:"expires_in"`
-		Error       string          `json:"error"`
-	}
-	readable := json.Unmarshal(body, &in) == nil
+	in := readObject(body)
+	code, _ := readText(in["error"])
+	token, _ := readText(in["access_token"])
+	success := status >= 200 && status < 300
 	switch {
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500:
 		return fail(UpstreamError{Temporary: true, RetryAfter: readRetryAfter(resp.Header, now), Text: "is busy or out of order"})
-	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusBadRequest && readable && in.Error != "":
-		return fail(UpstreamError{Refused: true, Text: "refuses the credentials" + knownCode(in.Error)})
+	case code != "":
+		return fail(UpstreamError{Refused: true, Text: "refuses the credentials" + knownCode(code)})
+	case string(in["success"]) == "false":
+		return fail(UpstreamError{Refused: true, Text: "refuses the credentials with success:false"})
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return fail(UpstreamError{Refused: true, Text: "refuses the credentials"})
+	case success && isBearer(token):
+	case success && in == nil:
+		return fail(UpstreamError{Temporary: true, Text: "gives an answer that is not the documented JSON"})
+	case success:
+		return fail(UpstreamError{Temporary: true, Text: "gives an answer without a usable access_token"})
 	case status >= 300 && status < 400:
 		return fail(UpstreamError{Text: "redirects, which is not followed with credentials: base_url should be the host that answers itself"})
-	case status != http.StatusOK:
+	default:
 		return fail(UpstreamError{Text: "gives no token: does base_url lead to the right instance?"})
-	case !readable:
-		return fail(UpstreamError{Temporary: true, Text: "gives an answer that is not the documented JSON"})
-	case in.Success != nil && !*in.Success:
-		return fail(UpstreamError{Refused: true, Text: "refuses the credentials with success:false"})
-	case !isBearer(in.AccessToken):
-		return fail(UpstreamError{Temporary: true, Text: "gives an answer without a usable access_token"})
-	case !strings.EqualFold(in.TokenType, bearer):
+	}
+	if kind, ok := readText(in["token_type"]); kind != "" && !strings.EqualFold(kind, bearer) || !ok && !isNull(in["token_type"]) {
 		return fail(UpstreamError{Text: "gives a token whose token_type is not Bearer"})
 	}
-	lifetime := readLifetime(in.ExpiresIn)
-	if lifetime < Margin {
-		return fail(UpstreamError{Temporary: true, Text: fmt.Sprintf("gives a token that lives no %d seconds", Margin/time.Second)})
+	lifetime, ok := readLifetime(in["expires_in"])
+	if !ok {
+		return Grant{NewSecret(token), assumedLifetime, true}, nil
 	}
-	return Grant{NewSecret(in.AccessToken), lifetime}, nil
+	if lifetime < Margin {
+		return fail(UpstreamError{Text: fmt.Sprintf("gives a token that expires in under %d seconds", Margin/time.Second)})
+	}
+	return Grant{NewSecret(token), lifetime, false}, nil
 }
+
+// readObject returns the members of a JSON object by their exact names, nil if the body
+// is none. A byte order mark before it is skipped.
+func readObject(body []byte) map[string]json.RawMessage {
+	var in map[string]json.RawMessage
+	if json.Unmarshal(bytes.TrimPrefix(body, []byte("\ufeff")), &in) != nil {
+		return nil
+	}
+	return in
+}
+
+// readText returns the JSON string that raw is, if it is one.
+func readText(raw json.RawMessage) (text string, ok bool) {
+	var in *string
+	if json.Unmarshal(raw, &in) != nil || in == nil {
+		return "", false
+	}
+	return *in, true
+}
+
+// isNull reports whether a member is missing or null.
+func isNull(raw json.RawMessage) bool { return raw == nil || string(raw) == "null" }
 
 // knownCode returns RFC 6749's error code (section 5.2) for show, if it is one. Any
 // other string came from outside and is not shown.
@@ -111,21 +140,23 @@ func knownCode(code string) string {
 	return ""
 }
 
-// readLifetime reads expires_in: a number, or a string that holds one, rounded down
-// to seconds and cut to what is believed. What is no number counts as not given.
-func readLifetime(raw json.RawMessage) time.Duration {
-	text := string(raw)
-	var quoted string
-	if json.Unmarshal(raw, &quoted) == nil {
-		text = strings.TrimSpace(quoted)
+// readLifetime reads expires_in: a positive number, or a string that holds one, rounded
+// down to seconds and cut to what is believed. Anything else says nothing about the
+// lifetime, and is not ok.
+func readLifetime(raw json.RawMessage) (lifetime time.Duration, ok bool) {
+	if quoted, isText := readText(raw); isText {
+		raw = json.RawMessage(strings.TrimSpace(quoted))
 	}
 	var number json.Number
-	if json.Unmarshal([]byte(text), &number) != nil || number == "" {
-		return assumedLifetime
+	if isNull(raw) || len(raw) == 0 || raw[0] == '"' || json.Unmarshal(raw, &number) != nil {
+		return 0, false
 	}
 	// The only error left is a number too large, which comes as an infinity.
 	seconds, _ := strconv.ParseFloat(number.String(), 64)
-	return time.Duration(math.Floor(min(max(seconds, 0), maxLifetime.Seconds()))) * time.Second
+	if seconds <= 0 {
+		return 0, false
+	}
+	return time.Duration(math.Floor(min(seconds, maxLifetime.Seconds()))) * time.Second, true
 }
 
 // readRetryAfter reads Retry-After, which is a number of seconds or a date (RFC
@@ -159,14 +190,12 @@ func readTrial(status int, body []byte) (Trial, string) {
 	if status == http.StatusUnauthorized {
 		return TrialRejected, detail
 	}
-	var in struct {
-		Success *bool `json:"success"`
-	}
-	if json.Unmarshal(body, &in) != nil || in.Success == nil {
+	success := string(readObject(body)["success"])
+	if success != "true" && success != "false" {
 		return TrialInconclusive, detail + " without the documented JSON"
 	}
-	if status == http.StatusOK && *in.Success {
+	if status >= 200 && status < 300 && success == "true" {
 		return TrialGood, detail
 	}
-	return TrialInconclusive, fmt.Sprintf("%s, success:%t", detail, *in.Success)
+	return TrialInconclusive, detail + ", success:" + success
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -92,6 +93,7 @@ type rotation struct {
 	detail   string
 	rejected []Secret // tokens that were rejected
 	refused  error    // why the newest credentials were not used
+	assumed  bool     // whether the lifetime of the latest token is assumed
 }
 
 func (run *rotation) rotate(ctx context.Context) (Result, error) {
@@ -181,6 +183,7 @@ func (run *rotation) obtain(ctx context.Context, readErr error) (*Token, error) 
 // issue makes a token from credentials, asking as often as is sensible, and tries it.
 func (run *rotation) issue(ctx context.Context, c storedCredentials) (*Token, error) {
 	token := Token{BaseURL: c.BaseURL, TokenType: bearer, CredentialsVersion: c.version}
+	run.assumed = false
 	if c.AccessKey.Reveal() != "" {
 		token.AccessToken = c.AccessKey
 		token.IssuedAt = now().Truncate(time.Second)
@@ -192,17 +195,27 @@ func (run *rotation) issue(ctx context.Context, c storedCredentials) (*Token, er
 		token.AccessToken = grant.AccessToken
 		token.IssuedAt = asked.Truncate(time.Second)
 		token.ExpiresAt = token.IssuedAt.Add(grant.Lifetime)
+		run.assumed = grant.Assumed
 	}
 	// Whether asking again prolongs a token's life is not documented: one that comes
-	// again keeps the expiry that it had.
-	if run.stored.Alive(now()) && run.stored.Expires() && token.ExpiresAt.After(run.stored.ExpiresAt) && token.AccessToken.Reveal() == run.stored.AccessToken.Reveal() {
-		token.ExpiresAt = run.stored.ExpiresAt
+	// again keeps the expiry that it had. If its lifetime is not said, and it is about to
+	// expire, a probe after that shows whether it lives on.
+	if run.stored.Expires() && token.ExpiresAt.After(run.stored.ExpiresAt) && token.AccessToken.Reveal() == run.stored.AccessToken.Reveal() {
+		if run.stored.Alive(now()) {
+			token.ExpiresAt = run.stored.ExpiresAt
+		} else if run.assumed {
+			sleep(ctx, run.stored.ExpiresAt.Add(askTimeout).Sub(now()))
+		}
 	}
-	if run.try(ctx, token) == TrialRejected {
+	trial := run.try(ctx, token)
+	if trial == TrialRejected {
 		if !token.Expires() { // an access key is the credentials
 			return nil, explain(ErrRefused, "Communic8 answered %s to the access key at the probe path", run.detail)
 		}
 		return nil, explain(ErrRejected, "Communic8 answered %s at the probe path; the token was not stored. If this stays so, give the token's user the right to the path, or set C8AUTH_PROBE_PATH to another one", run.detail)
+	}
+	if run.assumed && trial != TrialGood {
+		return nil, explain(ErrAnswer, "its token has no usable expires_in, and no successful request to the probe path (C8AUTH_PROBE_PATH) shows that the token works; it was not stored")
 	}
 	return &token, nil
 }
@@ -337,6 +350,11 @@ func (run *rotation) log(ctx context.Context, result Result, err error) {
 			attrs = append(attrs, slog.String(key, value))
 		}
 	}
+	var hints []string // each a reason to warn
+	hint := func(text string) {
+		hints = append(hints, text)
+		level = slog.LevelWarn
+	}
 	add("outcome", string(result.Outcome))
 	add("reason", string(result.Reason))
 	add("version", run.version)
@@ -355,17 +373,20 @@ func (run *rotation) log(ctx context.Context, result Result, err error) {
 	switch result.Outcome {
 	case Rotated:
 		metrics = append(metrics, Count("RotationSucceeded"))
+		if run.assumed {
+			attrs = append(attrs, slog.Bool("lifetime_assumed", true))
+			hint("Communic8 does not say how long the token is valid (expires_in); an hour is assumed")
+		}
 	case Waiting:
 		metrics = append(metrics, Count("CredentialsMissing"))
-		add("hint", "store credentials in "+run.Store.credentialsName(run.Tenant))
-		level = slog.LevelWarn
+		hint("store credentials in " + run.Store.credentialsName(run.Tenant))
 	}
 	if run.refused != nil {
 		metrics = append(metrics, Count("CredentialsFallback"))
 		attrs = append(attrs, slog.Bool("credentials_fallback", true))
-		add("hint", "the previous credentials stand in: "+run.refused.Error())
-		level = slog.LevelWarn
+		hint("the previous credentials stand in: " + Text(run.refused))
 	}
+	add("hint", strings.Join(hints, "; "))
 	if run.asked {
 		metrics = append(metrics, Metric{"UpstreamMilliseconds", "Milliseconds", float64(run.upstream.Milliseconds())})
 	}

@@ -265,7 +265,7 @@ func TestNoProbePath(t *testing.T) {
 // Each form of refusal is one: it is not retried, changes nothing, and says what to
 // do.
 func TestRefusal(t *testing.T) {
-	for name, refusal := range map[string]c8test.Refusal{"401": c8test.Refuse401, "400": c8test.Refuse400, "200": c8test.Refuse200} {
+	for name, refusal := range map[string]c8test.Refusal{"401": c8test.Refuse401, "400": c8test.Refuse400, "200": c8test.Refuse200, "200 with an error": c8test.Refuse200Error, "404": c8test.Refuse404} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				w.behave(func(b *c8test.Behaviour) { b.Refusal = refusal })
@@ -551,12 +551,11 @@ func TestStoreFailsForSeconds(t *testing.T) {
 // what one invocation may ask.
 func TestRetries(t *testing.T) {
 	for name, fault := range map[string]c8test.Fault{
-		"429":           {Status: 429},
-		"503":           {Status: 503},
-		"HTML":          {Body: "<html>"},
-		"no answer":     {Delay: time.Hour},
-		"broken off":    {Break: true},
-		"zero lifetime": {Body: `{"access_token":"0123","token_type":"Bearer","expires_in":0}`},
+		"429":        {Status: 429},
+		"503":        {Status: 503},
+		"HTML":       {Body: "<html>"},
+		"no answer":  {Delay: time.Hour},
+		"broken off": {Break: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -602,6 +601,84 @@ func TestRetryThenSuccess(t *testing.T) {
 		if want := start.Add(14*time.Second + 24*time.Hour); !result.ExpiresAt.Equal(want) {
 			t.Errorf("expires %v, want %v", result.ExpiresAt, want)
 		}
+	})
+}
+
+// A lifetime that says nothing is taken for an hour, with a warning, if the new token is
+// shown to work; the token is not stored if it is not. A lifetime that is too short is
+// refused. Communic8 is asked once in each case.
+func TestLifetimeThatSaysNothing(t *testing.T) {
+	for _, expiresIn := range []string{"-", "null", "0", "-1", `"0"`, `"soon"`, "{}", "29"} {
+		for probe, want := range map[string]error{
+			"good": nil, "rejected": ErrRejected, "forbidden": ErrAnswer, "unsuccessful": ErrAnswer, "never": ErrAnswer,
+		} {
+			t.Run(expiresIn+", probe "+probe, func(t *testing.T) {
+				inWorld(t, func(w *world) {
+					if expiresIn == "29" {
+						want = ErrAnswer
+					}
+					w.sm.Put(acmeCreds, acmeOAuth)
+					w.behave(func(b *c8test.Behaviour) {
+						b.ExpiresIn = expiresIn
+						b.Fault = func(r *http.Request, _ int) *c8test.Fault {
+							if r.URL.Path == c8test.TokenPath || probe == "good" {
+								return nil
+							}
+							return &c8test.Fault{Status: map[string]int{"rejected": 401, "forbidden": 403}[probe], Body: `{"success":false}`}
+						}
+					})
+					if probe == "never" {
+						w.rotator.Endpoint.ProbePath = ""
+					}
+					result, err := w.rotate(false)
+					if !errors.Is(err, want) || w.c8.Asked() != 1 {
+						t.Fatalf("got %v after %d requests, want %v", err, w.c8.Asked(), want)
+					}
+					line := w.line()
+					if want != nil {
+						if w.sm.Versions(acmeToken) != 0 || line["error_code"] != Code(want) {
+							t.Errorf("stored %d tokens, logged %v", w.sm.Versions(acmeToken), line)
+						}
+						return
+					}
+					if result.ExpiresIn != 3600 || line["lifetime_assumed"] != true || line["level"] != "WARN" || line["hint"] == nil {
+						t.Errorf("got %+v, logged %v", result, line)
+					}
+					w.must(Fresh, "")
+					if w.line()["lifetime_assumed"] != nil {
+						t.Errorf("logged %v", w.line())
+					}
+				})
+			})
+		}
+	}
+}
+
+// A token that comes again a moment before it expires, with the lifetime rounded to 0, is
+// not taken for one that lives another hour. One that comes again after it should have
+// expired, and works, is.
+func TestSameTokenWithoutALifetime(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.behave(func(b *c8test.Behaviour) { b.Same, b.Lifetime = true, 5*time.Minute })
+		w.sm.Put(acmeCreds, acmeOAuth)
+		version := w.must(Rotated, FirstToken).Version
+		time.Sleep(5*time.Minute - 300*time.Millisecond)
+		if _, err := w.rotate(false); !errors.Is(err, ErrRejected) {
+			t.Errorf("got %v", err)
+		}
+		if _, now := w.stored(); now != version {
+			t.Error("a token that expires at once is stored")
+		}
+	})
+	inWorld(t, func(w *world) {
+		w.behave(func(b *c8test.Behaviour) { b.Same, b.ExpiresIn = true, "-" })
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.must(Rotated, FirstToken)
+		time.Sleep(time.Hour)
+		if result := w.must(Rotated, HalfLife); result.ExpiresIn < 3500 {
+			t.Errorf("got %+v", result)
+		}
+		w.living()
 	})
 }
 
