@@ -234,7 +234,7 @@ class Functions(Laws):
     def test_rotate_reads_credentials_and_writes_tokens(self):
         for action in "secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue":
             self.may("rotate", True, action, secret("credentials"), secret("credentials", "acme"))
-        for action in "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue":
+        for action in "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:DescribeSecret":
             self.may("rotate", True, action, secret("token"), secret("token", "acme"))
 
     def test_rotate_creates_and_deletes_nothing_and_leaves_credentials_alone(self):

@@ -103,7 +103,7 @@ func (s *Server) Deploy(stack, url string, tenants ...string) {
 		state.Roles[stack+"-vend"] = []string{"secretsmanager:GetSecretValue " + tokens}
 		state.Roles[stack+"-rotate"] = []string{
 			"secretsmanager:DescribeSecret " + credentials, "secretsmanager:GetSecretValue " + credentials,
-			"secretsmanager:GetSecretValue " + tokens, "secretsmanager:PutSecretValue " + tokens,
+			"secretsmanager:GetSecretValue " + tokens, "secretsmanager:PutSecretValue " + tokens, "secretsmanager:DescribeSecret " + tokens,
 		}
 		for _, function := range []string{"rotate", "vend"} {
 			group := "/aws/lambda/" + stack + "-" + function

@@ -142,6 +142,10 @@ func (p *process) secretsFate(f *fate, c call) {
 		f.body = fmt.Sprintf(`{"ARN":"arn","Name":%q,"VersionId":%q,"SecretString":%q,"CreatedDate":%.3f}`,
 			c.secret, was, text, float64(p.start.Add(since).UnixMilli())/1000)
 	}
+	if c.op == "DescribeSecret" && c.secret == t.tokenName() && was != "" && p.now()-replaced < 30*time.Second && hit(smStale) {
+		f.name, f.status, f.idle = "stale", http.StatusOK, true
+		f.body = fmt.Sprintf(`{"ARN":"arn","Name":%q,"VersionIdsToStages":{%q:["AWSPREVIOUS"],%q:["AWSCURRENT"]}}`, c.secret, t.before.previous, was)
+	}
 }
 
 // before is the moment in which a call takes effect, before it does.
@@ -167,12 +171,10 @@ func (p *process) after(c call, status int, body []byte) {
 		}
 	case c.op == "PutSecretValue":
 		old := c.tenant.stored
-		p.look(c.tenant, false)
-		if c.tenant.stored.version != old.version {
+		if _, version := p.sm.Value(c.secret); version != old.version {
 			p.counts.Writes++
-			p.writers[c.tenant.stored.version] = p.offset
-			text, _ := p.sm.Value(c.secret)
-			c.tenant.stored = p.read(text, c.tenant.stored.version)
+			p.writers[version] = p.offset
+			p.look(c.tenant, false)
 			p.judgeWrite(c.tenant, old)
 		}
 	}

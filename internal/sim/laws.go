@@ -156,7 +156,7 @@ func (p *process) received(c call, resp *http.Response, body []byte, surely bool
 		}
 		_ = json.Unmarshal(body, &in)
 		for id, stages := range in.VersionIdsToStages {
-			if strings.Contains(strings.Join(stages, " "), "AWSCURRENT") {
+			if c.secret == t.credsName() && strings.Contains(strings.Join(stages, " "), "AWSCURRENT") {
 				i.shownMade = id
 			}
 		}

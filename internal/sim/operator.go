@@ -100,6 +100,9 @@ func (w *world) replace(t *tenant, r *rand.Rand) {
 	}
 	w.do(t, "owner", "removes the old ones", func() {
 		w.disturb(t)
+		if old.id == t.current.id && old.key == t.current.key { // which somebody has stored again meanwhile
+			return
+		}
 		if old.key != "" {
 			t.c8.Revoke(old.key)
 		} else {
@@ -131,7 +134,9 @@ func (w *world) mistake(t *tenant, r *rand.Rand) {
 	w.wait(min(between(r, time.Second, 40*w.heartbeat), max(w.horizon-w.plan.calm-w.now(), time.Second)))
 	w.do(t, "operator", "stores the right ones again", func() {
 		w.disturb(t)
-		right.malformed = false
+		if !t.accepts(right) { // they were removed meanwhile
+			right = t.newCredential()
+		}
 		w.storeCredentials(t, right)
 	})
 }

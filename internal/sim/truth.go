@@ -122,6 +122,7 @@ type stored struct {
 	endless  bool          // it does not expire
 	off      time.Duration // how far off that clock was
 	since    time.Duration // when it became current
+	previous string        // what was AWSPREVIOUS then
 	byHand   bool          // an operator made it current
 }
 
@@ -160,7 +161,7 @@ func (w *world) look(t *tenant, byHand bool) {
 	}
 	t.before = t.stored
 	t.stored = w.read(text, version)
-	t.stored.byHand = byHand
+	t.stored.byHand, t.stored.previous = byHand, t.before.version
 	t.held = append(t.held, version)
 }
 

@@ -272,12 +272,17 @@ func (run *rotation) try(ctx context.Context, token Token) Trial {
 	switch {
 	case trial == TrialRejected:
 		run.rejected = append(run.rejected, token.AccessToken)
-	case trial != TrialGood && slices.ContainsFunc(run.rejected, func(s Secret) bool { return s.Reveal() == token.AccessToken.Reveal() }):
+	case trial != TrialGood && run.wasRejected(token):
 		// The same again, of which a trial just now that came to nothing says no better.
 		trial, detail = TrialRejected, "HTTP 401, and then "+detail
 	}
 	run.trial, run.detail = trial, detail
 	return trial
+}
+
+// wasRejected reports whether this run has seen Communic8 reject the token.
+func (run *rotation) wasRejected(token Token) bool {
+	return slices.ContainsFunc(run.rejected, func(s Secret) bool { return s.Reveal() == token.AccessToken.Reveal() })
 }
 
 func (run *rotation) took(since time.Time) {
@@ -289,10 +294,10 @@ func (run *rotation) took(since time.Time) {
 //
 // When another rotation was quicker, both may hold living tokens or, if a new token
 // ends the life of the ones before, only one does, and who stored last need not be
-// the one. So the winner's token stays only if it is proven good. Otherwise ours
-// takes its place if that is proven good, and else one that is asked for now: asked
-// for after the winner's, it is the living one. If none can be had, ours is next best
-// when it was asked for last.
+// the one. So the winner's token stays only if it is the same as ours or proven good.
+// Otherwise ours takes its place if that is proven good, and else one that is asked for
+// now: asked for after the winner's, it is the living one. If none can be had, ours is
+// next best when it was asked for last and has not been rejected.
 func (run *rotation) put(ctx context.Context, token Token, reason Reason) (Result, error) {
 	for range maxRounds {
 		version, err := run.Store.PutToken(ctx, run.Tenant, token, run.version)
@@ -308,13 +313,14 @@ func (run *rotation) put(ctx context.Context, token Token, reason Reason) (Resul
 			return Result{}, err
 		}
 		run.stored, run.version = &winner, version
-		if winner.Alive(now()) && run.try(ctx, winner) == TrialGood {
+		same := winner.AccessToken.Reveal() == token.AccessToken.Reveal() && !run.wasRejected(token)
+		if winner.Alive(now()) && (same || run.try(ctx, winner) == TrialGood) {
 			return run.result(Fresh, ""), nil
 		}
-		if trial := run.try(ctx, token); trial != TrialGood {
+		if run.try(ctx, token) != TrialGood {
 			again, err := run.obtain(ctx, err)
 			switch {
-			case err != nil && (trial == TrialRejected || token.IssuedAt.Before(winner.IssuedAt)):
+			case err != nil && (run.wasRejected(token) || token.IssuedAt.Before(winner.IssuedAt)):
 				return Result{}, err
 			case err == nil && again == nil:
 				return run.result(Fresh, ""), nil

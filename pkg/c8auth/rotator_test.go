@@ -908,6 +908,143 @@ func TestCurrentMovedByHand(t *testing.T) {
 	}
 }
 
+// The same within a second of a rotation, for a rotation and for a report.
+func TestCurrentMovedByHandAtOnce(t *testing.T) {
+	for name, rotate := range map[string]func(w *world, version string) (Result, error){
+		"rotation": func(w *world, _ string) (Result, error) { return w.rotate(false) },
+		"report": func(w *world, version string) (Result, error) {
+			return w.rotator.Reject(w.Context(), Report{Tenant: "acme", Version: version})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.sm.Put(acmeCreds, acmeOAuth)
+				w.behave(func(b *c8test.Behaviour) { b.Exclusive = true })
+				old := w.must(Rotated, FirstToken).Version
+				for range 3 {
+					time.Sleep(12 * time.Hour)
+					w.must(Rotated, HalfLife)
+					time.Sleep(time.Second)
+					w.sm.Move(acmeToken, awsCurrent, old)
+					start := time.Now()
+					if result, err := rotate(w, old); err != nil || result.Outcome != Rotated || time.Since(start) > time.Second {
+						t.Errorf("got %+v, %v after %v", result, err, time.Since(start))
+					}
+					w.living()
+					old = w.must(Fresh, "").Version
+				}
+			})
+		})
+	}
+}
+
+// What a replica of the store shows that lags behind is no reason to overwrite a token
+// that another rotation has stored.
+func TestStoreThatLagsBehind(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.must(Rotated, FirstToken)
+		time.Sleep(12 * time.Hour)
+		text, old := w.sm.Value(acmeToken)
+		quoted, err := json.Marshal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.behave(func(b *c8test.Behaviour) { b.Exclusive = true }) // nothing but the race is in its way
+		version := w.must(Rotated, HalfLife).Version
+		w.smFaults(func(op, name string) *smtest.Fault {
+			switch {
+			case name != acmeToken:
+			case op == "GetSecretValue": // by label and by id
+				return &smtest.Fault{Status: 200, Body: fmt.Sprintf(`{"VersionId":%q,"SecretString":%s,"CreatedDate":%d}`, old, quoted, time.Now().Unix())}
+			case op == "DescribeSecret":
+				return &smtest.Fault{Status: 200, Body: fmt.Sprintf(`{"VersionIdsToStages":{%q:["AWSCURRENT"]}}`, old)}
+			}
+			return nil
+		})
+		if _, err := w.rotate(false); !errors.Is(err, ErrLostRace) {
+			t.Errorf("got %v", err)
+		}
+		if _, current := w.stored(); current != version {
+			t.Errorf("the token that another rotation has just stored was overwritten by %s", current)
+		}
+	})
+}
+
+// Two rotations at once that get the same token: the loser, which requested it later,
+// does not store it once more with a later expiry.
+func TestSameTokenInARace(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.behave(func(b *c8test.Behaviour) { b.Same, b.Lifetime, b.ExpiresIn = true, time.Hour, "3600" })
+		slow := w.clone(func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == c8test.TokenPath {
+					time.Sleep(2 * time.Second)
+				}
+				h.ServeHTTP(rw, r)
+			})
+		})
+		done := make(chan error)
+		go func() {
+			_, err := slow.Rotate(w.Context(), Request{Tenant: "acme"})
+			done <- err
+		}()
+		time.Sleep(time.Second)
+		result := w.must(Rotated, FirstToken)
+		n := w.c8.Tried()
+		w.behave(func(b *c8test.Behaviour) { // the winner's token cannot be tried, and then the loser's can
+			b.Fault = func(r *http.Request, tried int) *c8test.Fault {
+				if r.URL.Path != c8test.TokenPath && tried == n+2 {
+					return &c8test.Fault{Status: 429}
+				}
+				return nil
+			}
+		})
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if now, version := w.stored(); version != result.Version || !now.ExpiresAt.Equal(result.ExpiresAt) {
+			t.Errorf("the token now expires at %v, and did at %v", now.ExpiresAt, result.ExpiresAt)
+		}
+	})
+}
+
+// A token that was rejected in the course of a lost race is not stored: an access key
+// that could not be tried at first.
+func TestTokenRejectedInARace(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sm.Put(acmeCreds, acmeKey) // which Communic8 does not know
+		w.behave(func(b *c8test.Behaviour) {
+			b.Fault = func(_ *http.Request, n int) *c8test.Fault {
+				if n < 4 { // the new one, the winner's, and the new one again
+					return &c8test.Fault{Status: 503}
+				}
+				return nil
+			}
+		})
+		winner := Token{BaseURL: acmeBase, AccessToken: NewSecret("winner"), TokenType: "Bearer", IssuedAt: time.Now().UTC(), ExpiresAt: time.Now().UTC().Add(time.Hour)}
+		text, err := winner.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		won := false
+		w.smFaults(func(op, _ string) *smtest.Fault {
+			if op == "PutSecretValue" && !won {
+				won = true
+				_, err = w.clone(func(h http.Handler) http.Handler { return h }).Store.PutToken(w.Context(), "acme", winner, "")
+			}
+			return nil
+		})
+		if _, failed := w.rotate(false); !errors.Is(failed, ErrRefused) || err != nil {
+			t.Errorf("got %v, %v", failed, err)
+		}
+		if now, _ := w.sm.Value(acmeToken); now != text {
+			t.Errorf("stored %s", now)
+		}
+	})
+}
+
 // A rotation that is invoked with little time leaves what is stored alone and still
 // writes its line.
 func TestShortDeadline(t *testing.T) {

@@ -103,10 +103,11 @@ func (s *Store) PutToken(ctx context.Context, tenant string, token Token, replac
 	if err != nil {
 		return "", explain(ErrUnreadable, "it cannot be encoded")
 	}
-	// An id may be taken although nobody else is writing: someone has moved
+	// An id may be taken although nobody else is writing: somebody has moved
 	// AWSCURRENT back by hand to a version that had been replaced before. Then
-	// AWSCURRENT is where we saw it, the version of that id is not new, and the next
-	// id is as good. If it is new, the read that shows AWSCURRENT there lags behind.
+	// AWSCURRENT is still on that version, and AWSPREVIOUS on the one that it was moved
+	// from; or the version of that id is old. The next id is as good. Otherwise the
+	// labels come from a replica that lags behind.
 	for n := range maxVersions {
 		id := versionID(name, replaces, n)
 		out, err := s.Client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
@@ -119,15 +120,21 @@ func (s *Store) PutToken(ctx context.Context, tenant string, token Token, replac
 		case err != nil && !errors.As(err, &taken):
 			return "", s.failure(ctx, "PutSecretValue", name, err)
 		}
-		current, err := s.get(ctx, name, awsCurrent, "")
-		if err != nil && !errors.Is(err, errNoValue) {
+		labels, err := s.labels(ctx, name)
+		if err != nil {
 			return "", err
+		}
+		if labels[awsCurrent] != replaces {
+			return "", ErrLostRace
+		}
+		if labels[awsPrevious] == id {
+			continue
 		}
 		rival, err := s.get(ctx, name, "", id)
 		if err != nil && !errors.Is(err, errNoValue) {
 			return "", err
 		}
-		if current.version != replaces || now().Sub(rival.created) < settled {
+		if now().Sub(rival.created) < settled {
 			return "", ErrLostRace
 		}
 	}
@@ -147,20 +154,27 @@ func versionID(name, replaces string, n int) string {
 // decrypting them, empty if none are stored. The error is an [ErrUnknownTenant] or
 // an [ErrUnavailable].
 func (s *Store) CredentialsVersion(ctx context.Context, tenant string) (string, error) {
-	name := s.credentialsName(tenant)
+	labels, err := s.labels(ctx, s.credentialsName(tenant))
+	return labels[awsCurrent], err
+}
+
+// labels returns the version id of each staging label of a secret, all of one moment,
+// without decrypting anything.
+func (s *Store) labels(ctx context.Context, name string) (map[string]string, error) {
 	out, err := s.Client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &name})
 	if err != nil {
-		return "", s.failure(ctx, "DescribeSecret", name, err)
+		return nil, s.failure(ctx, "DescribeSecret", name, err)
 	}
 	if out.DeletedDate != nil {
-		return "", explain(ErrUnknownTenant, "%s is scheduled for deletion", name)
+		return nil, explain(ErrUnknownTenant, "%s is scheduled for deletion", name)
 	}
+	labels := make(map[string]string)
 	for id, stages := range out.VersionIdsToStages {
-		if slices.Contains(stages, awsCurrent) {
-			return id, nil
+		for _, stage := range stages {
+			labels[stage] = id
 		}
 	}
-	return "", nil
+	return labels, nil
 }
 
 // storedCredentials are credentials with what the store knows about them.
