@@ -10,7 +10,7 @@ import (
 // linked are the packages that a function may be made of: its own, what AWS's SDK needs to
 // start, Secrets Manager, the services by which the SDK gets credentials, and JSON as Go has
 // it from 1.27 on, without what reflects.
-var linked = regexp.MustCompile(`^github\.com/(c8auth/c8auth/(functions/(rotate|vend)|pkg/c8auth|internal/(object|restapi))$` +
+var linked = regexp.MustCompile(`^github\.com/(c8auth/c8auth/(functions/(rotate|vend)|pkg/c8auth(/internal/oauth)?|internal/(object|restapi))$` +
 	`|go-json-experiment/json/(jsontext|internal(/json(flags|opts|wire))?)$` +
 	`|aws/(aws-lambda-go|smithy-go|aws-sdk-go-v2)(/|$))|^golang\.org/x/sync/`)
 

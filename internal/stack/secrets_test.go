@@ -4,10 +4,18 @@ package stack_test
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -311,18 +319,43 @@ func wireFaults() (cases []leakCase) {
 			w.rotates(heartbeat, "not speak")
 		}},
 		leakCase{"Communic8 shows a certificate of its own", func(w *world) {
-			server := httptest.NewUnstartedServer(http.NotFoundHandler())
-			server.Config.ErrorLog = log.New(io.Discard, "", 0)
-			server.StartTLS()
-			w.t.Cleanup(server.Close)
-			w.store(strings.Replace(w.oauth(), w.c8URL, server.URL, 1))
-			w.rotates(heartbeat, "certificate")
+			for _, names := range [][]string{nil, {plainSecret}, {accessToken, "\x1b[2J" + plainSecret}} {
+				server := httptest.NewUnstartedServer(http.NotFoundHandler())
+				server.Config.ErrorLog = log.New(io.Discard, "", 0)
+				server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(w.t, names)}}
+				server.StartTLS()
+				w.t.Cleanup(server.Close)
+				w.store(strings.Replace(w.oauth(), w.c8URL, server.URL, 1))
+				w.rotates(heartbeat, "shows a certificate")
+			}
 		}},
 		leakCase{"Communic8 is not there", func(w *world) {
 			w.store(strings.Replace(w.oauth(), w.c8URL, "http://127.0.0.1:1", 1)) // a port that was free could be somebody's now
 			w.rotates(heartbeat, "cannot be reached")
 		}},
 	)
+}
+
+// certificate returns one that is signed by nobody, for the names or for 127.0.0.1, and
+// with marks wherever else a name can be.
+func certificate(t *testing.T, names []string) tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := pkix.Name{CommonName: plainSecret, Organization: []string{accessKey}}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: name, Issuer: name, DNSNames: names,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	if names == nil {
+		template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 // malformedCredentials are what people store by mistake. An unknown key is named, so
@@ -350,6 +383,7 @@ func malformedCredentials() []leakCase {
 		`{"base_url":"https://localhost","access_key":` + quote("Bearer "+accessKey) + `}`,
 		`{"base_url":"https://localhost","access_key":` + s + `}`,
 		`{"base_url":"https://localhost","token":` + k + `}`,
+		`{"base_url":"https://localhost","` + plainSecret + `":"x"}`,
 		`{"base_url":"https://localhost","client_id":"id","client_secret":` + s + `,"comment":` + s + `}`,
 		`{"base_url":"https://localhost","client_id":"id","Client_Secret":` + s + `}`,
 	}
@@ -427,6 +461,8 @@ func unavailabilities(echo string) []*smtest.Fault {
 		{Status: 400, Type: "DecryptionFailure", Message: echo},
 		{Status: 400, Type: echo, Message: echo},
 		{Status: 400, Type: accessToken},
+		{Status: 400, Type: plainSecret},
+		{Status: 400, Type: "InvalidRequestException", Message: echo},
 		{Status: 500, Type: "InternalServiceError", Message: echo},
 		{Status: 500, Body: "<p>" + echo + "</p>"},
 		{Status: 400, Body: `{"__type":` + q + `,"message":[` + q + `]}`},
@@ -463,9 +499,9 @@ func storeFaults() (cases []leakCase) {
 		}}, leakCase{"Secrets Manager has no secret: " + op, func(w *world) {
 			w.rotate.Env = append(w.rotate.Env, "AWS_MAX_ATTEMPTS=1")
 			prepare(w)
-			for _, kind := range []string{"ResourceNotFoundException", "InvalidRequestException"} {
+			for kind, message := range map[string]string{"ResourceNotFoundException": "", "InvalidRequestException": "marked for deletion"} {
 				w.onStore(op, func(_ *http.Request, echo string) *smtest.Fault {
-					return &smtest.Fault{Status: 400, Type: kind, Message: echo}
+					return &smtest.Fault{Status: 400, Type: kind, Message: message + echo}
 				})
 				w.rotates(heartbeat, "unknown tenant")
 			}
@@ -486,6 +522,14 @@ func storeFaults() (cases []leakCase) {
 				return &smtest.Fault{Status: 400, Type: "ThrottlingException", Message: echo, After: true}
 			})
 			w.rotates(heartbeat, `"first_token"`)
+		}},
+		leakCase{"Secrets Manager takes no more versions", func(w *world) {
+			w.store(w.oauth())
+			w.onStore("PutSecretValue", func(_ *http.Request, echo string) *smtest.Fault {
+				return &smtest.Fault{Status: 400, Type: "LimitExceededException", Message: echo}
+			})
+			w.rotates(heartbeat, "too many versions")
+			w.rotates(heartbeat, "too many versions")
 		}},
 		leakCase{"Secrets Manager writes and says that another did", func(w *world) {
 			w.store(w.oauth())

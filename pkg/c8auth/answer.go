@@ -3,7 +3,6 @@ package c8auth
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -11,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
 // Grant is a token as Communic8 issues it.
@@ -27,8 +28,6 @@ const (
 	// maxLifetime is the longest that is believed. To believe too little costs a
 	// few early rotations, to believe too much an expired token.
 	maxLifetime = 30 * 24 * time.Hour
-	// maxRetryAfter keeps an absurd Retry-After from overflowing.
-	maxRetryAfter = 24 * time.Hour
 )
 
 // UpstreamError says why Communic8 gave no token. It holds words of our own,
@@ -78,14 +77,14 @@ func readGrant(resp *http.Response, body []byte, now time.Time) (Grant, error) {
 	success := status >= 200 && status < 300
 	switch {
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500:
-		return fail(UpstreamError{Temporary: true, RetryAfter: readRetryAfter(resp.Header, now), Text: "is busy or out of order"})
+		return fail(UpstreamError{Temporary: true, RetryAfter: oauth.RetryAfter(resp.Header, now), Text: "is busy or out of order"})
 	case code != "":
 		return fail(UpstreamError{Refused: true, Text: "refuses the credentials" + knownCode(code)})
 	case string(in["success"]) == "false":
 		return fail(UpstreamError{Refused: true, Text: "refuses the credentials with success:false"})
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return fail(UpstreamError{Refused: true, Text: "refuses the credentials"})
-	case success && isBearer(token):
+	case success && oauth.ValidBearer(token):
 	case success && in == nil:
 		return fail(UpstreamError{Temporary: true, Text: "gives an answer that is not the documented JSON"})
 	case success:
@@ -157,19 +156,6 @@ func readLifetime(raw json.RawMessage) (lifetime time.Duration, ok bool) {
 		return 0, false
 	}
 	return time.Duration(math.Floor(min(seconds, maxLifetime.Seconds()))) * time.Second, true
-}
-
-// readRetryAfter reads Retry-After, which is a number of seconds or a date (RFC
-// 9110, section 10.2.3). It is 0 if there is none, or none that can be read.
-func readRetryAfter(header http.Header, now time.Time) time.Duration {
-	value := header.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil || errors.Is(err, strconv.ErrRange) {
-		return min(time.Duration(seconds)*time.Second, maxRetryAfter) // out of range, it is the largest there is
-	}
-	if date, err := http.ParseTime(value); err == nil {
-		return min(max(0, date.Sub(now)), maxRetryAfter)
-	}
-	return 0
 }
 
 // Trial is what came of trying a token at the probe path; empty if it was not tried.

@@ -193,26 +193,6 @@ func expiresIn(raw string) string {
 	return `{"access_token":"0123","token_type":"Bearer","expires_in":` + raw + `}`
 }
 
-func TestReadRetryAfter(t *testing.T) {
-	for value, want := range map[string]time.Duration{
-		"":                              0,
-		"7":                             7 * time.Second,
-		"0":                             0,
-		"-7":                            0,
-		"1.5":                           0,
-		"soon":                          0,
-		"99999999":                      maxRetryAfter,
-		"99999999999999999999":          maxRetryAfter,
-		"Fri, 02 Jan 2026 12:01:30 GMT": 90 * time.Second,
-		"Fri, 02 Jan 2026 11:00:00 GMT": 0,
-		"Fri, 02 Jan 2099 12:00:00 GMT": maxRetryAfter,
-	} {
-		if got := readRetryAfter(http.Header{"Retry-After": {value}}, noon); got != want {
-			t.Errorf("%q: got %v, want %v", value, got, want)
-		}
-	}
-}
-
 func TestReadTrial(t *testing.T) {
 	for _, test := range []struct {
 		name   string

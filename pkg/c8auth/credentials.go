@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+
+	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
 // Credentials are what a person got from Communic8's console: either an OAuth 2
@@ -50,7 +53,7 @@ func ParseCredentials(data []byte) (Credentials, error) {
 	case key && (id || secret):
 		return Credentials{}, explain(ErrCredentials, "both methods at once; %s", credentialsForms)
 	case key:
-		if !isBearer(c.AccessKey.Reveal()) {
+		if !oauth.ValidBearer(c.AccessKey.Reveal()) {
 			return Credentials{}, explain(ErrCredentials, `"access_key" must be the key alone, printable ASCII without white space: copy it again`)
 		}
 	case id && secret:
@@ -63,11 +66,14 @@ func ParseCredentials(data []byte) (Credentials, error) {
 	return c, nil
 }
 
-// stringFields reads a JSON object whose values are all strings, none of them
-// empty or surrounded by white space, and whose keys are known ones, each at most
-// once. encoding/json's own errors may quote the input, so none of them is passed on.
+// stringFields reads a JSON object whose values are all strings, none of them empty,
+// surrounded by white space or with invisible characters, and whose keys are known ones,
+// each at most once. A byte order mark or a zero width space around the object, which
+// editors leave, is skipped. encoding/json's own errors may quote the input, so none of
+// them is passed on.
 func stringFields(data []byte, known ...string) (map[string]string, error) {
 	notObject := explain(ErrCredentials, "not a JSON object; %s", credentialsForms)
+	data = bytes.TrimFunc(data, func(r rune) bool { return unicode.IsSpace(r) || isInvisible(r) })
 	if !json.Valid(data) { // the decoder would show a string where a key should be
 		return nil, notObject
 	}
@@ -80,8 +86,8 @@ func stringFields(data []byte, known ...string) (map[string]string, error) {
 		token, _ := in.Token()
 		key, _ := token.(string)
 		if !slices.Contains(known, key) {
-			if len(key) > 30 || !plainKey.MatchString(key) {
-				key = "(not shown: it does not look like one)"
+			if !plainKey.MatchString(key) || !slices.ContainsFunc(known, func(k string) bool { return edits(strings.ToLower(key), k) <= 2 }) {
+				key = "(not shown: it could be a secret)" // pasted where a key belongs
 			}
 			return nil, explain(ErrCredentials, "unknown key %s; %s", key, credentialsForms)
 		}
@@ -102,9 +108,37 @@ func stringFields(data []byte, known ...string) (map[string]string, error) {
 		if strings.TrimSpace(*value) != *value {
 			return nil, explain(ErrCredentials, "%q begins or ends with white space: copy it again", key)
 		}
+		if i := strings.IndexFunc(*value, isInvisible); i >= 0 {
+			return nil, explain(ErrCredentials, "%q contains an invisible character, %U: copy it again", key, []rune((*value)[i:])[0])
+		}
 		fields[key] = *value
 	}
 	return fields, nil
+}
+
+// isInvisible reports whether nobody sees the character: a control or format character.
+func isInvisible(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf) }
+
+// edits returns how many characters have to be added, removed or replaced to make b of a
+// (the Levenshtein distance).
+func edits(a, b string) int {
+	row := make([]int, len(b)+1) // of the characters of a so far, to each beginning of b
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
 }
 
 // plainKey is what a key looks like that someone meant as one.
@@ -139,10 +173,4 @@ func checkBaseURL(s string) error {
 		return explain(ErrCredentials, `"base_url" must begin with https://: over http the credentials would travel in the clear`)
 	}
 	return malformed
-}
-
-// isBearer reports whether s can stand behind "Authorization: Bearer": the visible
-// ASCII characters that RFC 6749, appendix A, allows in an access token.
-func isBearer(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < 0x21 || r > 0x7e })
 }

@@ -39,6 +39,12 @@ func TestParseCredentials(t *testing.T) {
 		{"no method", `{"base_url": "https://a.b"}`, "neither method is complete"},
 		{"an unknown key", `{"base_url": "https://a.b", "clientsecret": "MARK"}`, `unknown key clientsecret;`},
 		{"a key in another case", `{"base_url": "https://a.b", "Access_Key": "MARK"}`, `unknown key Access_Key;`},
+		{"a key with hyphens", `{"base_url": "https://a.b", "client-secret": "MARK"}`, `unknown key client-secret;`},
+		{"a key in camel case", `{"base_url": "https://a.b", "clientId": "MARK"}`, `unknown key clientId;`},
+		{"a key that is none of these", `{"base_url": "https://a.b", "MARKerased": "x"}`, "unknown key (not shown"},
+		{"letters alone as a key", `{"MARKqwertzuiop": "x"}`, "unknown key (not shown"},
+		{"an escape sequence in a key", `{"base_url": "https://a.b", "client_i\u001bd": "MARK"}`, "unknown key (not shown"},
+		{"a very long key", `{"` + strings.Repeat("client_id", 10000) + `": "MARK"}`, "unknown key (not shown"},
 		{"a value as a key", `{"base_url": "https://a.b", "MARK+1": "x"}`, "unknown key (not shown"},
 		{"a value alone in braces", `{"MARK"}`, "not a JSON object"},
 		{"a key twice", `{"base_url": "https://a.b", "access_key": "MARK", "access_key": "MARK"}`, `"access_key" is there twice`},
@@ -47,6 +53,15 @@ func TestParseCredentials(t *testing.T) {
 		{"an object", `{"base_url": "https://a.b", "access_key": {"x": "MARK"}}`, `"access_key" must be a string`},
 		{"an empty value", `{"base_url": "https://a.b", "access_key": ""}`, `"access_key" is empty`},
 		{"a line end copied along", `{"base_url": "https://a.b", "access_key": "MARK\n"}`, `"access_key" begins or ends with white space`},
+		{"a byte order mark around it", "\ufeff" + oauth("https://a.b") + "\n", ""},
+		{"a zero width space around it", "\u200b" + oauth("https://a.b") + "\u200b", ""},
+		{"a no-break space around it", "\u00a0" + oauth("https://a.b") + "\u00a0", ""},
+		{"a byte order mark in a value", `{"base_url": "https://a.b", "client_id": "\ufeffid", "client_secret": "MARK"}`, `"client_id" contains an invisible character, U+FEFF`},
+		{"a zero width space in a value", `{"base_url": "https://a.b", "client_id": "id", "client_secret": "MARK\u200b"}`, `"client_secret" contains an invisible character, U+200B`},
+		{"a zero width space in base_url", oauth("https://a.b\u200b"), `"base_url" contains an invisible character, U+200B`},
+		{"an escape in a value", `{"base_url": "https://a.b", "client_id": "id", "client_secret": "MA\u001bRK"}`, `"client_secret" contains an invisible character, U+001B`},
+		{"a zero width space in an access key", `{"base_url": "https://a.b", "access_key": "\u200bMARK"}`, `"access_key" contains an invisible character, U+200B`},
+		{"a byte order mark in a key", `{"\ufeffbase_url": "https://a.b"}`, "unknown key (not shown"},
 		{"white space within an access key", `{"base_url": "https://a.b", "access_key": "MARK MARK"}`, `"access_key" must be the key alone`},
 		{"ID and value in one", `{"base_url": "https://a.b", "client_id": "id:MARK", "client_secret": "MARK"}`, `"client_id" must not contain a colon`},
 
@@ -67,7 +82,7 @@ func TestParseCredentials(t *testing.T) {
 		{"a colon without a port", oauth("https://a.b:"), `"base_url" must be https://`},
 		{"a port that is none", oauth("https://a.b:99999"), `"base_url" must be https://`},
 		{"a space", oauth("https://a b"), `"base_url" must be https://`},
-		{"a line end", oauth(`https://a.b\nHost: evil`), `"base_url" must be https://`},
+		{"a line end", oauth(`https://a.b\nHost: evil`), `"base_url" contains an invisible character, U+000A`},
 		{"letters that no host has", oauth("https://ä.example"), `"base_url" must be https://`},
 		{"a zone", oauth("http://[::1%25lo]"), `"base_url" must be https://`},
 		{"an empty base_url", oauth(""), `"base_url" is empty`},
@@ -90,5 +105,19 @@ func TestParseCredentials(t *testing.T) {
 				t.Errorf("a refusal shows a value: %v", err)
 			}
 		})
+	}
+}
+
+func TestEdits(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0}, {"client_id", "client_id", 0}, {"clientid", "client_id", 1}, {"client-id", "client_id", 1},
+		{"acces_kye", "access_key", 3}, {"", "abc", 3}, {"abc", "", 3}, {"kitten", "sitting", 3},
+	} {
+		if got := edits(test.a, test.b); got != test.want {
+			t.Errorf("%q, %q: got %d, want %d", test.a, test.b, got, test.want)
+		}
 	}
 }

@@ -3,15 +3,14 @@ package c8auth
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
 const (
@@ -91,54 +90,22 @@ func (e *Endpoint) Try(ctx context.Context, t Token) (Trial, string) {
 	return readTrial(resp.StatusCode, body)
 }
 
-// do sends a request and reads its answer, bounded. Its error shows nothing that
-// the other side sent but the names in its certificate.
+// do sends a request and reads its answer, bounded. Its error shows nothing that the
+// other side sent.
 func (e *Endpoint) do(req *http.Request) (*http.Response, []byte, error) {
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "c8auth")
 	resp, err := e.Client.Do(req)
 	if err != nil {
-		return nil, nil, describe(err)
+		return nil, nil, errors.New(oauth.DescribeError(err))
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
-		return nil, nil, describe(err)
+		return nil, nil, errors.New(oauth.DescribeError(err))
 	}
 	if len(body) > maxAnswer {
 		body = nil // as unreadable as no body
 	}
 	return resp, body, nil
-}
-
-// describe puts a failed exchange into words. net/http quotes what it could not
-// parse, so only errors known to come from this side are passed on.
-func describe(err error) error {
-	var (
-		timeout net.Error
-		dns     *net.DNSError
-		dial    *net.OpError
-		cert    *tls.CertificateVerificationError
-		unknown x509.UnknownAuthorityError
-		record  tls.RecordHeaderError
-	)
-	switch {
-	case errors.Is(err, context.Canceled):
-		return errors.New("was not waited for: the request was cancelled")
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return errors.New("did not answer in time")
-	case errors.As(err, &dns):
-		return fmt.Errorf("cannot be reached: %w", dns)
-	case errors.As(err, &cert):
-		return fmt.Errorf("shows a certificate that is not valid: %w", cert)
-	case errors.As(err, &unknown):
-		return fmt.Errorf("shows a certificate that is not valid: %w", unknown)
-	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
-		return errors.New("does not speak TLS")
-	case errors.As(err, &dial):
-		return fmt.Errorf("cannot be reached: %w", dial)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("broke the connection off")
-	}
-	return errors.New("broke the connection off, or did not speak HTTP")
 }

@@ -29,6 +29,8 @@ var (
 	ErrUnavailable = errors.New("the secret store is unavailable")
 	// ErrDenied: IAM or the key's policy denies a call. It is an [ErrUnavailable], too.
 	ErrDenied = fmt.Errorf("%w: access denied", ErrUnavailable)
+	// ErrQuota: Secrets Manager stores no more versions of the secret for now.
+	ErrQuota = errors.New("too many versions of the token secret")
 	// ErrNoCredentials: no credentials are stored.
 	ErrNoCredentials = errors.New("no credentials are stored")
 	// ErrCredentials: the stored credentials are malformed.
@@ -64,6 +66,7 @@ var codes = []struct {
 	{ErrUnreadable, "unreadable_token"},
 	{ErrDenied, "access_denied"},
 	{ErrUnavailable, "store_unavailable"},
+	{ErrQuota, "version_quota"},
 	{ErrNoCredentials, "no_credentials"},
 	{ErrRefused, "credentials_refused"}, // the newest, whatever the previous ones are
 	{ErrCredentials, "malformed_credentials"},

@@ -253,13 +253,17 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// backoff is how long to wait after the nth ask failed, with jitter so that tenants
-// do not come back all at once. The clock is its only source: under a simulated one,
-// what happened once happens again.
+// backoff is how long to wait after the nth ask failed.
 func backoff(n int) time.Duration {
-	full := min(maxBackoff, firstBackoff<<(n-1))
-	jitter := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0)) // #nosec G404 G115 -- spreads load, guards nothing
-	return full/2 + time.Duration(jitter.Int64N(int64(full/2)))
+	return jitter(min(maxBackoff, firstBackoff<<(n-1)))
+}
+
+// jitter shortens a pause by up to a half at random, so that many do not come back all
+// at once. The clock is its only source: under a simulated one, what happened once
+// happens again.
+func jitter(full time.Duration) time.Duration {
+	source := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0)) // #nosec G404 G115 -- spreads load, guards nothing
+	return full/2 + time.Duration(source.Int64N(int64(full/2)))
 }
 
 func (run *rotation) try(ctx context.Context, token Token) Trial {

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
 // Settings are what the environment variables of both functions say.
@@ -78,5 +80,5 @@ func ReadSettings(lookup func(string) (string, bool)) (Settings, error) {
 // follow a base URL without leading to another host.
 func isPath(s string) bool {
 	_, err := url.ParseRequestURI(s)
-	return err == nil && strings.HasPrefix(s, "/") && !strings.Contains(s, "#") && isBearer(s)
+	return err == nil && strings.HasPrefix(s, "/") && !strings.Contains(s, "#") && oauth.ValidBearer(s)
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +18,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
 const (
@@ -28,12 +29,16 @@ const (
 	// storeAttempt bounds one HTTP exchange with Secrets Manager, so that one that
 	// hangs leaves the SDK time to try again.
 	storeAttempt = 3 * time.Second
-	// storeAttempts is how many such exchanges make one call, unless its time is over
-	// before, and storePause the longest pause between two. After the last there is none
-	// who tries again, and the token in hand may be the only living one: so it is time
-	// that ends a call, and no pause leaps from the middle of it to its end.
+	// storeAttempts bounds the exchanges of one call. It is the deadline that ends a call:
+	// the token in hand may be the only valid one.
 	storeAttempts = 100
-	storePause    = time.Second
+	// The pause after a failed exchange doubles from storePause, or from throttlePause
+	// after throttling, up to maxPause, and is shortened by up to a half at random. So a
+	// call makes no more than six requests in its first second, and one a second after that,
+	// however many sandboxes there are and whatever Secrets Manager does.
+	storePause    = 50 * time.Millisecond
+	throttlePause = time.Second
+	maxPause      = 2 * time.Second
 	// maxVersions is about how many versions a secret can have.
 	maxVersions = 100
 	// settled is the age at which a version is known to every replica of the store.
@@ -48,11 +53,11 @@ type Store struct {
 }
 
 // OpenStore returns the Store of the ambient AWS configuration: region, credentials
-// and endpoint of the environment. It does not call AWS.
+// and endpoint of the environment. It does not call AWS. The error is an [ErrSettings].
 func OpenStore(ctx context.Context, stack string) (*Store, error) {
 	cfg, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(storeAttempt)))
-	if err != nil {
-		return nil, fmt.Errorf("AWS configuration: %w", err)
+	if err != nil { // which may quote a file, or a variable
+		return nil, explain(ErrSettings, "the AWS configuration cannot be read: check the variables AWS_* and the files that they name")
 	}
 	if cfg.RetryMaxAttempts == 0 { // AWS_MAX_ATTEMPTS is not set
 		cfg.RetryMaxAttempts = storeAttempts
@@ -61,13 +66,31 @@ func OpenStore(ctx context.Context, stack string) (*Store, error) {
 	return &Store{secretsmanager.NewFromConfig(cfg), stack}, nil
 }
 
-// newRetryer is the SDK's standard one, but for the pauses, and for its quota: a function
-// that was warm while the store failed would have used it up, and then not try again.
+// newRetryer is the SDK's standard one, but for the pauses; for its quota of retries,
+// because a function that was warm while the store failed would have used it up; and for
+// LimitExceededException, which the SDK takes for throttling, and which lasts for hours.
 func newRetryer() aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
-		o.MaxBackoff = storePause
+		o.Backoff = retry.BackoffDelayerFunc(storeBackoff)
 		o.RateLimiter = ratelimit.None
+		o.Retryables = slices.Insert(o.Retryables, 0, retry.IsErrorRetryable(retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
+			if _, full := errors.AsType[*types.LimitExceededException](err); full {
+				return aws.FalseTernary
+			}
+			return aws.UnknownTernary
+		})))
 	})
+}
+
+var isThrottle = retry.IsErrorThrottles(retry.DefaultThrottles)
+
+// storeBackoff returns the pause after the nth exchange of a call, which failed with err.
+func storeBackoff(n int, err error) (time.Duration, error) {
+	full := storePause
+	if isThrottle.IsErrorThrottle(err).Bool() {
+		full = throttlePause
+	}
+	return jitter(min(maxPause, full<<min(n-1, 10))), nil
 }
 
 func (s *Store) credentialsName(tenant string) string { return s.Stack + "/credentials/" + tenant }
@@ -95,8 +118,8 @@ func (s *Store) Token(ctx context.Context, tenant string) (token Token, version 
 // The new version's id is derived from the one it replaces. Secrets Manager takes
 // an id once, so of two writers that replace the same version one wins; the other
 // gets [ErrLostRace] and has changed nothing. The same call repeated, because its
-// answer was lost, succeeds. Any other failure is an [ErrUnavailable] or an
-// [ErrUnknownTenant]; then the token may have been written or not.
+// answer was lost, succeeds. [ErrQuota] has changed nothing either. Any other failure is
+// an [ErrUnavailable] or an [ErrUnknownTenant]; then the token may have been written or not.
 func (s *Store) PutToken(ctx context.Context, tenant string, token Token, replaces string) (version string, err error) {
 	name := s.tokenName(tenant)
 	value, err := token.encode()
@@ -203,7 +226,7 @@ func (s *Store) credentials(ctx context.Context, tenant, stage string) (storedCr
 	return storedCredentials{c, value.version, value.created}, nil
 }
 
-// errNoValue: the secret exists, but no version of it bears the label.
+// errNoValue: the secret exists, but no version of it has the label, or its value is empty.
 var errNoValue = errors.New("no value")
 
 type value struct {
@@ -227,20 +250,30 @@ func (s *Store) get(ctx context.Context, name, stage, version string) (value, er
 	if err != nil {
 		return value{}, s.failure(ctx, "GetSecretValue", name, err)
 	}
-	// A binary value reads as empty, and nothing of ours is that.
+	if len(out.SecretBinary) == 0 && aws.ToString(out.SecretString) == "" {
+		return value{}, errNoValue
+	}
+	// A binary value reads as an empty string, and nothing of ours is that.
 	return value{aws.ToString(out.SecretString), aws.ToString(out.VersionId), aws.ToTime(out.CreatedDate).UTC()}, nil
 }
 
-// awsError is what names of AWS's errors look like.
-var awsError = regexp.MustCompile(`^[A-Z][A-Za-z]+(Exception|Error|Failure)$`)
+// awsErrors are the names of AWS's errors that are shown. Any other string came from
+// outside.
+var awsErrors = []string{
+	"AccessDeniedException", "DecryptionFailure", "EncryptionFailure", "ExpiredTokenException", "IncompleteSignature",
+	"InternalServiceError", "InvalidClientTokenId", "InvalidParameterException", "InvalidRequestException",
+	"InvalidSignatureException", "LimitExceededException", "MissingAuthenticationToken", "PreconditionNotMetException",
+	"RequestExpired", "ResourceExistsException", "ServiceUnavailable", "ThrottlingException", "UnrecognizedClientException",
+	"ValidationException",
+}
 
-// failure turns an error of the SDK into one of ours. Of what AWS answered it passes
-// on the name of the error alone: a message could quote the request, and that holds a
-// token.
+// failure turns an error of the SDK into one of ours. Of what AWS answered it passes on
+// the name of the error alone: a message could quote the request, and that holds a token.
 func (s *Store) failure(ctx context.Context, op, name string, err error) error {
 	var (
 		notFound *types.ResourceNotFoundException
 		invalid  *types.InvalidRequestException
+		full     *types.LimitExceededException
 		api      smithy.APIError
 	)
 	switch {
@@ -248,11 +281,13 @@ func (s *Store) failure(ctx context.Context, op, name string, err error) error {
 		return errNoValue
 	case errors.As(err, &notFound):
 		return explain(ErrUnknownTenant, "there is no secret %s: deploy the tenant's stack first, or check the name", name)
-	case errors.As(err, &invalid):
+	case errors.As(err, &invalid) && strings.Contains(invalid.ErrorMessage(), "delet"): // "marked for deletion"
 		return explain(ErrUnknownTenant, "%s is scheduled for deletion", name)
+	case errors.As(err, &full):
+		return explain(ErrQuota, "%s of %s: LimitExceededException: it was written about %d times in a day, because the tokens' lifetime is short or they keep being rejected; no token is requested until a write succeeds", op, name, maxVersions)
 	case errors.As(err, &api) && api.ErrorCode() == "AccessDeniedException":
 		return explain(ErrDenied, "%s of %s: AccessDeniedException: the function's role needs secretsmanager:%s on it, and the use of its KMS key if it has one of its own", op, name, op)
-	case errors.As(err, &api) && len(api.ErrorCode()) <= 70 && awsError.MatchString(api.ErrorCode()):
+	case errors.As(err, &api) && slices.Contains(awsErrors, api.ErrorCode()):
 		return explain(ErrUnavailable, "%s of %s: %s", op, name, api.ErrorCode())
 	case errors.As(err, &api):
 		return explain(ErrUnavailable, "%s of %s: an error without a known name", op, name)
@@ -264,9 +299,9 @@ func (s *Store) failure(ctx context.Context, op, name string, err error) error {
 	why := "was not asked: are AWS credentials and a region configured?"
 	switch {
 	case errors.As(err, &unsent):
-		why = describe(err).Error()
+		why = oauth.DescribeError(err)
 	case ctx.Err() != nil: // between two tries
-		why = "fails or is throttled, and was asked in vain until time was over"
+		why = "fails or throttles, and kept doing so until the deadline"
 	case errors.As(err, &answer):
 		why = fmt.Sprintf("gives an unreadable answer (HTTP %d)", answer.HTTPStatusCode())
 	}

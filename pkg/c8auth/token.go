@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 	"time"
+
+	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
 // Margin is how much life a token must have left to be called alive: time enough
@@ -42,7 +44,7 @@ func ParseToken(data []byte) (Token, error) {
 	switch {
 	case checkBaseURL(in.BaseURL) != nil:
 		return Token{}, explain(ErrUnreadable, "no valid base_url")
-	case !isBearer(in.AccessToken):
+	case !oauth.ValidBearer(in.AccessToken):
 		return Token{}, explain(ErrUnreadable, "no valid access_token")
 	case !strings.EqualFold(in.TokenType, bearer):
 		return Token{}, explain(ErrUnreadable, "token_type is not Bearer")

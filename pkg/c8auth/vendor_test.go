@@ -300,7 +300,7 @@ func TestMadeUpNames(t *testing.T) {
 }
 
 // A store error in words: what was asked, of what, and what is wrong; never what was
-// sent or stored.
+// sent, stored or answered.
 func TestStoreErrors(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -308,7 +308,9 @@ func TestStoreErrors(t *testing.T) {
 		want  string
 	}{
 		{"denied", smtest.Fault{Status: 400, Type: "AccessDeniedException", Message: "MARK"}, "the secret store is unavailable: access denied: GetSecretValue of stack/token/acme: AccessDeniedException: the function's role needs secretsmanager:GetSecretValue on it, and the use of its KMS key if it has one of its own"},
-		{"throttled", smtest.Fault{Status: 400, Type: "ThrottlingException", Message: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: Secrets Manager fails or is throttled, and was asked in vain until time was over"},
+		{"throttled", smtest.Fault{Status: 400, Type: "ThrottlingException", Message: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: Secrets Manager fails or throttles, and kept doing so until the deadline"},
+		{"a name that is none of AWS's", smtest.Fault{Status: 400, Type: "MARKException", Message: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: an error without a known name"},
+		{"an invalid request", smtest.Fault{Status: 400, Type: "InvalidRequestException", Message: "You provided a VersionStage that is not associated to the provided VersionId."}, "the secret store is unavailable: GetSecretValue of stack/token/acme: InvalidRequestException"},
 		{"garbage", smtest.Fault{Status: 500, Body: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: "},
 		{"garbage for an answer", smtest.Fault{Status: 200, Body: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: Secrets Manager gives an unreadable answer (HTTP 200)"},
 		{"broken off", smtest.Fault{Break: true}, "the secret store is unavailable: GetSecretValue of stack/token/acme: Secrets Manager "},
