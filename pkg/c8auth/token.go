@@ -65,9 +65,13 @@ func ParseToken(data []byte) (Token, error) {
 	return token, nil
 }
 
-// encode is the inverse of ParseToken.
+// encode is the inverse of ParseToken. It leaves <, > and & as they are: escaped, a token
+// of them would be six times as long.
 func (t Token) encode() (string, error) {
-	out, err := json.Marshal(tokenJSON{
+	var out strings.Builder
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(tokenJSON{
 		BaseURL:            t.BaseURL,
 		AccessToken:        t.AccessToken.Reveal(),
 		TokenType:          t.TokenType,
@@ -75,7 +79,7 @@ func (t Token) encode() (string, error) {
 		ExpiresAt:          t.ExpiresAt,
 		CredentialsVersion: t.CredentialsVersion,
 	})
-	return string(out), err
+	return strings.TrimSuffix(out.String(), "\n"), err
 }
 
 // Expires reports whether the token has a lifetime at all: an access key has none.

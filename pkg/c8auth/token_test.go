@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/c8auth/c8auth/internal/c8test"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
@@ -44,6 +46,24 @@ func TestTokenEncoding(t *testing.T) {
 	if err != nil || got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
+}
+
+// A token is stored as it is: one of <, > and & as long as an answer of Communic8 can be
+// has room in a secret.
+func TestTokenIsStoredAsItIs(t *testing.T) {
+	inWorld(t, func(w *world) {
+		long := strings.Repeat("<>&", maxAnswer/3-100)
+		w.sm.Put(acmeCreds, acmeOAuth)
+		w.c8Fault(c8test.Fault{Body: `{"access_token":"` + long + `","expires_in":3600}`})
+		w.rotator.Endpoint.ProbePath = ""
+		w.must(Rotated, FirstToken)
+		if text, _ := w.sm.Value(acmeToken); !strings.Contains(text, long) || len(text) > len(long)+500 {
+			t.Errorf("%d characters are stored as %d", len(long), len(text))
+		}
+		if token, err := w.vend(false); err != nil || token != long {
+			t.Errorf("vended %d characters, %v", len(token), err)
+		}
+	})
 }
 
 func TestParseTokenRefuses(t *testing.T) {
