@@ -73,10 +73,10 @@ func tokenBody(v c8auth.Vending) string {
 	return string(body.Bytes())
 }
 
-// audit writes the line that says who got what. Who asks for what is known to be no
-// tenant is counted as tenant "-": a metric of its own for every made-up name would be
-// billed. Nothing of a malformed request's path is written, because it could be a secret
-// that went astray.
+// audit writes the line that says who got what. A name that is not known to be a tenant's,
+// because it is unknown or because the store cannot say, is counted as tenant "-": a metric
+// of its own for every made-up name would be billed. Nothing of a malformed request's path
+// is written, because it could be a secret that went astray.
 func (h handler) audit(ctx context.Context, req restapi.Request, v c8auth.Vending, status int, err error) {
 	level := slog.LevelInfo
 	attrs := append(make([]slog.Attr, 0, 10), slog.Int("status", status))
@@ -85,7 +85,7 @@ func (h handler) audit(ctx context.Context, req restapi.Request, v c8auth.Vendin
 	switch {
 	case status == http.StatusBadRequest:
 		tenant, dimension = "", "-"
-	case errors.Is(err, c8auth.ErrUnknownTenant):
+	case errors.Is(err, c8auth.ErrUnknownTenant), errors.Is(err, c8auth.ErrUnavailable):
 		dimension = "-"
 		attrs = append(attrs, slog.String("tenant", tenant))
 	default:

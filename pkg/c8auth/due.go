@@ -11,16 +11,43 @@ type Reason string
 // The reasons, in the order in which they are looked for.
 const (
 	FirstToken         Reason = "first_token"         // none is stored yet
-	UnreadableToken    Reason = "unreadable_token"    // the stored value cannot be read
-	HalfLife           Reason = "half_life"           // half of its life is over
+	UnreadableToken    Reason = "unreadable_token"    // the stored value cannot be read, or is dated ahead of the clock
+	HalfLife           Reason = "half_life"           // half of its lifetime is over, or more if that is short
 	CredentialsChanged Reason = "credentials_changed" // it was made from other credentials
 	Forced             Reason = "forced"              // an operator wishes so
 	Rejected           Reason = "rejected"            // Communic8 does not take it any more
 )
 
-// forceAfter is the age under which a token is too young to be replaced at an
-// operator's wish: a wish that is delivered twice is one wish.
-const forceAfter = time.Minute
+const (
+	// forceAfter is the age under which a token is too young to be replaced because an
+	// operator forces it: a request that is delivered twice is one request.
+	forceAfter = time.Minute
+	// maxAhead is how far two clocks may be apart. A token that is dated further ahead
+	// than that would count as fresh for too long.
+	maxAhead = time.Minute
+
+	// heartbeat is the schedule's interval.
+	heartbeat = 5 * time.Minute
+	// writeInterval makes every third heartbeat a rotation at most, 96 in a day: a secret
+	// has about 100 versions, and none is removed within a day.
+	writeInterval = 3*heartbeat - time.Minute
+	// lastChance is the lifetime left at which a token is replaced however short its
+	// lifetime is: the next heartbeat may be a minute late, and has to have time to rotate.
+	lastChance = heartbeat + 2*time.Minute
+)
+
+// dueAge returns the age at which a token of that lifetime is due: half of it, or later if
+// that saves versions and is safe, which concerns lifetimes of 14 to 28 minutes.
+func dueAge(lifetime time.Duration) time.Duration {
+	return max(lifetime/2, min(writeInterval, lifetime-lastChance))
+}
+
+// fillsQuota reports whether tokens of that lifetime are replaced so often that the
+// secret's versions reach their quota in a day.
+func fillsQuota(lifetime time.Duration) bool {
+	interval := (dueAge(lifetime) + heartbeat - 1).Truncate(heartbeat) // it is looked at once a heartbeat
+	return 24*time.Hour/max(interval, heartbeat) >= maxVersions
+}
 
 // due decides from what is stored whether a new token is due. readErr is what came
 // of reading the stored token: nil, [ErrNoToken] or [ErrUnreadable]. Whether
@@ -30,9 +57,9 @@ func due(now time.Time, stored Token, readErr error, credentialsVersion string, 
 	switch {
 	case errors.Is(readErr, ErrNoToken):
 		return FirstToken
-	case readErr != nil:
+	case readErr != nil, age < -maxAhead:
 		return UnreadableToken
-	case stored.Expires() && age >= stored.ExpiresAt.Sub(stored.IssuedAt)/2:
+	case stored.Expires() && age >= dueAge(stored.ExpiresAt.Sub(stored.IssuedAt)):
 		return HalfLife
 	case stored.CredentialsVersion != credentialsVersion:
 		return CredentialsChanged

@@ -63,7 +63,7 @@ func TestMotoReject(t *testing.T) {
 		t.Errorf("a second claim of the same version: got %t, %v", ok, err)
 	}
 	revoke()
-	rotator.verdicts.of = nil
+	rotator.memories.of = nil
 	if _, err := rotator.Reject(t.Context(), Report{Tenant: "acme", Version: second.Version}); !errors.Is(err, ErrHeld) {
 		t.Errorf("got %v, want ErrHeld", err)
 	}

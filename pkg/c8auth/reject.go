@@ -6,10 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"time"
-
-	"golang.org/x/sync/singleflight"
 )
 
 const (
@@ -17,8 +14,6 @@ const (
 	rejectTime = 25 * time.Second
 	// doubtAge is the age up to which a token is kept when its trial is inconclusive.
 	doubtAge = 10 * time.Minute
-	// verdictTTL is how long a trial counts before a report has it made again.
-	verdictTTL = 5 * time.Second
 )
 
 // The outcomes of a report, besides [Rotated], whose reason is then [Rejected].
@@ -70,12 +65,14 @@ func (run *rotation) reject(ctx context.Context, version string) (Result, error)
 	if !current {
 		return run.result(Superseded, ""), nil
 	}
-	switch run.verdict(ctx) {
+	switch run.probe(ctx) {
 	case TrialGood:
 		return run.result(Kept, ""), nil
 	case TrialRejected:
+		run.rejectedVersion = version
 	default:
-		if !run.stored.Expires() || now().Sub(run.stored.IssuedAt) <= doubtAge {
+		age := now().Sub(run.stored.IssuedAt)
+		if !run.stored.Expires() || age >= -maxAhead && age <= doubtAge {
 			return run.result(Kept, ""), nil
 		}
 	}
@@ -101,7 +98,7 @@ func (run *rotation) reject(ctx context.Context, version string) (Result, error)
 // another one.
 func (run *rotation) look(ctx context.Context, version string) (bool, error) {
 	stored, current, err := run.Store.Token(ctx, run.Tenant)
-	if !errors.Is(err, ErrUnavailable) {
+	if isKnown(err) {
 		run.stored, run.version = &stored, current
 	}
 	if errors.Is(err, ErrNoToken) || errors.Is(err, ErrUnreadable) && current != version {
@@ -130,57 +127,15 @@ func (run *rotation) replace(ctx context.Context, rejected string) (Result, erro
 	return result, err
 }
 
-// verdicts are the latest trials that reports had made, by tenant.
-type verdicts struct {
-	flight singleflight.Group
-	mu     sync.Mutex
-	of     map[string]verdict
-}
-
-type verdict struct {
-	version string
-	trial   Trial
-	detail  string
-	at      time.Time
-}
-
-// verdict tries the stored token, unless that was just done, or is being done.
-func (run *rotation) verdict(ctx context.Context) Trial {
-	v := &run.verdicts
-	result, _, _ := v.flight.Do(run.Tenant+" "+run.version, func() (any, error) {
-		v.mu.Lock()
-		last := v.of[run.Tenant]
-		v.mu.Unlock()
-		if age := now().Sub(last.at); last.version == run.version && age >= 0 && age < verdictTTL {
-			return last, nil
-		}
-		run.try(context.WithoutCancel(ctx), *run.stored) // others wait for it
-		last = verdict{run.version, run.trial, run.detail, now()}
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		if v.of == nil {
-			v.of = make(map[string]verdict)
-		}
-		v.of[run.Tenant] = last
-		return last, nil
-	})
-	last := result.(verdict)
-	run.trial, run.detail = last.trial, last.detail
-	return last.trial
-}
-
 // logReport writes the line that says who reported and what came of it. The version that
 // was reported is not in it, as it may be anything; the current one is.
 func (run *rotation) logReport(ctx context.Context, by []slog.Attr, result Result, err error) {
-	level, dimension := slog.LevelInfo, run.Tenant
+	level := slog.LevelInfo
 	var attrs []slog.Attr
 	add := func(key, value string) {
 		if value != "" {
 			attrs = append(attrs, slog.String(key, value))
 		}
-	}
-	if errors.Is(err, ErrTenantName) || errors.Is(err, ErrUnknownTenant) {
-		dimension = "-" // not a metric of its own for every name that someone makes up
 	}
 	if !errors.Is(err, ErrTenantName) {
 		add("tenant", run.Tenant)
@@ -194,6 +149,6 @@ func (run *rotation) logReport(ctx context.Context, by []slog.Attr, result Resul
 		attrs = append(attrs, ErrorAttrs(err)...)
 		level = slog.LevelWarn
 	}
-	attrs = append(append(attrs, by...), EmbedMetrics(run.Store.Stack, dimension, Count("Rejections")))
+	attrs = append(append(attrs, by...), EmbedMetrics(run.Store.Stack, run.dimension(), Count("Rejections")))
 	run.Log.LogAttrs(ctx, level, "rejection", attrs...)
 }

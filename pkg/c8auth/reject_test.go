@@ -259,7 +259,7 @@ func TestReportsAreBounded(t *testing.T) {
 			before := w.c8.Asked()
 			for i := range 360 {
 				rotator := rotators[i%len(rotators)]
-				rotator.verdicts.of = nil // it would only spare trials
+				rotator.memories.of = nil // it would only spare trials
 				_, err := rotator.Reject(w.Context(), Report{Tenant: "acme", Version: w.revoke()})
 				if err != nil && !errors.Is(err, ErrHeld) {
 					t.Fatal(err)

@@ -31,7 +31,7 @@ type Rotator struct {
 	Endpoint *Endpoint
 	Log      *slog.Logger
 
-	verdicts verdicts
+	memories memories
 }
 
 // Request is a wish that a tenant's token be looked after.
@@ -94,11 +94,14 @@ type rotation struct {
 	rejected []Secret // tokens that were rejected
 	refused  error    // why the newest credentials were not used
 	assumed  bool     // whether the lifetime of the latest token is assumed
+
+	rejectedVersion string // of the stored token, if Communic8 rejected it
+	fillsQuota      bool   // whether tokens like the one that was stored come too often
 }
 
 func (run *rotation) rotate(ctx context.Context) (Result, error) {
 	stored, version, readErr := run.Store.Token(ctx, run.Tenant)
-	if !errors.Is(readErr, ErrUnavailable) {
+	if isKnown(readErr) {
 		run.stored, run.version = &stored, version
 	}
 	if readErr != nil && !errors.Is(readErr, ErrNoToken) && !errors.Is(readErr, ErrUnreadable) {
@@ -118,7 +121,10 @@ func (run *rotation) rotate(ctx context.Context) (Result, error) {
 			return run.result(Fresh, ""), nil
 		}
 	}
-	token, err := run.obtain(ctx, readErr)
+	token, err := run.unstored(ctx)
+	if token == nil && err == nil {
+		token, err = run.obtain(ctx, readErr)
+	}
 	if errors.Is(err, ErrNoCredentials) {
 		return run.result(Waiting, ""), nil
 	}
@@ -137,9 +143,31 @@ func (run *rotation) rotate(ctx context.Context) (Result, error) {
 func (run *rotation) due(ctx context.Context, readErr error, credentials string) Reason {
 	reason := due(now(), *run.stored, readErr, credentials, run.Force)
 	if reason == "" && run.try(ctx, *run.stored) == TrialRejected {
+		run.rejectedVersion = run.version
 		return Rejected
 	}
 	return reason
+}
+
+// isKnown reports whether an error of reading the token secret leaves no doubt that the
+// secret, and so the tenant, is there.
+func isKnown(err error) bool {
+	return err == nil || errors.Is(err, ErrNoToken) || errors.Is(err, ErrUnreadable)
+}
+
+// unstored returns the token that this process could not store because of the quota of
+// versions, so that no other one is requested meanwhile. When that token is of no use any
+// more, a claim shows whether Secrets Manager takes writes again.
+func (run *rotation) unstored(ctx context.Context) (*Token, error) {
+	token := run.memories.get(run.Tenant).unstored
+	if token == nil || token.Alive(now()) && run.try(ctx, *token) != TrialRejected {
+		return token, nil
+	}
+	claimed, err := run.Store.claim(ctx, run.Tenant, run.version)
+	if err == nil && !claimed {
+		err = explain(ErrQuota, "whether one more can be written will be tried again in %v at most", claimRefill)
+	}
+	return nil, err
 }
 
 // obtain gets a new token by the current credentials or, if those are refused, by
@@ -188,7 +216,7 @@ func (run *rotation) issue(ctx context.Context, c storedCredentials) (*Token, er
 		token.AccessToken = c.AccessKey
 		token.IssuedAt = now().Truncate(time.Second)
 	} else {
-		grant, asked, err := run.ask(ctx, c.Credentials)
+		grant, asked, err := run.ask(ctx, c)
 		if err != nil {
 			return nil, err
 		}
@@ -222,12 +250,16 @@ func (run *rotation) issue(ctx context.Context, c storedCredentials) (*Token, er
 
 // ask requests a token until it gets one, is refused, or time runs out. It returns
 // the moment before the request that was answered.
-func (run *rotation) ask(ctx context.Context, c Credentials) (Grant, time.Time, error) {
+func (run *rotation) ask(ctx context.Context, c storedCredentials) (Grant, time.Time, error) {
 	ctx, cancel := withReserve(ctx, 3, tryTimeout+storeAttempt) // to try and store the token
 	defer cancel()
+	held := run.memories.get(run.Tenant)
+	if left := held.hold.Sub(now()); held.heldFor == c.version && left > 0 && left <= maxHold {
+		return Grant{}, now(), &UpstreamError{Temporary: true, RetryAfter: left, Text: "is not asked for a token before " + held.hold.Format(time.TimeOnly) + " UTC, as its Retry-After said"}
+	}
 	for n := 1; ; n++ {
 		asked := now()
-		grant, err := run.Endpoint.Ask(ctx, c)
+		grant, err := run.Endpoint.Ask(ctx, c.Credentials)
 		run.took(asked)
 		if err == nil {
 			return grant, asked, nil
@@ -236,6 +268,11 @@ func (run *rotation) ask(ctx context.Context, c Credentials) (Grant, time.Time, 
 		var upstream *UpstreamError
 		if !errors.As(err, &upstream) || !upstream.Temporary {
 			return Grant{}, asked, err
+		}
+		if upstream.RetryAfter > 0 {
+			run.memories.update(run.Tenant, func(m *memory) {
+				m.hold, m.heldFor = now().Add(min(maxHold, upstream.RetryAfter)), c.version
+			})
 		}
 		wait := max(backoff(n), upstream.RetryAfter)
 		if deadline, ok := ctx.Deadline(); n == maxAsks || ok && time.Until(deadline) < wait {
@@ -305,7 +342,16 @@ func (run *rotation) took(since time.Time) {
 func (run *rotation) put(ctx context.Context, token Token, reason Reason) (Result, error) {
 	for range maxRounds {
 		version, err := run.Store.PutToken(ctx, run.Tenant, token, run.version)
+		if err == nil || errors.Is(err, ErrQuota) {
+			run.memories.update(run.Tenant, func(m *memory) {
+				if m.unstored = nil; err != nil {
+					m.unstored = &token
+				}
+			})
+		}
 		if err == nil {
+			again := token.AccessToken.Reveal() == run.stored.AccessToken.Reveal() // with what is left of its lifetime
+			run.fillsQuota = !again && token.Expires() && fillsQuota(token.ExpiresAt.Sub(token.IssuedAt))
 			run.stored, run.version = &token, version
 			return run.result(Rotated, reason), nil
 		}
@@ -391,6 +437,19 @@ func (run *rotation) log(ctx context.Context, result Result, err error) {
 		metrics = append(metrics, Count("CredentialsMissing"))
 		hint("store credentials in " + run.Store.credentialsName(run.Tenant))
 	}
+	if run.rejectedVersion != "" {
+		hint("Communic8 rejected the stored token: it was revoked, or something else requests tokens with the same client, which only this stack may use")
+		run.memories.update(run.Tenant, func(m *memory) {
+			if m.rejected != run.rejectedVersion { // it is counted once, though it may take long to replace it
+				metrics = append(metrics, Count("TokenRejected"))
+			}
+			m.rejected = run.rejectedVersion
+		})
+	}
+	if run.fillsQuota {
+		attrs = append(attrs, slog.Bool("version_quota", true))
+		hint(fmt.Sprintf("tokens of this lifetime are stored more often than Secrets Manager allows, about %d times a day: ask Communic8 for a longer lifetime", maxVersions))
+	}
 	if run.refused != nil {
 		metrics = append(metrics, Count("CredentialsFallback"))
 		attrs = append(attrs, slog.Bool("credentials_fallback", true))
@@ -405,8 +464,17 @@ func (run *rotation) log(ctx context.Context, result Result, err error) {
 		attrs = append(attrs, ErrorAttrs(err)...)
 		level = slog.LevelError
 	}
-	attrs = append(attrs, EmbedMetrics(run.Store.Stack, run.Tenant, metrics...))
+	attrs = append(attrs, EmbedMetrics(run.Store.Stack, run.dimension(), metrics...))
 	run.Log.LogAttrs(ctx, level, "rotation", attrs...)
+}
+
+// dimension is the tenant by which metrics are counted: "-" for a name that is not known to
+// be a tenant's, because CloudWatch would bill a metric for each that somebody makes up.
+func (run *rotation) dimension() string {
+	if run.stored == nil {
+		return "-"
+	}
+	return run.Tenant
 }
 
 // withReserve moves the deadline of ctx, if it has one, ahead by at most reserve:

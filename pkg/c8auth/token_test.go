@@ -148,45 +148,6 @@ func TestLifePercent(t *testing.T) {
 	}
 }
 
-func TestDue(t *testing.T) {
-	day := Token{AccessToken: NewSecret("t"), IssuedAt: noon, ExpiresAt: noon.Add(24 * time.Hour), CredentialsVersion: "v1"}
-	key := Token{AccessToken: NewSecret("t"), IssuedAt: noon, CredentialsVersion: "v1"}
-	for _, test := range []struct {
-		name    string
-		after   time.Duration // since it was issued
-		stored  Token
-		readErr error
-		current string
-		force   bool
-		want    Reason
-	}{
-		{"none is stored", 0, Token{}, ErrNoToken, "v1", false, FirstToken},
-		{"none is stored, and forced", 0, Token{}, ErrNoToken, "v1", true, FirstToken},
-		{"what is stored cannot be read", 0, Token{}, explain(ErrUnreadable, "x"), "v1", false, UnreadableToken},
-		{"new", 0, day, nil, "v1", false, ""},
-		{"just before half of its life", 12*time.Hour - 1, day, nil, "v1", false, ""},
-		{"half of its life", 12 * time.Hour, day, nil, "v1", false, HalfLife},
-		{"expired", 48 * time.Hour, day, nil, "v1", false, HalfLife},
-		{"issued in the future, by a clock that is off", -time.Hour, day, nil, "v1", false, ""},
-		{"a life of no length", 0, Token{AccessToken: NewSecret("t"), IssuedAt: noon, ExpiresAt: noon, CredentialsVersion: "v1"}, nil, "v1", false, HalfLife},
-		{"an access key never ages", 1e6 * time.Hour, key, nil, "v1", false, ""},
-		{"other credentials", 0, day, nil, "v2", false, CredentialsChanged},
-		{"other credentials, and forced", time.Hour, day, nil, "v2", true, CredentialsChanged},
-		{"another access key", 0, key, nil, "v2", false, CredentialsChanged},
-		{"half of its life and other credentials", 12 * time.Hour, day, nil, "v2", false, HalfLife},
-		{"forced", time.Minute + 1, day, nil, "v1", true, Forced},
-		{"forced, but just a minute old", time.Minute, day, nil, "v1", true, ""},
-		{"forced twice", 10 * time.Second, day, nil, "v1", true, ""},
-		{"an access key, forced", time.Hour, key, nil, "v1", true, Forced},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			if got := due(noon.Add(test.after), test.stored, test.readErr, test.current, test.force); got != test.want {
-				t.Errorf("got %q, want %q", got, test.want)
-			}
-		})
-	}
-}
-
 func TestCheckTenant(t *testing.T) {
 	for _, name := range []string{"default", "a", "acme-2", strings.Repeat("a", 31)} {
 		if err := CheckTenant(name); err != nil {
