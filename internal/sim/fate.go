@@ -3,6 +3,7 @@ package sim
 // What becomes of a call: the spells that are on, and the dice.
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"strings"
@@ -155,6 +156,9 @@ func (p *process) before(c call) {
 		p.counts.Asks++
 		p.judgeAsk(c)
 	}
+	if c.op == "PutSecretValue" && p.inv.full {
+		p.violate(c.tenant, "a write is not repeated that the quota of versions refuses")
+	}
 	if p.inv.report != "" && c.secret == "" {
 		p.judgeReported(c)
 	}
@@ -165,9 +169,14 @@ func (p *process) after(c call, status int, body []byte) {
 	switch {
 	case c.op == "ask" && status == http.StatusOK:
 		p.granted(c, body)
+	case c.op == "PutSecretValue" && bytes.Contains(body, []byte("LimitExceededException")):
+		p.counts.Full++
+		c.tenant.filled = p.now()
+		p.disturb(c.tenant)
 	case c.op == "PutSecretValue" && c.stage != "":
 		if status == http.StatusOK && !c.tenant.claims.seen[c.id] {
 			p.claimed(c)
+			delete(p.full, c.tenant)
 		}
 	case c.op == "PutSecretValue":
 		old := c.tenant.stored
@@ -176,6 +185,7 @@ func (p *process) after(c call, status int, body []byte) {
 			p.writers[version] = p.offset
 			p.look(c.tenant, false)
 			p.judgeWrite(c.tenant, old)
+			delete(p.full, c.tenant)
 		}
 	}
 	p.check()

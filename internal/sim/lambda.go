@@ -41,8 +41,8 @@ type invocation struct {
 	good      map[string]bool // and those that it may have been told are
 	unsaid    map[string]bool // tokens whose lifetime it was not told
 	raced     bool            // it was told that another one has stored a token
-	left      time.Duration   // until when it was told to leave Communic8 alone
 	asks      map[string]int  // by credentials, as they are sent
+	full      bool            // whether it was told that the quota of versions is reached
 	granted   int             // tokens that were issued to it
 	told      bool            // and whether it was told of one
 	writes    int

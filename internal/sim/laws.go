@@ -4,7 +4,6 @@ package sim
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"math"
@@ -31,7 +30,7 @@ const (
 
 // Whenever something happens: what is stored is as it should be, or something went
 // wrong just before. "As it should be" is: a token that Communic8 takes, made from the
-// right credentials, whose half-life is not over. "Just before" is a heartbeat ago, and
+// right credentials, which is not due. "Just before" is a heartbeat ago, and
 // what a rotation takes. So an outage that leaves two heartbeats in the second half of a
 // life leaves nobody without a token.
 func (w *world) check() {
@@ -62,8 +61,8 @@ func (w *world) illness(t *tenant) (since time.Duration, why string) {
 		return max(s.since, 1), "no token"
 	case !s.readable:
 		return s.since, "an unreadable token"
-	case !s.endless && now >= s.half():
-		return max(s.since, s.half()), "half of the token's life is over"
+	case !s.endless && now >= s.due():
+		return max(s.since, s.due()), "a token that is due"
 	case t.accepts(t.current) && s.made != t.current.version:
 		return max(s.since, t.current.since), "a token made from other credentials"
 	case !t.c8.Alive(s.token) && w.detectable(t):
@@ -123,7 +122,8 @@ func (p *process) received(c call, resp *http.Response, body []byte, surely bool
 	case "ask":
 		if surely && resp.StatusCode == http.StatusTooManyRequests && resp.Header.Get("Retry-After") != "" {
 			if d, err := time.ParseDuration(resp.Header.Get("Retry-After") + "s"); err == nil {
-				i.left = p.now() + d
+				p.held[c.tenant.with(c.bearer).version] = p.now() + min(d, time.Hour)
+				c.tenant.retryAt = max(c.tenant.retryAt, p.now()+min(d, time.Hour))
 			}
 		}
 		var in struct {
@@ -147,6 +147,9 @@ func (p *process) received(c call, resp *http.Response, body []byte, surely bool
 		i.good[c.bearer] = i.good[c.bearer] || good
 		i.proven[c.bearer] = surely && good
 	case "PutSecretValue":
+		if bytes.Contains(body, []byte("LimitExceededException")) {
+			p.full[t], i.full = t.stored.version, true
+		}
 		if current := bytes.Contains(body, []byte("AWSCURRENT")); c.stage == "" {
 			i.raced = i.raced || bytes.Contains(body, []byte("ResourceExistsException")) || resp.StatusCode == http.StatusOK && !current
 		}
@@ -210,17 +213,22 @@ func (p *process) judgeAsk(c call) {
 		p.violate(t, "no more than %d requests for a token in an invocation", maxAsks)
 	case i.refused[c.bearer] && !i.disturbed:
 		p.violate(t, "a refusal is not retried within an invocation")
-	case p.now() < i.left:
-		p.violate(t, "Retry-After is honoured")
+	case p.now() < p.held[t.with(c.bearer).version] && !i.disturbed:
+		p.violate(t, "Retry-After is honoured, for an hour at most")
+	case p.fills(t, t.stored) && !i.disturbed:
+		p.violate(t, "no token is requested while Secrets Manager takes no more versions")
 	}
-	pair, _ := base64.StdEncoding.DecodeString(c.bearer)
-	with := t.current
-	if id, _, _ := strings.Cut(string(pair), ":"); id != t.current.id {
-		with = t.former
-	}
+	with := t.with(c.bearer)
 	if !i.disturbed && !p.due(i, with) {
 		p.violate(t, "Communic8 is asked only when a token is due: shown %+v, made by then from %s", *i.shown, i.shownMade)
 	}
+}
+
+// fills reports whether the process knows that the tenant's token secret took no more
+// versions when s was current.
+func (p *process) fills(t *tenant, s stored) bool {
+	version, full := p.full[t]
+	return full && version == s.version
 }
 
 // due reports whether a new token may be due by what the function was shown.
@@ -237,7 +245,7 @@ func (p *process) due(i *invocation, with credential) bool {
 		last := p.tried[i.tenant] // what the sandbox has just been told still counts
 		return !s.endless && age > doubtAge || last.rejected && last.version == s.version && p.now()-last.at < trialPause+slack
 	}
-	if !s.endless && p.to(*s, s.half()) <= time.Second || i.force && age > forceAge {
+	if !s.endless && p.to(*s, s.due()) <= time.Second || i.force && age > forceAge {
 		return true
 	}
 	if with.is(i.shownMade) || i.shownMade != i.tenant.current.version {
@@ -266,7 +274,7 @@ func (p *process) judgeWrite(t *tenant, old stored) {
 		p.violate(t, "a token that was rejected is not stored")
 	case i.unsaid[s.token] && !i.good[s.token]:
 		p.violate(t, "a token whose lifetime is not said is stored only if it works")
-	case !i.disturbed && i.granted == 0 && !s.endless:
+	case !i.disturbed && i.granted == 0 && !s.endless && !p.fills(t, old):
 		p.violate(t, "a token that is stored was asked for")
 	case i.faults == 0 && !t.same && !s.endless && s.expires+3*time.Second < t.ends[s.token]:
 		p.violate(t, "no life is given away: a token expires at %v as stored, and at %v as granted", s.expires, t.ends[s.token])
@@ -376,7 +384,7 @@ func (w *world) judgeRotation(i *invocation, result c8auth.Result, err error) {
 		w.violate(t, "a token that was granted is stored: %v", err)
 	}
 	clean := !i.killed && !i.disturbed && i.crowd.members == 1 && t.broken == 0 &&
-		i.faults == i.brief && i.brief <= 3 && i.process.retries < 15
+		i.faults == i.brief && i.brief <= 3 && i.begun >= t.retryAt && w.now()-t.filled > refill
 	if !clean || !t.accepts(t.current) || w.now()-t.current.since < slack {
 		return
 	}
@@ -385,10 +393,10 @@ func (w *world) judgeRotation(i *invocation, result c8auth.Result, err error) {
 		return
 	}
 	s, p, took := i.begin, i.process, w.now()-i.begun
-	must := s.version == "" || !s.readable || !s.endless && p.to(s, s.half())+took < -time.Second ||
+	must := s.version == "" || !s.readable || !s.endless && p.to(s, s.due())+took < -time.Second ||
 		s.made != t.current.version || i.force && -p.to(s, s.issued)-took > forceAge+time.Second ||
 		i.faults == 0 && w.detectable(t) && i.dead
-	may := must || !s.endless && p.to(s, s.half()) < time.Second ||
+	may := must || !s.endless && p.to(s, s.due()) < time.Second ||
 		i.force && -p.to(s, s.issued) > forceAge-time.Second || len(i.rejected) > 0
 	switch {
 	case result.Outcome == c8auth.Waiting:
@@ -417,7 +425,7 @@ func (w *world) judgeVend(i *invocation, fresh bool, vending c8auth.Vending, err
 	}
 	// Nor while there is one in a store that answers.
 	s := t.stored
-	answers := i.begun-p.faultAt > time.Second && (i.faults == 0 || i.faults == 1 && i.brief == 1 && p.retries < 15)
+	answers := i.begun-p.faultAt > time.Second && (i.faults == 0 || i.faults == 1 && i.brief == 1)
 	if i.disturbed || !answers || t.deleted != 0 {
 		return
 	}

@@ -7,6 +7,10 @@ import (
 	"time"
 )
 
+// room is for how many more versions of credentials there must be room when somebody begins
+// to replace them.
+const room = 5
+
 // operate lets people do each of the things that they may come to do.
 func (w *world) operate(t *tenant) {
 	for k, act := range map[kind]func(*tenant, *rand.Rand){
@@ -88,7 +92,7 @@ func (w *world) force(t *tenant, r *rand.Rand) {
 // later.
 func (w *world) replace(t *tenant, r *rand.Rand) {
 	old := t.current
-	if old.version == "" {
+	if old.version == "" || w.sm.Room(t.credsName()) < room {
 		return
 	}
 	w.do(t, "operator", "replaces the credentials", func() {
@@ -115,7 +119,7 @@ func (w *world) replace(t *tenant, r *rand.Rand) {
 // before; they are put back after a while.
 func (w *world) mistake(t *tenant, r *rand.Rand) {
 	right, wrong := t.current, t.current
-	if !t.accepts(right) {
+	if !t.accepts(right) || w.sm.Room(t.credsName()) < room {
 		return // one at a time
 	}
 	switch r.IntN(3) {
@@ -158,7 +162,7 @@ func (w *world) garbleToken(t *tenant, r *rand.Rand) {
 	text := pick(r, "hello", "{}", `{"access_token":""}`, `{"base_url":"ftp://x"}`)
 	w.do(t, "operator", "writes nonsense over the token", func() {
 		w.disturb(t)
-		if t.deleted == 0 {
+		if t.deleted == 0 && w.sm.Room(t.tokenName()) > 0 {
 			w.sm.Put(t.tokenName(), text)
 			w.look(t, true)
 		}

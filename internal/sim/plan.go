@@ -119,6 +119,8 @@ func gap(r *rand.Rand, mean time.Duration) time.Duration {
 const (
 	shortest = 2 * time.Minute
 	longest  = 30 * 24 * time.Hour
+	// filling is the lifetime of tokens under which their versions reach the quota.
+	filling = 17 * time.Minute
 )
 
 // newPlan decides what there is to decide by the seed.
@@ -165,6 +167,9 @@ func newTenantPlan(r *rand.Rand, heartbeat time.Duration) tenantPlan {
 		rejection: pick(r, c8test.Reject401, c8test.Reject401, c8test.Reject401, c8test.Reject403, c8test.Reject200),
 		accessKey: r.IntN(6) == 0,
 		gap:       between(r, heartbeat/4, 4*heartbeat),
+	}
+	if t.life < filling && r.IntN(2) == 0 { // not all of the short ones
+		t.life = between(r, filling, 300*heartbeat)
 	}
 	t.life = min(max(t.life, shortest), longest).Truncate(time.Second)
 	if r.IntN(3) == 0 {

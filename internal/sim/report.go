@@ -4,6 +4,7 @@ package sim
 // brings their reports to the sandboxes of rotate, and the laws on what comes of that.
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -23,6 +24,7 @@ const (
 	healTime       = 10 * time.Second // in which a caller has a living token again
 	doubtAge       = 10 * time.Minute // up to which a token stays that is not known to be dead
 	trialPause     = 5 * time.Second  // between two trials of the same token in a sandbox
+	probePause     = time.Minute      // and for which one that was inconclusive counts
 	lease          = 30 * time.Second // in which a token is claimed once
 	burst          = 5                // claims that may follow each other at once
 	refill         = 20 * time.Minute // in which there is one more
@@ -202,7 +204,7 @@ func (t *tenant) askElsewhere() {
 func (p *process) claimed(c call) {
 	i, t := p.inv, c.tenant
 	cs := &t.claims
-	now, since := p.now(), cs.last.at-p.offset
+	now, since, version := p.now(), cs.last.at-p.offset, cmp.Or(i.report, t.stored.version)
 	if cs.seen == nil {
 		cs.seen = make(map[string]bool)
 		cs.most, cs.least = burst, burst
@@ -212,12 +214,12 @@ func (p *process) claimed(c call) {
 	cs.most, cs.least = cs.most-1, cs.least-1
 	p.counts.Claims++
 	switch {
-	case i.report == "" || i.vend || i.tenant != t:
-		p.violate(t, "only a report claims a token, and of its own tenant")
+	case i.report == "" && !p.fills(t, t.stored) || i.vend || i.tenant != t:
+		p.violate(t, "only a report claims a token, or a rotation to which writes were refused, and of its own tenant")
 		return
 	case cs.most < -1e-9:
 		p.violate(t, "no more than %d claims at once, and one in %v", burst, refill)
-	case cs.last.version == i.report && now-since < lease:
+	case cs.last.version == version && now-since < lease:
 		p.violate(t, "a token is claimed once in %v", lease)
 	case i.claimed:
 		p.violate(t, "a report claims a token once")
@@ -226,9 +228,11 @@ func (p *process) claimed(c call) {
 	}
 	cs.seen[c.id] = true
 	cs.times = append(lastDay(cs.times, now), now)
-	cs.before, cs.last = cs.last, claim{c.id, i.report, now}
+	cs.before, cs.last = cs.last, claim{c.id, version, now}
 	i.claimed = true
-	p.join(i)
+	if i.report != "" {
+		p.join(i)
+	}
 }
 
 // When Communic8 is asked or tried at a caller's word: the version is the one that is
@@ -262,7 +266,7 @@ func (w *world) judgeReport(i *invocation, result c8auth.Result, err error) {
 	if !i.stalled && !i.killed && took > reportTime+time.Second {
 		w.violate(t, "a report is answered in %v, not %v", reportTime, took)
 	}
-	clean := !i.killed && !i.disturbed && t.broken == 0 && i.faults == 0
+	clean := !i.killed && !i.disturbed && t.broken == 0 && i.faults == 0 && i.begun >= t.retryAt
 	if !clean {
 		return
 	}
@@ -314,7 +318,7 @@ func (w *world) begins(t *tenant, v vended) appealed {
 // no fault has struck, and there are claims left. That does not happen.
 func (w *world) judgeAppeal(a appealed, v, next vended) {
 	t := a.tenant
-	if !a.may || t.rough >= a.begun || t.struck >= a.begun-lease-reportTime || t.broken > 0 || t.deleted != 0 || !t.accepts(t.current) {
+	if !a.may || t.rough >= a.begun || t.struck >= a.begun-lease-probePause || t.retryAt >= a.begun || t.broken > 0 || t.deleted != 0 || !t.accepts(t.current) {
 		return
 	}
 	if !t.c8.Alive(t.stored.token) || next.dead(t) {

@@ -53,7 +53,7 @@ func (r Report) TenantTime() time.Duration { return time.Duration(r.Tenants) * r
 type Counts struct {
 	Rotations, Rotated, Failed, Dead, Killed int // dead: in a dead letter
 	Vends, Refusals                          int // refusals: of a vend, for whatever reason
-	Asks, Writes, Faults                     int
+	Asks, Writes, Faults, Full               int // full: writes that the quota refused
 	Reports, Claims, Healed                  int // healed: times that a caller's token was dead, and the next was not
 }
 
@@ -69,6 +69,7 @@ func (c *Counts) Add(o Counts) {
 	c.Asks += o.Asks
 	c.Writes += o.Writes
 	c.Faults += o.Faults
+	c.Full += o.Full
 	c.Reports += o.Reports
 	c.Claims += o.Claims
 	c.Healed += o.Healed
@@ -227,10 +228,11 @@ type process struct {
 	rotator *c8auth.Rotator
 	vendor  *c8auth.Vendor
 
-	faultAt time.Duration      // when the store last failed it
-	retries int                // of the SDK, which has only so many
-	memory  map[*tenant]stored // what vend must remember
-	tried   map[*tenant]trial  // the latest at a caller's word
+	faultAt time.Duration            // when the store last failed it
+	memory  map[*tenant]stored       // what vend must remember
+	tried   map[*tenant]trial        // the latest at a caller's word
+	held    map[string]time.Duration // by version of credentials: until when Communic8 is to be left alone
+	full    map[*tenant]string       // version that was current when the quota refused another one
 }
 
 // spawn starts a process.
@@ -238,6 +240,7 @@ func (w *world) spawn(in *pool, function string) *process {
 	in.born++
 	p := &process{
 		world: w, name: fmt.Sprintf("%s-%d", function, in.born), memory: make(map[*tenant]stored), tried: make(map[*tenant]trial),
+		held: make(map[string]time.Duration), full: make(map[*tenant]string),
 		dice: dice(w.seed, function, in.born), faultAt: -time.Hour,
 	}
 	if w.enabled[clocks] {

@@ -3,8 +3,10 @@ package sim
 // What is true of a tenant, whatever its functions believe.
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/c8auth/c8auth/internal/c8test"
@@ -34,6 +36,8 @@ type tenant struct {
 	events  []time.Duration // of the last day: what may be the reason for a write
 	good    time.Duration   // when the metric was last above the alarm's threshold
 	struck  time.Duration   // when a fault struck last, or a person did something but end a token's life
+	filled  time.Duration   // when the quota of versions last refused one
+	retryAt time.Duration   // until when a Retry-After may keep a process from asking
 	claims  claims
 }
 
@@ -78,7 +82,7 @@ func (t *tenant) accepts(c credential) bool {
 func (w *world) settle(index int, plan tenantPlan) *tenant {
 	t := &tenant{
 		tenantPlan: plan, index: index, name: fmt.Sprintf("tenant-%d", index),
-		c8: new(c8test.Server), ends: make(map[string]time.Duration),
+		c8: new(c8test.Server), filled: -refill - 1, ends: make(map[string]time.Duration),
 	}
 	t.c8.Set(func(b *c8test.Behaviour) {
 		*b = c8test.Behaviour{Lifetime: t.life, Exclusive: t.exclusive, Same: t.same, ExpiresIn: t.said, Refusal: t.refusal, Rejection: t.rejection}
@@ -87,6 +91,15 @@ func (w *world) settle(index int, plan tenantPlan) *tenant {
 	w.sm.Create(t.credsName())
 	t.broken++ // until somebody has stored credentials
 	return t
+}
+
+// with returns the credentials that a token request is made with.
+func (t *tenant) with(bearer string) credential {
+	pair, _ := base64.StdEncoding.DecodeString(bearer)
+	if id, _, _ := strings.Cut(string(pair), ":"); id == t.current.id {
+		return t.current
+	}
+	return t.former
 }
 
 // newCredential makes credentials that Communic8 takes.
@@ -126,8 +139,15 @@ type stored struct {
 	byHand   bool          // an operator made it current
 }
 
-// half is when half of its life is over.
-func (s stored) half() time.Duration { return s.issued + (s.expires-s.issued)/2 }
+// due is when half of its lifetime is over, or later if that is short: after 14 minutes, but
+// with 7 minutes left.
+func (s stored) due() time.Duration {
+	age := (s.expires - s.issued) / 2
+	if late := min(14*time.Minute, s.expires-s.issued-7*time.Minute); late > age {
+		age = late
+	}
+	return s.issued + age
+}
 
 // dead reports whether it has nothing left at that time that can be vended.
 func (s stored) dead(at time.Duration) bool { return !s.endless && s.expires-at < 30*time.Second }
@@ -216,6 +236,10 @@ func (w *world) calmSince(t *tenant) time.Duration {
 	now, calm := w.now(), t.rough
 	if t.broken > 0 {
 		return now
+	}
+	calm = max(calm, t.retryAt)
+	if t.filled > 0 { // claims, of which there is one in that time, may show that there is room again
+		calm = max(calm, min(now, t.filled+refill+w.heartbeat))
 	}
 	for _, s := range w.spells {
 		if (s.tenant == -1 || s.tenant == t.index) && s.kind != twice && s.kind != force && s.from <= now {

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -20,16 +19,14 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/c8auth/c8auth/internal/c8test"
 	"github.com/c8auth/c8auth/internal/inmem"
 )
 
-// client returns a client as the product opens it, but for the wire, for the
-// randomness of its pauses, and for a cache of AWS credentials that all would share.
+// client returns a client as the product opens it, but for the wire and for a cache of AWS
+// credentials that all would share.
 func (p *process) client() *secretsmanager.Client {
 	options := p.aws.Copy()
 	timeout := 3 * time.Second
@@ -40,25 +37,7 @@ func (p *process) client() *secretsmanager.Client {
 	options.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "example"}, nil
 	})
-	options.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
-		o.MaxAttempts = p.aws.RetryMaxAttempts
-		o.Backoff = retry.BackoffDelayerFunc(p.backoff)
-		o.RateLimiter = ratelimit.None
-	})
 	return secretsmanager.New(options)
-}
-
-// backoff is the SDK's own, from seeded dice.
-func (p *process) backoff(attempt int, err error) (time.Duration, error) {
-	base := 50 * time.Millisecond
-	if retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err).Bool() {
-		base = time.Second
-	}
-	full := min(float64(base)*math.Pow(2, float64(attempt-1)), float64(time.Second)) // as in OpenStore
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.retries++
-	return time.Duration(p.dice.Float64() * full), nil
 }
 
 // killed is what a process dies of.

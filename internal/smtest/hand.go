@@ -74,6 +74,13 @@ func (s *Server) Versions(name string) int {
 	return len(s.look(name).versions)
 }
 
+// Room returns how many more versions the quota leaves room for.
+func (s *Server) Room(name string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.look(name).room(time.Now())
+}
+
 // Move attaches the label to the version, wherever it was before.
 func (s *Server) Move(name, stage, id string) {
 	s.mu.Lock()

@@ -122,6 +122,17 @@ func (s *secret) prune(now time.Time) (room bool) {
 	return excess <= 0
 }
 
+// room returns how many more versions the quota leaves room for.
+func (s *secret) room(now time.Time) int {
+	room := maxVersions - len(s.versions)
+	for _, v := range s.versions {
+		if now.Sub(v.created) >= minAge && s.stages(v) == nil {
+			room++
+		}
+	}
+	return room
+}
+
 // put adds a version with the labels; AWSCURRENT comes to the first one unasked.
 // The version that loses AWSCURRENT to it loses all other labels, too: so AWS
 // has been seen to do, but only here, not in move.

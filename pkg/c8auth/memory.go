@@ -4,6 +4,7 @@ package c8auth
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -26,7 +27,9 @@ type memory struct {
 	probe    probe
 	hold     time.Time // until when no token is requested with the credentials of heldFor
 	heldFor  string    // version of credentials
-	unstored *Token    // a token that Secrets Manager did not store because of its quota
+	full     bool      // the quota of versions refused the latest write
+	version  string    // of the stored token then
+	unstored *Token    // what it refused to store; nil if that was a claim
 	rejected string    // version of the latest stored token that was counted as rejected
 }
 
@@ -70,6 +73,20 @@ func (m *memories) update(tenant string, change func(*memory)) {
 	of := m.of[tenant]
 	change(&of)
 	m.of[tenant] = of
+}
+
+// wrote remembers what came of writing a version of the token secret, which held the token,
+// or a claim if that is nil.
+func (run *rotation) wrote(token *Token, err error) {
+	if err == nil || errors.Is(err, ErrQuota) {
+		run.memories.update(run.Tenant, func(m *memory) {
+			if m.full = err != nil; !m.full {
+				m.unstored = nil
+			} else if m.version = run.version; token != nil {
+				m.unstored = token
+			}
+		})
+	}
 }
 
 // probe tries the stored token, unless that was just done, or is being done.

@@ -77,6 +77,9 @@ func (run *rotation) reject(ctx context.Context, version string) (Result, error)
 		}
 	}
 	claimed, err := run.Store.claim(ctx, run.Tenant, version)
+	if claimed || err != nil {
+		run.wrote(nil, err)
+	}
 	if err != nil {
 		return Result{}, err
 	}

@@ -157,16 +157,21 @@ func isKnown(err error) bool {
 
 // unstored returns the token that this process could not store because of the quota of
 // versions, so that no other one is requested meanwhile. When that token is of no use any
-// more, a claim shows whether Secrets Manager takes writes again.
+// more, a claim shows whether Secrets Manager takes writes again, unless another process
+// has written.
 func (run *rotation) unstored(ctx context.Context) (*Token, error) {
-	token := run.memories.get(run.Tenant).unstored
-	if token == nil || token.Alive(now()) && run.try(ctx, *token) != TrialRejected {
-		return token, nil
+	m := run.memories.get(run.Tenant)
+	if !m.full || m.version != run.version {
+		return nil, nil
+	}
+	if m.unstored != nil && m.unstored.Alive(now()) && run.try(ctx, *m.unstored) != TrialRejected {
+		return m.unstored, nil
 	}
 	claimed, err := run.Store.claim(ctx, run.Tenant, run.version)
 	if err == nil && !claimed {
-		err = explain(ErrQuota, "whether one more can be written will be tried again in %v at most", claimRefill)
+		return nil, explain(ErrQuota, "whether one more can be written will be tried again in %v at most", claimRefill)
 	}
+	run.wrote(nil, err)
 	return nil, err
 }
 
@@ -342,13 +347,7 @@ func (run *rotation) took(since time.Time) {
 func (run *rotation) put(ctx context.Context, token Token, reason Reason) (Result, error) {
 	for range maxRounds {
 		version, err := run.Store.PutToken(ctx, run.Tenant, token, run.version)
-		if err == nil || errors.Is(err, ErrQuota) {
-			run.memories.update(run.Tenant, func(m *memory) {
-				if m.unstored = nil; err != nil {
-					m.unstored = &token
-				}
-			})
-		}
+		run.wrote(&token, err)
 		if err == nil {
 			again := token.AccessToken.Reveal() == run.stored.AccessToken.Reveal() // with what is left of its lifetime
 			run.fillsQuota = !again && token.Expires() && fillsQuota(token.ExpiresAt.Sub(token.IssuedAt))
