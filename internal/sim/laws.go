@@ -82,7 +82,10 @@ func (p *process) granted(c call, body []byte) {
 	}
 	t := c.tenant
 	life := lifetime(in.ExpiresIn)
-	if _, said := in.ExpiresIn.(float64); said && life < 3*margin { // it gives the same token again, and that is about to die
+	if t.born[in.AccessToken] == 0 {
+		t.born[in.AccessToken] = p.now()
+	}
+	if p.now() > t.born[in.AccessToken]+t.life-3*margin { // it gives the same token again, which expires soon, whatever it says
 		p.disturb(t)
 	}
 	if p.inv.unsaid[in.AccessToken] = life == 0; life == 0 {
