@@ -121,7 +121,9 @@ func TestTokenRejected(t *testing.T) {
 		other := w.clone(func(h http.Handler) http.Handler { return h })
 		other.Store.Stack = "other"
 		for range 24 {
-			w.rotate(false)
+			if _, err := w.rotate(false); err != nil {
+				w.Fatal(err)
+			}
 			time.Sleep(time.Minute)
 			if _, err := other.Rotate(w.Context(), Request{Tenant: "acme"}); err != nil {
 				w.Fatal(err)
@@ -159,9 +161,7 @@ func TestTokenRejected(t *testing.T) {
 		}
 		w.behave(func(b *c8test.Behaviour) { b.Fault = nil })
 		w.must(Rotated, Rejected)
-		if version := w.revoke(); true {
-			w.report(version, Rotated)
-		}
+		w.report(w.revoke(), Rotated)
 		if lines := strings.Split(strings.TrimSpace(w.lines.String()), "\n"); !strings.Contains(lines[len(lines)-2], `"TokenRejected":1`) {
 			t.Errorf("a report's rotation is logged as %s", lines[len(lines)-2])
 		}
