@@ -184,6 +184,7 @@ func (p *process) after(c call, status int, body []byte) {
 			p.counts.Writes++
 			p.writers[version] = p.offset
 			p.look(c.tenant, false)
+			c.tenant.stored.assumed = p.inv.unsaid[c.tenant.stored.token]
 			p.judgeWrite(c.tenant, old)
 			delete(p.full, c.tenant)
 		}

@@ -275,7 +275,7 @@ func (p *process) judgeWrite(t *tenant, old stored) {
 		p.violate(t, "an invocation stores no more than one token")
 	case i.rejected[s.token]:
 		p.violate(t, "a token that was rejected is not stored")
-	case i.unsaid[s.token] && !i.good[s.token]:
+	case s.assumed && !i.good[s.token]:
 		p.violate(t, "a token whose lifetime is not said is stored only if it works")
 	case !i.disturbed && i.granted == 0 && !s.endless && !p.fills(t, old):
 		p.violate(t, "a token that is stored was asked for")
@@ -292,7 +292,7 @@ func (p *process) judgeWrite(t *tenant, old stored) {
 	}
 	// But who has lost a race to a token of which nothing can be found out stores its own,
 	// if that is proven.
-	if s.made == old.made && !s.endless && !old.endless && s.expires+skew < old.expires && !(i.raced && i.proven[s.token]) && !i.unsaid[s.token] {
+	if s.made == old.made && !s.endless && !old.endless && s.expires+skew < old.expires && !(i.raced && i.proven[s.token]) && !s.assumed && !old.assumed {
 		p.violate(t, "a token with less life left is not stored: %v after %v", s.expires, old.expires)
 	}
 	if i.proven[s.token] && !t.c8.Alive(s.token) && !p.rivalled() {

@@ -136,6 +136,7 @@ type stored struct {
 	endless  bool          // it does not expire
 	off      time.Duration // how far off that clock was
 	since    time.Duration // when it became current
+	assumed  bool          // Communic8 did not say its lifetime
 	previous string        // what was AWSPREVIOUS then
 	byHand   bool          // an operator made it current
 }
