@@ -275,6 +275,7 @@ func upstreamAnswers() (cases []leakCase) {
 			w.store(w.oauth())
 			w.at(c8test.TokenPath, answer.fault)
 			w.rotates(heartbeat, answer.ask)
+			w.store(w.oauth()) // for which no Retry-After counts
 			w.at(probePath, answer.fault)
 			w.rotates(heartbeat, answer.probe)
 			if answer.probe == rotated {
