@@ -141,6 +141,14 @@ func (s *Server) Alive(token string) bool {
 	return s.alive(token)
 }
 
+// Expiry returns when the token expires. It is the zero time for a token that never does,
+// and for one that is not known.
+func (s *Server) Expiry(token string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tokens[token]
+}
+
 // Issued returns every token that was issued, oldest first.
 func (s *Server) Issued() []string {
 	s.mu.Lock()

@@ -82,10 +82,7 @@ func (p *process) granted(c call, body []byte) {
 	}
 	t := c.tenant
 	life := lifetime(in.ExpiresIn)
-	if t.born[in.AccessToken] == 0 {
-		t.born[in.AccessToken] = p.now()
-	}
-	if p.now() > t.born[in.AccessToken]+t.life-3*margin { // it gives the same token again, which expires soon, whatever it says
+	if time.Until(t.c8.Expiry(in.AccessToken)) < 3*margin { // it gives the same token again, whatever it says of it
 		p.disturb(t)
 	}
 	if p.inv.unsaid[in.AccessToken] = life == 0; life == 0 {

@@ -18,7 +18,6 @@ type tenant struct {
 	index   int
 	name    string
 	c8      *c8test.Server
-	born    map[string]time.Duration // by token: when Communic8 first gave it
 	ends    map[string]time.Duration // by token: the end of the life that Communic8 said, as far as it is to be believed
 	clients int                      // that there ever were
 
@@ -83,7 +82,7 @@ func (t *tenant) accepts(c credential) bool {
 func (w *world) settle(index int, plan tenantPlan) *tenant {
 	t := &tenant{
 		tenantPlan: plan, index: index, name: fmt.Sprintf("tenant-%d", index),
-		c8: new(c8test.Server), filled: -refill - 1, born: make(map[string]time.Duration), ends: make(map[string]time.Duration),
+		c8: new(c8test.Server), filled: -refill - 1, ends: make(map[string]time.Duration),
 	}
 	t.c8.Set(func(b *c8test.Behaviour) {
 		*b = c8test.Behaviour{Lifetime: t.life, Exclusive: t.exclusive, Same: t.same, ExpiresIn: t.said, Refusal: t.refusal, Rejection: t.rejection}
