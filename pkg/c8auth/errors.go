@@ -92,13 +92,15 @@ func Code(err error) string {
 const maxText = 500
 
 // Text returns the error's text for a log: at most 500 printable characters.
-func Text(err error) string {
+func Text(err error) string { return printable(err.Error()) }
+
+func printable(s string) string {
 	text := []rune(strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return unicode.ReplacementChar
-	}, err.Error()))
+	}, s))
 	if len(text) > maxText {
 		text = append(text[:maxText-1], '…')
 	}

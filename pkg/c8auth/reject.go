@@ -38,11 +38,12 @@ type Report struct {
 // Whatever is reported, in however many processes, a tenant's token is replaced at most
 // five times in a row and three times an hour after that, and for the same version by
 // one process at a time (see [Store.claim]). Besides that a report costs one trial at
-// most, and one process makes no second one of the same token within five seconds.
+// most, and one process makes no second one of the same token within five seconds,
+// or within a minute if the first one was inconclusive.
 //
 // The error is an [ErrTenantName], [ErrUnknownTenant], [ErrUnavailable], [ErrUnreadable]
 // or [ErrHeld], or says why there is no new token: [ErrNoCredentials], [ErrCredentials],
-// [*UpstreamError], [ErrRejected] or [ErrLostRace].
+// [ErrQuota], [ErrRefused], [ErrUpstream], [ErrAnswer], [ErrRejected] or [ErrLostRace].
 func (r *Rotator) Reject(ctx context.Context, report Report) (Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, rejectTime)
 	defer cancel()

@@ -66,9 +66,9 @@ type Result struct {
 //
 // If there is an error, the stored token is as it was, unless storing the new one
 // is what failed: then it is either. The error is an [ErrTenantName],
-// [ErrUnknownTenant], [ErrUnavailable], [ErrCredentials], [*UpstreamError] (with
-// [ErrRefused] among them), [ErrRejected] or [ErrLostRace]; or an [ErrNoCredentials], if
-// they were taken away between two reads.
+// [ErrUnknownTenant], [ErrUnavailable], [ErrQuota], [ErrCredentials], [ErrRefused],
+// [ErrUpstream], [ErrAnswer], [ErrRejected] or [ErrLostRace]; or an [ErrNoCredentials], if
+// they were taken away between two reads. [Code] has a word for each.
 func (r *Rotator) Rotate(ctx context.Context, req Request) (Result, error) {
 	if err := CheckTenant(req.Tenant); err != nil {
 		return Result{}, err
@@ -452,9 +452,9 @@ func (run *rotation) log(ctx context.Context, result Result, err error) {
 	if run.refused != nil {
 		metrics = append(metrics, Count("CredentialsFallback"))
 		attrs = append(attrs, slog.Bool("credentials_fallback", true))
-		hint("the previous credentials stand in: " + Text(run.refused))
+		hint("the previous credentials stand in: " + run.refused.Error())
 	}
-	add("hint", strings.Join(hints, "; "))
+	add("hint", printable(strings.Join(hints, "; ")))
 	if run.asked {
 		metrics = append(metrics, Metric{"UpstreamMilliseconds", "Milliseconds", float64(run.upstream.Milliseconds())})
 	}
