@@ -145,7 +145,7 @@ func TestStatusTroubles(t *testing.T) {
 			func() {
 				s.Communic8.Set(func(b *c8test.Behaviour) {
 					b.Fault = func(*http.Request, int) *c8test.Fault {
-						return &c8test.Fault{Status: http.StatusServiceUnavailable, Header: http.Header{"Retry-After": {"600"}}}
+						return &c8test.Fault{Status: http.StatusServiceUnavailable}
 					}
 				})
 				s.rotates("default")

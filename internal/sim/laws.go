@@ -148,7 +148,7 @@ func (p *process) received(c call, resp *http.Response, body []byte, surely bool
 		i.proven[c.bearer] = surely && good
 	case "PutSecretValue":
 		if bytes.Contains(body, []byte("LimitExceededException")) {
-			p.full[t], i.full = t.stored.version, true
+			p.full[t], i.full = i.shown.version, true
 		}
 		if current := bytes.Contains(body, []byte("AWSCURRENT")); c.stage == "" {
 			i.raced = i.raced || bytes.Contains(body, []byte("ResourceExistsException")) || resp.StatusCode == http.StatusOK && !current

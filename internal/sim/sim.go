@@ -232,7 +232,7 @@ type process struct {
 	memory  map[*tenant]stored       // what vend must remember
 	tried   map[*tenant]trial        // the latest at a caller's word
 	held    map[string]time.Duration // by version of credentials: until when Communic8 is to be left alone
-	full    map[*tenant]string       // version that was current when the quota refused another one
+	full    map[*tenant]string       // version that was shown to be current when the quota refused another one
 }
 
 // spawn starts a process.
