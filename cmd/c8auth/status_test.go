@@ -145,7 +145,7 @@ func TestStatusTroubles(t *testing.T) {
 			func() {
 				s.Communic8.Set(func(b *c8test.Behaviour) {
 					b.Fault = func(*http.Request, int) *c8test.Fault {
-						return &c8test.Fault{Status: http.StatusServiceUnavailable}
+						return &c8test.Fault{Status: http.StatusNotFound}
 					}
 				})
 				s.rotates("default")

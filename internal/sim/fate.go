@@ -176,7 +176,6 @@ func (p *process) after(c call, status int, body []byte) {
 	case c.op == "PutSecretValue" && c.stage != "":
 		if status == http.StatusOK && !c.tenant.claims.seen[c.id] {
 			p.claimed(c)
-			delete(p.full, c.tenant)
 		}
 	case c.op == "PutSecretValue":
 		old := c.tenant.stored
@@ -186,7 +185,6 @@ func (p *process) after(c call, status int, body []byte) {
 			p.look(c.tenant, false)
 			c.tenant.stored.assumed = p.inv.unsaid[c.tenant.stored.token]
 			p.judgeWrite(c.tenant, old)
-			delete(p.full, c.tenant)
 		}
 	}
 	p.check()

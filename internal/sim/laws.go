@@ -149,6 +149,8 @@ func (p *process) received(c call, resp *http.Response, body []byte, surely bool
 	case "PutSecretValue":
 		if bytes.Contains(body, []byte("LimitExceededException")) {
 			p.full[t], i.full = i.shown.version, true
+		} else if resp.StatusCode == http.StatusOK {
+			delete(p.full, t)
 		}
 		if current := bytes.Contains(body, []byte("AWSCURRENT")); c.stage == "" {
 			i.raced = i.raced || bytes.Contains(body, []byte("ResourceExistsException")) || resp.StatusCode == http.StatusOK && !current
