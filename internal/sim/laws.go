@@ -148,7 +148,7 @@ func (p *process) received(c call, resp *http.Response, body []byte, surely bool
 		i.proven[c.bearer] = surely && good
 	case "PutSecretValue":
 		if bytes.Contains(body, []byte("LimitExceededException")) {
-			p.full[t], i.full = i.shown.version, true
+			p.full[t], i.full = full{i.shown.version, p.now()}, true
 		} else if resp.StatusCode == http.StatusOK {
 			delete(p.full, t)
 		}
@@ -217,7 +217,7 @@ func (p *process) judgeAsk(c call) {
 		p.violate(t, "a refusal is not retried within an invocation")
 	case p.now() < p.held[t.with(c.bearer).version] && !i.disturbed:
 		p.violate(t, "Retry-After is honoured, for an hour at most")
-	case p.fills(t, t.stored) && !i.disturbed:
+	case p.fills(t, t.stored) && !i.disturbed && t.claims.last.at < p.full[t].at:
 		p.violate(t, "no token is requested while Secrets Manager takes no more versions")
 	}
 	with := t.with(c.bearer)
@@ -229,8 +229,8 @@ func (p *process) judgeAsk(c call) {
 // fills reports whether the process knows that the tenant's token secret took no more
 // versions when s was current.
 func (p *process) fills(t *tenant, s stored) bool {
-	version, full := p.full[t]
-	return full && version == s.version
+	full, ok := p.full[t]
+	return ok && full.version == s.version
 }
 
 // due reports whether a new token may be due by what the function was shown.

@@ -151,6 +151,9 @@ func (w *world) moveLabel(t *tenant, r *rand.Rand) {
 		return
 	}
 	to := t.held[max(0, len(t.held)-1-r.IntN(5))]
+	if text, _ := w.sm.Version(t.tokenName(), to); text == "" { // it is no longer kept
+		return
+	}
 	w.do(t, "operator", "moves AWSCURRENT to "+to, func() {
 		w.disturb(t)
 		w.sm.Move(t.tokenName(), "AWSCURRENT", to)

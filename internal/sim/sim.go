@@ -232,7 +232,13 @@ type process struct {
 	memory  map[*tenant]stored       // what vend must remember
 	tried   map[*tenant]trial        // the latest at a caller's word
 	held    map[string]time.Duration // by version of credentials: until when Communic8 is to be left alone
-	full    map[*tenant]string       // version that was shown to be current when the quota refused another one
+	full    map[*tenant]full         // the latest write that the quota of versions refused
+}
+
+// full is a write that the quota refused.
+type full struct {
+	version string // what was shown to be current
+	at      time.Duration
 }
 
 // spawn starts a process.
@@ -240,7 +246,7 @@ func (w *world) spawn(in *pool, function string) *process {
 	in.born++
 	p := &process{
 		world: w, name: fmt.Sprintf("%s-%d", function, in.born), memory: make(map[*tenant]stored), tried: make(map[*tenant]trial),
-		held: make(map[string]time.Duration), full: make(map[*tenant]string),
+		held: make(map[string]time.Duration), full: make(map[*tenant]full),
 		dice: dice(w.seed, function, in.born), faultAt: -time.Hour,
 	}
 	if w.enabled[clocks] {

@@ -27,7 +27,7 @@ type memory struct {
 	probe    probe
 	hold     time.Time // until when no token is requested with the credentials of heldFor
 	heldFor  string    // version of credentials
-	full     bool      // the quota of versions refused the latest write
+	full     time.Time // when the quota of versions refused the latest write; zero: it did not
 	version  string    // of the stored token then
 	unstored *Token    // what it refused to store; nil if that was a claim
 	rejected string    // version of the latest stored token that was counted as rejected
@@ -80,9 +80,12 @@ func (m *memories) update(tenant string, change func(*memory)) {
 func (run *rotation) wrote(token *Token, err error) {
 	if err == nil || errors.Is(err, ErrQuota) {
 		run.memories.update(run.Tenant, func(m *memory) {
-			if m.full = err != nil; !m.full {
-				m.unstored = nil
-			} else if m.version = run.version; token != nil {
+			if err == nil {
+				m.full, m.unstored = time.Time{}, nil
+				return
+			}
+			m.full, m.version = now(), run.version
+			if token != nil {
 				m.unstored = token
 			}
 		})

@@ -161,17 +161,19 @@ func isKnown(err error) bool {
 // has written.
 func (run *rotation) unstored(ctx context.Context) (*Token, error) {
 	m := run.memories.get(run.Tenant)
-	if !m.full || m.version != run.version {
+	if m.full.IsZero() || m.version != run.version {
 		return nil, nil
 	}
 	if m.unstored != nil && m.unstored.Alive(now()) && run.try(ctx, *m.unstored) != TrialRejected {
 		return m.unstored, nil
 	}
 	claimed, err := run.Store.claim(ctx, run.Tenant, run.version)
-	if err == nil && !claimed {
-		return nil, explain(ErrQuota, "whether one more can be written will be tried again in %v at most", claimRefill)
-	}
-	run.wrote(nil, err)
+	switch {
+	case claimed || err != nil:
+		run.wrote(nil, err)
+	case now().Sub(m.full) < claimRefill:
+		err = explain(ErrQuota, "whether one more can be written will be tried again in %v at most", claimRefill)
+	} // else another process has made a claim since
 	return nil, err
 }
 

@@ -122,7 +122,7 @@ var mutants = []mutant{
 	{"a write that the quota refuses is repeated", "store.go",
 		"return aws.FalseTernary", "return aws.TrueTernary"},
 	{"another token is requested while none can be stored", "rotator.go",
-		"if !m.full || m.version != run.version {", "if true {"},
+		"if m.full.IsZero() || m.version != run.version {", "if true {"},
 	{"a token that could not be stored replaces a newer one", "rotator.go",
 		"m.version != run.version", "false"},
 	{"Secrets Manager is asked once", "store.go",
