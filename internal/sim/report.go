@@ -284,7 +284,7 @@ func (w *world) judgeReport(i *invocation, result c8auth.Result, err error) {
 	switch {
 	case err != nil && !errors.Is(err, c8auth.ErrHeld):
 		w.violate(t, "a report is answered if nothing is in its way: %v", err)
-	case err == nil && result.Version != t.stored.version && w.now()-t.stored.since > time.Second:
+	case err == nil && result.Version != t.stored.version && t.stored.since < i.begun:
 		w.violate(t, "the answer names %s, and %s is stored", result.Version, t.stored.version)
 	case result.Outcome == c8auth.Rotated && (i.writes == 0 || !t.c8.Alive(t.stored.token)):
 		w.violate(t, "rotated, and no living token was stored")
