@@ -123,6 +123,8 @@ var mutants = []mutant{
 		"return aws.FalseTernary", "return aws.TrueTernary"},
 	{"another token is requested while none can be stored", "rotator.go",
 		"if m.full.IsZero() || m.version != run.version {", "if true {"},
+	{"nobody else shows that writes are possible again", "rotator.go",
+		"case now().Sub(m.full) < claimRefill:", "case true:"},
 	{"a token that could not be stored replaces a newer one", "rotator.go",
 		"m.version != run.version", "false"},
 	{"Secrets Manager is asked once", "store.go",
