@@ -167,6 +167,9 @@ func (run *rotation) unstored(ctx context.Context) (*Token, error) {
 	if m.unstored != nil && m.unstored.Alive(now()) && run.try(ctx, *m.unstored) != TrialRejected {
 		return m.unstored, nil
 	}
+	if run.version == "" { // there is none to claim
+		return nil, nil
+	}
 	claimed, err := run.Store.claim(ctx, run.Tenant, run.version)
 	switch {
 	case claimed || err != nil:

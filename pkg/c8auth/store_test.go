@@ -95,6 +95,14 @@ func TestQuotaIsNotRetried(t *testing.T) {
 		if line := w.line(); line["error_code"] != "version_quota" {
 			t.Errorf("logged %v", line)
 		}
+		// The same token is stored later, and nothing but a token ever is the first version.
+		if _, err := w.rotate(false); !errors.Is(err, ErrQuota) || w.c8.Asked() != 1 {
+			t.Errorf("got %v after %d token requests", err, w.c8.Asked())
+		}
+		time.Sleep(24 * time.Hour)
+		w.smFaults(nil)
+		w.must(Rotated, FirstToken)
+		w.living()
 	})
 }
 
