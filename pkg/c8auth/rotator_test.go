@@ -2,6 +2,7 @@ package c8auth
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -281,6 +282,42 @@ func TestRefusal(t *testing.T) {
 				if line := w.line(); line["RotationFailed"] != 1.0 || line["TokenLifePercent"] != 0.0 || line["level"] != "ERROR" {
 					t.Errorf("logged %v", line)
 				}
+			})
+		})
+	}
+}
+
+// Whatever form the refusal has, the previous credentials stand in.
+func TestFallbackForEveryRefusal(t *testing.T) {
+	for name, refusal := range map[string]c8test.Fault{
+		"401":                      {Status: 401},
+		"403 with HTML":            {Status: 403, Body: "<html>"},
+		"400 with an error":        {Status: 400, Body: `{"error":"invalid_client"}`},
+		"200 with an error":        {Body: `{"error":"invalid_client"}`},
+		"200 with success:false":   {Body: `{"success":false}`},
+		"404 with success:false":   {Status: 404, Body: `{"success":false}`},
+		"302 with an error":        {Status: 302, Body: `{"error":"invalid_client"}`},
+		"400 with a BOM and error": {Status: 400, Body: "\ufeff" + `{"error":"MARK"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.begin(acmeOAuth)
+				w.sm.Put(acmeCreds, strings.ReplaceAll(acmeOAuth, "secret-1", "typo"))
+				w.behave(func(b *c8test.Behaviour) {
+					b.Fault = func(r *http.Request, _ int) *c8test.Fault {
+						if pair, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")); string(pair) == "id:typo" {
+							return &refusal
+						}
+						return nil
+					}
+				})
+				time.Sleep(time.Second) // a token's age is known to the second
+				w.must(Rotated, CredentialsChanged)
+				line := w.line()
+				if hint, _ := line["hint"].(string); line["CredentialsFallback"] != 1.0 || !strings.Contains(hint, "refuses the credentials") || strings.Contains(hint, "base_url") || strings.Contains(hint, "MARK") {
+					t.Errorf("logged %v", line)
+				}
+				w.living()
 			})
 		})
 	}
