@@ -1,7 +1,7 @@
 # run and test take Go and make alone, build and lint the SAM CLI, too.
 
 .DEFAULT_GOAL := help
-.PHONY: run install test simulate soak bench build e2e lint help build-RotateFunction build-VendFunction
+.PHONY: run install test simulate soak bench build deployment e2e lint help build-RotateFunction build-VendFunction
 
 ## make run     the main job on this machine, until Ctrl-C
 ##              ONCE=1: until the first vend; COMMUNIC8=name: how its stand-in behaves
@@ -58,6 +58,16 @@ bench:
 build:
 	@$(NEED_SAM)
 	ARCH=$(ARCH) sam build --parameter-overrides Architecture=$(ARCH)
+
+## make deployment  the life of a deployment, step by step, on an emulator of AWS
+##              AWS=1: on your AWS account instead, after it has said what it makes
+##              FAULTS=1: whether the steps notice what is wrong on purpose
+# Not by go run, which ends badly on Ctrl-C and leaves its child behind on SIGTERM.
+deployment:
+	@$(NEED_SAM)
+	@command -v python3 >/dev/null || { echo 'make $@: python3 is missing'; exit 1; }
+	@go build -o .aws-sam/deployment ./internal/deployment && \
+		exec .aws-sam/deployment $(if $(AWS),-aws) $(if $(FAULTS),-faults)
 
 ## make e2e     sam validate, sam build, and sam local with every file in events/
 ##              IMAGE=name: containers are made from that instead of AWS's image
