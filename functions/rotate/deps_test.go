@@ -8,10 +8,8 @@ import (
 )
 
 // linked are the packages that a function may be made of: its own, what AWS's SDK needs to
-// start, Secrets Manager, the services by which the SDK gets credentials, and JSON as Go has
-// it from 1.27 on, without what reflects.
-var linked = regexp.MustCompile(`^github\.com/(c8auth/c8auth/(functions/(rotate|vend)|pkg/c8auth(/internal/oauth)?|internal/(object|restapi))$` +
-	`|go-json-experiment/json/(jsontext|internal(/json(flags|opts|wire))?)$` +
+// start, Secrets Manager, and the services by which the SDK gets credentials.
+var linked = regexp.MustCompile(`^github\.com/(c8auth/c8auth/(functions/(rotate|vend)|pkg/c8auth(/internal/oauth)?|internal/restapi)$` +
 	`|aws/(aws-lambda-go|smithy-go|aws-sdk-go-v2)(/|$))|^golang\.org/x/sync/`)
 
 var services = regexp.MustCompile(`/aws-sdk-go-v2/service/(internal|secretsmanager|signin|sso|ssooidc|sts)(/|$)`)

@@ -11,16 +11,11 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
-	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
 	"github.com/c8auth/c8auth/pkg/c8auth"
 )
-
-// connectTimeout bounds the connecting during initialization, of which Lambda allows 10
-// seconds.
-const connectTimeout = 2 * time.Second
 
 func main() {
 	go func() { _, _ = x509.SystemCertPool() }() // takes a while, and everything that follows needs it
@@ -36,9 +31,7 @@ func main() {
 		log.LogAttrs(context.Background(), slog.LevelError, "start", c8auth.ErrorAttrs(err)...)
 		os.Exit(1)
 	}
-	connect(store)
-	// One event at a time, and at 128 MB a fourteenth of a processor: from here on, threads
-	// only get in each other's way.
+	// Lambda sends one event at a time; more threads only add scheduling.
 	runtime.GOMAXPROCS(1)
 	lambda.Start(handler{&c8auth.Rotator{
 		Store:    store,
@@ -47,21 +40,12 @@ func main() {
 	}})
 }
 
-// connect makes the first request to Secrets Manager, which takes longest, while the
-// function starts, and has all of a processor. Which one it is and what comes of it does not
-// matter: the tenant is not known yet, and the default one need not be there.
-func connect(store *c8auth.Store) {
-	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
-	defer cancel()
-	_, _ = store.CredentialsVersion(ctx, defaultTenant)
-}
-
 type handler struct{ rotator *c8auth.Rotator }
 
 // Invoke implements lambda.Handler.
 func (h handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	if req, ok := parseReport(payload); ok {
-		return h.report(ctx, req)
+		return h.report(ctx, req), nil
 	}
 	request, err := parseEvent(payload)
 	if err != nil {

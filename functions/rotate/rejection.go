@@ -33,7 +33,7 @@ func parseReport(payload []byte) (req restapi.Request, ok bool) {
 }
 
 // report follows a caller's report and answers it, as a REST API's proxy integration.
-func (h handler) report(ctx context.Context, req restapi.Request) ([]byte, error) {
+func (h handler) report(ctx context.Context, req restapi.Request) []byte {
 	report := c8auth.Report{Tenant: req.Tenant, By: req.Attrs()}
 	result := c8auth.Result{}
 	err := c8auth.CheckTenant(report.Tenant)
@@ -41,7 +41,7 @@ func (h handler) report(ctx context.Context, req restapi.Request) ([]byte, error
 		err = req.CheckRoute("/tokens/" + report.Tenant + "/rejections")
 	}
 	if err == nil {
-		report.Version, err = reportedVersion(req.Body())
+		report.Version, err = reportedVersion(req.Body)
 	}
 	if err == nil {
 		result, err = h.rotator.Reject(ctx, report)
@@ -62,18 +62,14 @@ func reportedVersion(body []byte) (string, error) {
 }
 
 // respond maps what came of a report to an answer.
-func respond(result c8auth.Result, err error) ([]byte, error) {
+func respond(result c8auth.Result, err error) []byte {
 	unavailable := func(description string, retryAfter time.Duration) restapi.Answer {
 		return restapi.Error(http.StatusServiceUnavailable, "temporarily_unavailable", description, retryAfter)
 	}
 	var answer restapi.Answer
 	switch {
 	case err == nil:
-		body, err := json.Marshal(result)
-		if err != nil {
-			return nil, errors.New("the answer could not be encoded")
-		}
-		answer = restapi.Answer{Status: http.StatusOK, Body: string(body)}
+		answer = restapi.Answer{Status: http.StatusOK, Body: result}
 	case errors.Is(err, restapi.ErrTestInvocation), errors.Is(err, restapi.ErrPath):
 		answer = restapi.Error(http.StatusBadRequest, "invalid_request", err.Error(), 0)
 	case errors.Is(err, c8auth.ErrInput):
@@ -89,5 +85,5 @@ func respond(result c8auth.Result, err error) ([]byte, error) {
 	default: // why is in the log: it is for the operator
 		answer = unavailable("Communic8 rejects the token, and there is no new one yet", 30*time.Second)
 	}
-	return answer.Encode(), nil
+	return answer.Encode()
 }

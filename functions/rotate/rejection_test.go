@@ -244,7 +244,7 @@ func TestEncodedReport(t *testing.T) {
 			t.Fatal(err)
 		}
 		req, ok := parseReport(event)
-		if got, err := reportedVersion(req.Body()); !ok || got != want || (err == nil) != (want != "") {
+		if got, err := reportedVersion(req.Body); !ok || got != want || (err == nil) != (want != "") {
 			t.Errorf("%s: got %q, %v", body, got, err)
 		}
 	}
@@ -264,7 +264,7 @@ func TestSampleReports(t *testing.T) {
 			continue
 		}
 		found++
-		if _, err := reportedVersion(req.Body()); !errors.Is(err, want) {
+		if _, err := reportedVersion(req.Body); !errors.Is(err, want) {
 			t.Errorf("%s: got %v, want %v", name, err, want)
 		}
 		if req.Tenant != "default" {
@@ -286,7 +286,7 @@ func FuzzReport(f *testing.F) {
 		if !ok {
 			return
 		}
-		if version, err := reportedVersion(req.Body()); (err == nil) != versionID.MatchString(version) {
+		if version, err := reportedVersion(req.Body); (err == nil) != versionID.MatchString(version) {
 			t.Errorf("got %q, %v", version, err)
 		}
 	})

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/c8auth/c8auth/internal/object"
 	"github.com/c8auth/c8auth/internal/restapi"
 	"github.com/c8auth/c8auth/pkg/c8auth"
 )
@@ -41,7 +40,7 @@ func respond(v c8auth.Vending, err error) restapi.Answer {
 	const unavailable, unavailableCode = http.StatusServiceUnavailable, "temporarily_unavailable"
 	switch {
 	case err == nil:
-		return restapi.Answer{Status: http.StatusOK, Body: tokenBody(v)}
+		return restapi.Answer{Status: http.StatusOK, Body: newTokenResponse(v)}
 	case errors.Is(err, restapi.ErrTestInvocation), errors.Is(err, restapi.ErrPath):
 		return restapi.Error(http.StatusBadRequest, "invalid_request", err.Error(), 0)
 	case errors.Is(err, c8auth.ErrInput), errors.Is(err, c8auth.ErrTenantName):
@@ -58,19 +57,26 @@ func respond(v c8auth.Vending, err error) restapi.Answer {
 	return restapi.Error(unavailable, unavailableCode, "the token store cannot be reached", 5*time.Second)
 }
 
-// tokenBody is RFC 6749's successful answer (section 5.1) and what else a caller may want
-// to know.
-func tokenBody(v c8auth.Vending) string {
-	body := object.New(384)
-	body.Text("access_token", v.Token.AccessToken.Reveal())
-	body.Text("token_type", v.Token.TokenType)
-	if v.Token.Expires() {
-		body.Int("expires_in", int64(v.Remaining/time.Second))
-		body.Time("expires_at", v.Token.ExpiresAt)
+// tokenResponse is the successful response of RFC 6749, section 5.1, with three members more.
+// A token that does not expire has neither of the two expiries.
+type tokenResponse struct {
+	AccessToken string    `json:"access_token"`
+	TokenType   string    `json:"token_type"`
+	ExpiresIn   int64     `json:"expires_in,omitempty"` // seconds left now
+	ExpiresAt   time.Time `json:"expires_at,omitzero"`
+	Version     string    `json:"version"`
+	BaseURL     string    `json:"base_url"`
+}
+
+func newTokenResponse(v c8auth.Vending) tokenResponse {
+	return tokenResponse{
+		AccessToken: v.Token.AccessToken.Reveal(),
+		TokenType:   v.Token.TokenType,
+		ExpiresIn:   int64(v.Remaining / time.Second),
+		ExpiresAt:   v.Token.ExpiresAt,
+		Version:     v.Version,
+		BaseURL:     v.Token.BaseURL,
 	}
-	body.Text("version", v.Version)
-	body.Text("base_url", v.Token.BaseURL)
-	return string(body.Bytes())
 }
 
 // audit writes the line that says who got what. A name that is not known to be a tenant's,

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/x509"
 	"log/slog"
-	"net/http"
 	"os"
 	"runtime"
 	"sync"
@@ -36,12 +35,8 @@ func main() {
 	}
 	vendor := &c8auth.Vendor{Store: store, TTL: settings.CacheTTL}
 	prefetch(vendor, settings.Prefetch)
-	// One request at a time, and at 128 MB a fourteenth of a processor: from here on,
-	// threads only get in each other's way.
+	// Lambda sends one request at a time; more threads only add scheduling.
 	runtime.GOMAXPROCS(1)
-	if transport, ok := http.DefaultTransport.(*http.Transport); ok {
-		wholeAnswers(transport, os.Getenv("AWS_LAMBDA_RUNTIME_API"))
-	}
 	lambda.Start(lambda.Handler(handler{vendor, log}))
 }
 

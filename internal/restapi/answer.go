@@ -1,39 +1,46 @@
 package restapi
 
 import (
+	"bytes"
+	"encoding/json"
 	"strconv"
 	"time"
-
-	"github.com/c8auth/c8auth/internal/object"
 )
 
-// Answer is what a caller gets. Nobody on the way may keep it.
+// Answer is what a caller gets. Nothing on the way may cache it.
 type Answer struct {
 	Status     int
 	RetryAfter time.Duration // in whole seconds; 0 for none
-	Body       string        // JSON
+	Body       any           // of a type that encoding/json can always encode
 }
 
-// Error returns RFC 6749's error answer (section 5.2).
+// Error returns an error response of RFC 6749, section 5.2.
 func Error(status int, code, description string, retryAfter time.Duration) Answer {
-	body := object.New(256)
-	body.Text("error", code)
-	body.Text("error_description", description)
-	return Answer{status, retryAfter, string(body.Bytes())}
+	return Answer{status, retryAfter, struct {
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+	}{code, description}}
 }
 
-// Encode returns the answer as a proxy integration gives it to API Gateway.
+// Encode returns the answer as API Gateway expects it of a proxy integration.
 func (a Answer) Encode() []byte {
-	headers := object.New(128)
-	headers.Text("Content-Type", "application/json")
-	headers.Text("Cache-Control", "no-store")
-	headers.Text("Pragma", "no-cache")
+	headers := map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store", "Pragma": "no-cache"}
 	if a.RetryAfter > 0 {
-		headers.Text("Retry-After", strconv.Itoa(int(a.RetryAfter/time.Second)))
+		headers["Retry-After"] = strconv.Itoa(int(a.RetryAfter / time.Second))
 	}
-	response := object.New(256 + len(a.Body)*5/4) // its quotes are escaped
-	response.Int("statusCode", int64(a.Status))
-	response.JSON("headers", headers.Bytes())
-	response.Text("body", a.Body)
-	return response.Bytes()
+	return encode(struct {
+		Status  int               `json:"statusCode"`
+		Headers map[string]string `json:"headers"`
+		Body    string            `json:"body"`
+	}{a.Status, headers, string(encode(a.Body))})
+}
+
+// encode returns the JSON of v, in which <, > and & stand as they are: a token may consist
+// of them.
+func encode(v any) []byte {
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(v)
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n"))
 }
