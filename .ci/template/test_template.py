@@ -798,6 +798,7 @@ class Watching(Laws):
             for name in "default", "acme":
                 self.assertIn(("TokenLifePercent", "c8auth", name), watched)
                 self.assertIn(("CredentialsFallback", "c8auth", name), watched)
+                self.assertIn(("TokenRejected", "c8auth", name), watched)
             self.assertIn(("Errors", "c8auth-rotate"), watched)
             self.assertIn(("Errors", "c8auth-vend"), watched)
             self.assertIn(("5XXError", "c8auth", "v1"), watched)
@@ -811,6 +812,12 @@ class Watching(Laws):
             self.assertEqual(900, alarm["Period"] * alarm["EvaluationPeriods"])
             self.assertEqual(alarm["EvaluationPeriods"], alarm.get("DatapointsToAlarm", alarm["EvaluationPeriods"]))
             self.assertGreaterEqual(alarm["Period"], HEARTBEAT, "a period without a heartbeat would be missing data")
+
+    def test_rejections_alarm_from_three_in_an_hour_on(self):
+        """Once may be a revocation; again and again it is another user of the same client."""
+        for s in stack().nested["DefaultTenant"], tenant():
+            [alarm] = [a for a in s.of("CloudWatch::Alarm") if a.get("MetricName") == "TokenRejected"]
+            self.assertEqual(("GreaterThanOrEqualToThreshold", 3, "Sum", 3600, 1, "notBreaching"), tuple(alarm[k] for k in ("ComparisonOperator", "Threshold", "Statistic", "Period", "EvaluationPeriods", "TreatMissingData")))
 
     def test_the_topic_takes_alarms_of_this_stack_from_cloudwatch_alone(self):
         for what, shared, stacks in ways():
