@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/c8auth/c8auth/internal/awstest"
-	"github.com/c8auth/c8auth/internal/c8test"
-	"github.com/c8auth/c8auth/internal/gwtest"
-	"github.com/c8auth/c8auth/internal/leak"
+	"github.com/c8auth/c8auth/internal/fakes/awstest"
+	"github.com/c8auth/c8auth/internal/fakes/c8test"
+	"github.com/c8auth/c8auth/internal/fakes/gwtest"
+	"github.com/c8auth/c8auth/internal/secretscan"
 	"github.com/c8auth/c8auth/internal/stack"
 )
 
@@ -447,7 +447,7 @@ func TestDoctorShowsNoSecret(t *testing.T) {
 			s.c8auth("doctor", "--measure", "--json")
 		}
 	}
-	if found := leak.Find(s.seen.String(), append(s.Communic8.Issued(), marked, key, word, stack.SecretKey)...); found != nil {
+	if found := secretscan.Find(s.seen.String(), append(s.Communic8.Issued(), marked, key, word, stack.SecretKey)...); found != nil {
 		t.Errorf("it shows %q, in\n%s", found, &s.seen)
 	}
 	for _, want := range []string{"It does not. HTTP 400", "How does it reject", `"measured": {`} {

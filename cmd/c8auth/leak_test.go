@@ -16,9 +16,9 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/c8auth/c8auth/internal/awstest"
-	"github.com/c8auth/c8auth/internal/c8test"
-	"github.com/c8auth/c8auth/internal/leak"
+	"github.com/c8auth/c8auth/internal/fakes/awstest"
+	"github.com/c8auth/c8auth/internal/fakes/c8test"
+	"github.com/c8auth/c8auth/internal/secretscan"
 	"github.com/c8auth/c8auth/internal/stack"
 )
 
@@ -55,7 +55,7 @@ func TestNoSecretIsShown(t *testing.T) {
 				if bytes.Contains(lines, []byte(binary)) {
 					watched.Store(true)
 				}
-				if found := leak.Find(string(lines), secrets()...); found != nil {
+				if found := secretscan.Find(string(lines), secrets()...); found != nil {
 					t.Errorf("a command line shows %q, in\n%q", found, lines)
 				}
 				return fault
@@ -77,7 +77,7 @@ func TestNoSecretIsShown(t *testing.T) {
 		if args[0] != "token" { // which is asked for one by name
 			printed += stdout.String()
 		}
-		if found := leak.Find(printed, secrets()...); found != nil {
+		if found := secretscan.Find(printed, secrets()...); found != nil {
 			t.Errorf("%q prints %q, in\n%s", args, found, printed)
 		}
 		return stdout.String()

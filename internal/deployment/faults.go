@@ -28,7 +28,7 @@ type fault struct {
 
 var faults = []fault{
 	{"vend's role reads credentials", "template.yaml", `(&Tokens .*)/token/\*`, `${1}/*`},
-	{"rotate may not write", "template.yaml", `\[secretsmanager:GetSecretValue, secretsmanager:PutSecretValue\]`, `secretsmanager:GetSecretValue`},
+	{"rotate may not write", "template.yaml", `, secretsmanager:PutSecretValue\]`, `]`},
 	{"a caller policy with a wrong path", "tenant.yaml", `/v1/GET/tokens/`, `/v1/GET/token/`},
 	{"a policy that vanishes", "template.yaml", `- Sid: OnlyOverTLS\n(?:.*\n){7}`, "- !Ref AWS::NoValue\n"},
 	{"a parameter that never reaches vend's alias", "template.yaml", `C8AUTH_CACHE_TTL: .*`, `C8AUTH_CACHE_TTL: !Sub $${LogRetention}s`},

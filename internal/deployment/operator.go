@@ -20,7 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
-	"github.com/c8auth/c8auth/internal/leak"
+	"github.com/c8auth/c8auth/internal/secretscan"
 )
 
 // c8auth runs the operator's tool, which is expected to end with a status and, after a comma,
@@ -167,7 +167,7 @@ func (d *deployment) leaks() (string, error) {
 		if len(lines) == 0 && i < 2 {
 			return "", errors.New(group + " is empty")
 		}
-		if leak.Find(strings.Join(lines, "\n"), d.secrets...) != nil {
+		if secretscan.Find(strings.Join(lines, "\n"), d.secrets...) != nil {
 			found = append(found, group)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/c8auth/c8auth/internal/leak"
+	"github.com/c8auth/c8auth/internal/secretscan"
 )
 
 // table prints what was expected and seen of every step, and counts.
@@ -92,7 +92,7 @@ func (t *table) row(result, what, want, seen string) {
 // printf prints, unless that would show a secret.
 func (t *table) printf(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	if leak.Find(text, t.secrets...) != nil {
+	if secretscan.Find(text, t.secrets...) != nil {
 		text = "(a line that holds a secret is not shown)\n"
 		t.failed = append(t.failed, "no secret is printed")
 	}

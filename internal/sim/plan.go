@@ -10,7 +10,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/c8auth/c8auth/internal/c8test"
+	"github.com/c8auth/c8auth/internal/fakes/c8test"
 )
 
 // kind is one kind of trouble. A seed has none of them, one, a few, or most.

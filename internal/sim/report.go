@@ -13,8 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/c8auth/c8auth/internal/c8test"
-	"github.com/c8auth/c8auth/internal/inmem"
+	"github.com/c8auth/c8auth/internal/fakes/c8test"
+	"github.com/c8auth/c8auth/internal/fakes/inmem"
 	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 

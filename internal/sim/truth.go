@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/c8auth/c8auth/internal/c8test"
+	"github.com/c8auth/c8auth/internal/fakes/c8test"
 )
 
 // tenant is a tenant and its Communic8 instance.

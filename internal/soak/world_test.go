@@ -22,9 +22,9 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 
-	"github.com/c8auth/c8auth/internal/gwtest"
-	"github.com/c8auth/c8auth/internal/lambdatest"
-	"github.com/c8auth/c8auth/internal/smtest"
+	"github.com/c8auth/c8auth/internal/fakes/gwtest"
+	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
+	"github.com/c8auth/c8auth/internal/fakes/smtest"
 	"github.com/c8auth/c8auth/internal/stack"
 )
 

@@ -20,10 +20,10 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/c8auth/c8auth/internal/c8test"
-	"github.com/c8auth/c8auth/internal/gwtest"
-	"github.com/c8auth/c8auth/internal/lambdatest"
-	"github.com/c8auth/c8auth/internal/smtest"
+	"github.com/c8auth/c8auth/internal/fakes/c8test"
+	"github.com/c8auth/c8auth/internal/fakes/gwtest"
+	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
+	"github.com/c8auth/c8auth/internal/fakes/smtest"
 	"github.com/c8auth/c8auth/internal/stack"
 )
 

@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/c8auth/c8auth/internal/gwtest"
+	"github.com/c8auth/c8auth/internal/fakes/gwtest"
 	"github.com/c8auth/c8auth/internal/stack"
 )
 

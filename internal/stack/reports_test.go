@@ -7,8 +7,8 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/c8auth/c8auth/internal/c8test"
-	"github.com/c8auth/c8auth/internal/smtest"
+	"github.com/c8auth/c8auth/internal/fakes/c8test"
+	"github.com/c8auth/c8auth/internal/fakes/smtest"
 )
 
 // reports are the paths of rotate that begin at the API, with marks for what callers

@@ -27,9 +27,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/c8auth/c8auth/internal/c8test"
-	"github.com/c8auth/c8auth/internal/lambdatest"
-	"github.com/c8auth/c8auth/internal/smtest"
+	"github.com/c8auth/c8auth/internal/fakes/c8test"
+	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
+	"github.com/c8auth/c8auth/internal/fakes/smtest"
 	"github.com/c8auth/c8auth/internal/stack"
 )
 

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/c8auth/c8auth/internal/c8test"
+	"github.com/c8auth/c8auth/internal/fakes/c8test"
 )
 
 // TestProgramThroughExpiry: in real time, with heartbeats every second and tokens that

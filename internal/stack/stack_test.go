@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/c8auth/c8auth/internal/gwtest"
-	"github.com/c8auth/c8auth/internal/lambdatest"
+	"github.com/c8auth/c8auth/internal/fakes/gwtest"
+	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
 	"github.com/c8auth/c8auth/internal/stack"
 )
 

@@ -24,11 +24,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
-	"github.com/c8auth/c8auth/internal/c8test"
-	"github.com/c8auth/c8auth/internal/gwtest"
-	"github.com/c8auth/c8auth/internal/lambdatest"
-	"github.com/c8auth/c8auth/internal/leak"
-	"github.com/c8auth/c8auth/internal/smtest"
+	"github.com/c8auth/c8auth/internal/fakes/c8test"
+	"github.com/c8auth/c8auth/internal/fakes/gwtest"
+	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
+	"github.com/c8auth/c8auth/internal/fakes/smtest"
+	"github.com/c8auth/c8auth/internal/secretscan"
 	"github.com/c8auth/c8auth/internal/stack"
 )
 
@@ -317,7 +317,7 @@ func (w *world) check() {
 	}
 	shown := 0
 	for _, entry := range w.seen.all() {
-		found := leak.Find(entry, secrets...)
+		found := secretscan.Find(entry, secrets...)
 		if found == nil {
 			continue
 		}

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/c8auth/c8auth/internal/c8test"
+	"github.com/c8auth/c8auth/internal/fakes/c8test"
 )
 
 func TestDue(t *testing.T) {

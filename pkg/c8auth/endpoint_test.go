@@ -16,8 +16,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/c8auth/c8auth/internal/c8test"
-	"github.com/c8auth/c8auth/internal/inmem"
+	"github.com/c8auth/c8auth/internal/fakes/c8test"
+	"github.com/c8auth/c8auth/internal/fakes/inmem"
 )
 
 var markedCredentials = Credentials{BaseURL: "https://acme.communic8.com", ClientID: "id", ClientSecret: NewSecret("MARK")}

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/c8auth/c8auth/internal/c8test"
-	"github.com/c8auth/c8auth/internal/smtest"
+	"github.com/c8auth/c8auth/internal/fakes/c8test"
+	"github.com/c8auth/c8auth/internal/fakes/smtest"
 )
 
 // Tokens of ten minutes are replaced more often than Secrets Manager allows. The lines say

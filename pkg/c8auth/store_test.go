@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/c8auth/c8auth/internal/smtest"
+	"github.com/c8auth/c8auth/internal/fakes/smtest"
 )
 
 // Secrets Manager is not asked more often than is said of storePause, by any process and

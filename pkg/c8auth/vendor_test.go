@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/c8auth/c8auth/internal/smtest"
+	"github.com/c8auth/c8auth/internal/fakes/smtest"
 )
 
 // vend vends and returns the token, or nothing.

@@ -19,7 +19,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambdaurl"
 
-	"github.com/c8auth/c8auth/internal/c8test"
+	"github.com/c8auth/c8auth/internal/fakes/c8test"
 )
 
 func main() {

@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/c8auth/c8auth/internal/c8test"
+	"github.com/c8auth/c8auth/internal/fakes/c8test"
 )
 
 // serve sends a request to an instance and returns the status and the token of its answer.

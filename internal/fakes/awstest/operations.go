@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/c8auth/c8auth/internal/lambdatest"
+	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
 )
 
 var operations = map[string]func(*call) (object, *failure){

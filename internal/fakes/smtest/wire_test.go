@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/c8auth/c8auth/internal/smtest"
+	"github.com/c8auth/c8auth/internal/fakes/smtest"
 )
 
 func TestWire(t *testing.T) {

@@ -1,5 +1,5 @@
-// Package leak finds secrets in what must not hold any, whatever they were encoded as.
-package leak
+// Package secretscan finds secrets in what must not hold any, whatever they were encoded as.
+package secretscan
 
 import (
 	"bytes"

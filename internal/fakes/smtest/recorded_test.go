@@ -28,7 +28,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/c8auth/c8auth/internal/smtest"
+	"github.com/c8auth/c8auth/internal/fakes/smtest"
 )
 
 // numbered is the ClientRequestToken of the version that a case calls n, from 1 to 9.

@@ -1,4 +1,4 @@
-package leak_test
+package secretscan_test
 
 import (
 	"encoding/base64"
@@ -11,7 +11,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/c8auth/c8auth/internal/leak"
+	"github.com/c8auth/c8auth/internal/secretscan"
 )
 
 // TestFind is the check of the check: Find finds every secret in every
@@ -53,11 +53,11 @@ func TestFind(t *testing.T) {
 	secrets := []string{`MARK+/ü&"x<cl13nt-s3cr3t>%41=\é;:tail`, `MARK+/~&"x<4cc3ss-k3y>%42=\;:tail`, `MARK+/fUnCt10nS3cr3t4cc3ssK3yEXAMPLEKEY`, "0123456789abcdef0123456789abcdef"}
 	for name, carry := range carriers {
 		for _, secret := range secrets {
-			if got := leak.Find(carry(secret), secrets...); !slices.Contains(got, secret) {
+			if got := secretscan.Find(carry(secret), secrets...); !slices.Contains(got, secret) {
 				t.Errorf("%s: %q is not found in %q", name, secret, carry(secret))
 			}
 		}
-		if got := leak.Find(carry("nothing to hide, however long it may be"), secrets...); got != nil {
+		if got := secretscan.Find(carry("nothing to hide, however long it may be"), secrets...); got != nil {
 			t.Errorf("%s: found %q where there is nothing", name, got)
 		}
 	}

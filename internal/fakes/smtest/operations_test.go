@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/c8auth/c8auth/internal/smtest"
+	"github.com/c8auth/c8auth/internal/fakes/smtest"
 )
 
 const (

@@ -17,7 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
 
-	"github.com/c8auth/c8auth/internal/smtest"
+	"github.com/c8auth/c8auth/internal/fakes/smtest"
 )
 
 // Tokens of the length that AWS asks for.

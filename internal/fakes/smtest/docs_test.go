@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/c8auth/c8auth/internal/lambdatest"
+	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
 )
 
 // docs/testing.md cites tests and moto's steps that exist.

@@ -9,7 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
 
-	"github.com/c8auth/c8auth/internal/lambdatest"
+	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
 )
 
 // rate is a schedule expression as AWS's user guide has it: EventBridge Scheduler, "Schedule

@@ -30,9 +30,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 
-	"github.com/c8auth/c8auth/internal/awstest"
-	"github.com/c8auth/c8auth/internal/lambdatest"
-	"github.com/c8auth/c8auth/internal/smtest"
+	"github.com/c8auth/c8auth/internal/fakes/awstest"
+	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
+	"github.com/c8auth/c8auth/internal/fakes/smtest"
 )
 
 const operator = "arn:aws:iam::123456789012:user/operator"

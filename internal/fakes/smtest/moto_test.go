@@ -6,7 +6,7 @@ package smtest_test
 // the real thing, so where they differ, AWS's documentation decides.
 //
 //	moto_server -p 9555 &
-//	MOTO_URL=http://127.0.0.1:9555 go test -tags moto -run Moto ./internal/smtest/
+//	MOTO_URL=http://127.0.0.1:9555 go test -tags moto -run Moto ./internal/fakes/smtest/
 
 import (
 	"encoding/json"
@@ -22,7 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
-	"github.com/c8auth/c8auth/internal/smtest"
+	"github.com/c8auth/c8auth/internal/fakes/smtest"
 )
 
 // script makes every call once, and hands what came of it to step.
