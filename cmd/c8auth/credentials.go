@@ -141,7 +141,7 @@ func try(ctx context.Context, c c8auth.Credentials, probePath string) (disturbed
 	endpoint := &c8auth.Endpoint{Client: c8auth.NewHTTPClient(), ProbePath: probePath}
 	token := c8auth.Token{BaseURL: c.BaseURL, AccessToken: c.AccessKey}
 	if c.ClientID != "" {
-		grant, err := endpoint.Ask(ctx, c)
+		grant, err := endpoint.RequestToken(ctx, c)
 		if upstream, ok := errors.AsType[*c8auth.UpstreamError](err); ok && upstream.Temporary {
 			return true, fail(statusAgain, remote, "%w", err)
 		}
@@ -150,12 +150,12 @@ func try(ctx context.Context, c c8auth.Credentials, probePath string) (disturbed
 		}
 		disturbed, token.AccessToken = true, grant.AccessToken
 	}
-	switch trial, detail := endpoint.Try(ctx, token); {
-	case trial == c8auth.TrialRejected && disturbed:
+	switch trial, detail := endpoint.Probe(ctx, token); {
+	case trial == c8auth.ProbeRejected && disturbed:
 		return true, fail(0, probe, "Communic8 issues a token, and then rejects it at %s (%s)", probePath, detail)
-	case trial == c8auth.TrialRejected:
+	case trial == c8auth.ProbeRejected:
 		return false, fail(0, again, "Communic8 refuses the access key (%s)", detail)
-	case trial == c8auth.TrialInconclusive && !disturbed: // a token that was just issued is taken for good, as by rotate
+	case trial == c8auth.ProbeInconclusive && !disturbed: // a token that was just issued is taken for good, as by rotate
 		return false, fail(0, remote, "whether Communic8 takes the access key cannot be seen at %s: %s", probePath, detail)
 	}
 	return disturbed, nil

@@ -643,12 +643,12 @@ func (doc *doctor) communic8(ctx context.Context) {
 	}
 	tried := "GET " + doc.vended.BaseURL + path + ", with the token"
 	client, seen := watched()
-	trial, detail := (&c8auth.Endpoint{Client: client, ProbePath: path}).Try(ctx, doc.vended)
+	trial, detail := (&c8auth.Endpoint{Client: client, ProbePath: path}).Probe(ctx, doc.vended)
 	status := seen.saw().status
 	switch {
-	case trial == c8auth.TrialGood:
+	case trial == c8auth.ProbeGood:
 		doc.note(name, tried, fine, "it takes the token ("+detail+")", "")
-	case trial == c8auth.TrialRejected:
+	case trial == c8auth.ProbeRejected:
 		doc.note(name, tried, wrong, "it rejects the token ("+detail+")", "c8auth rotate "+doc.patient.Name+" has it replaced, which callers see within a minute; if that does not help, give the token's user the right to that path")
 	case status == 0:
 		doc.note(name, tried, wrong, "it "+detail, outage)

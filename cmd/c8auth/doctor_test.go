@@ -308,7 +308,7 @@ func TestMeasure(t *testing.T) {
 		s.aged("default", 2*time.Hour, day)
 		s.rotates("default")
 		s.c8auth("doctor", "--measure")
-		if token := s.vended(); !s.Communic8.Alive(token) {
+		if token := s.vended(); !s.Communic8.Valid(token) {
 			t.Errorf("%s: callers are left with a token that is dead", communic8.what)
 		}
 	}
@@ -402,7 +402,7 @@ func TestMeasureInterrupted(t *testing.T) {
 	if status := run(ctx, []string{"doctor", "--measure"}, strings.NewReader(""), &printed, &printed); status != statusInterrupted {
 		t.Errorf("it ends with %d, after\n%s", status, &printed)
 	}
-	if !s.Communic8.Alive(s.vended()) {
+	if !s.Communic8.Valid(s.vended()) {
 		t.Errorf("callers are left with a token that is dead, after\n%s", &printed)
 	}
 }

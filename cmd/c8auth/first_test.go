@@ -41,7 +41,7 @@ func TestOperating(t *testing.T) {
 	token := s.c8auth("token", "default")
 	s.c8auth("token", "default", "--header")
 	s.c8auth("token", "default", "--json")
-	if !s.Communic8.Alive(strings.TrimSuffix(token, "\n")) {
+	if !s.Communic8.Valid(strings.TrimSuffix(token, "\n")) {
 		t.Errorf("Communic8 does not take %q", token)
 	}
 

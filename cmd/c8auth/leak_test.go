@@ -112,7 +112,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	answers(nil)
 	trials()
 	operations()
-	if token := strings.TrimSuffix(c8auth("", "token", "default"), "\n"); !s.Communic8.Alive(token) {
+	if token := strings.TrimSuffix(c8auth("", "token", "default"), "\n"); !s.Communic8.Valid(token) {
 		t.Error("it prints no token where one is asked for")
 	}
 	answers(&c8test.Fault{Status: http.StatusUnauthorized, Body: markedSecret})

@@ -130,11 +130,11 @@ type measuring struct {
 }
 
 // try tries a token, and says what the answer was like.
-func (run *measuring) try(ctx context.Context, baseURL string, token c8auth.Secret) (c8auth.Trial, string) {
+func (run *measuring) try(ctx context.Context, baseURL string, token c8auth.Secret) (c8auth.ProbeResult, string) {
 	if run.endpoint.ProbePath == "" {
 		return "", "It is not known: the stack's parameter ProbePath is empty"
 	}
-	result, _ := run.endpoint.Try(ctx, c8auth.Token{BaseURL: baseURL, AccessToken: token, TokenType: "Bearer"})
+	result, _ := run.endpoint.Probe(ctx, c8auth.Token{BaseURL: baseURL, AccessToken: token, TokenType: "Bearer"})
 	return result, run.said()
 }
 
@@ -142,8 +142,8 @@ func (run *measuring) try(ctx context.Context, baseURL string, token c8auth.Secr
 const grants = "How does it grant a token?"
 
 // ask has a token made.
-func (run *measuring) ask(ctx context.Context, c c8auth.Credentials) (c8auth.Grant, error) {
-	grant, err := run.endpoint.Ask(ctx, c)
+func (run *measuring) ask(ctx context.Context, c c8auth.Credentials) (c8auth.TokenResponse, error) {
+	grant, err := run.endpoint.RequestToken(ctx, c)
 	if err != nil {
 		run.note(grants, "It does not. %s", run.said())
 		return grant, fail(0, "what it says, and try again", "%w", err)
@@ -184,10 +184,10 @@ func (run *measuring) tokens(ctx context.Context, c c8auth.Credentials, used c8a
 	}
 	run.note(again, "No, each time another one")
 	switch {
-	case before != c8auth.TrialGood || newest != c8auth.TrialGood:
+	case before != c8auth.ProbeGood || newest != c8auth.ProbeGood:
 		run.note(ends, "It cannot be told at the probe path. To a new token it says: %s", welcome)
 		return nil
-	case after == c8auth.TrialGood:
+	case after == c8auth.ProbeGood:
 		run.note(ends, "No, both live")
 	case ended:
 		run.note(ends, "Yes. To the one before it then says: %s", rejection)
@@ -204,7 +204,7 @@ func (run *measuring) tokens(ctx context.Context, c c8auth.Credentials, used c8a
 // refusal has wrong credentials refused, once: the right ID with a value that is made up.
 func (run *measuring) refusal(ctx context.Context, c c8auth.Credentials) {
 	c.ClientSecret = c8auth.NewSecret(rand.Text())
-	_, err := run.endpoint.Ask(ctx, c)
+	_, err := run.endpoint.RequestToken(ctx, c)
 	read := "nothing against them"
 	if err != nil {
 		read = err.Error()

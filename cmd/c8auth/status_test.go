@@ -53,7 +53,7 @@ func (s *session) squeeze() {
 // aged makes Communic8 issue a token and stores it as one that rotate stored long ago.
 func (s *session) aged(tenant string, age, life time.Duration) (token string) {
 	s.Helper()
-	grant, err := (&c8auth.Endpoint{Client: c8auth.NewHTTPClient()}).Ask(s.Context(), c8auth.Credentials{
+	grant, err := (&c8auth.Endpoint{Client: c8auth.NewHTTPClient()}).RequestToken(s.Context(), c8auth.Credentials{
 		BaseURL: s.Communic8URL, ClientID: clientID, ClientSecret: c8auth.NewSecret(clientSecret),
 	})
 	if err != nil {

@@ -136,7 +136,7 @@ func TestQuestions(t *testing.T) {
 	if stored, _ := s.Secrets.Value("c8auth/credentials/default"); !strings.Contains(stored, `"`+clientSecret+`"`) {
 		t.Errorf("stored is %s", stored)
 	}
-	if token := s.c8auth("token", "default"); !s.Communic8.Alive(strings.TrimSuffix(token, "\n")) {
+	if token := s.c8auth("token", "default"); !s.Communic8.Valid(strings.TrimSuffix(token, "\n")) {
 		t.Errorf("callers have %q", token)
 	}
 

@@ -1,5 +1,5 @@
-// Rotate is the Lambda function that keeps tenants' tokens fresh. EventBridge
-// Scheduler invokes it every few minutes for each tenant, and API Gateway when a caller
+// Rotate is the Lambda function that keeps the tokens of all tenants valid. EventBridge
+// Scheduler invokes it every five minutes for each tenant, and API Gateway when a caller
 // reports that Communic8 rejects a token.
 package main
 
@@ -18,21 +18,15 @@ import (
 )
 
 func main() {
-	go func() { _, _ = x509.SystemCertPool() }() // takes a while, and everything that follows needs it
+	go func() { _, _ = x509.SystemCertPool() }() // slow, and the first connection needs it
 	log := c8auth.NewLogger(os.Stdout)
-	slog.SetDefault(log) // what aws-lambda-go prints becomes a line like any other
-	settings, err := c8auth.ReadSettings(os.LookupEnv)
+	slog.SetDefault(log) // aws-lambda-go logs with it
+	settings, store, err := c8auth.Open(context.Background())
 	if err != nil {
 		log.LogAttrs(context.Background(), slog.LevelError, "start", c8auth.ErrorAttrs(err)...)
 		os.Exit(1)
 	}
-	store, err := c8auth.OpenStore(context.Background(), settings.Stack)
-	if err != nil {
-		log.LogAttrs(context.Background(), slog.LevelError, "start", c8auth.ErrorAttrs(err)...)
-		os.Exit(1)
-	}
-	// Lambda sends one event at a time; more threads only add scheduling.
-	runtime.GOMAXPROCS(1)
+	runtime.GOMAXPROCS(1) // Lambda sends one event at a time; more threads only add scheduling
 	lambda.Start(handler{&c8auth.Rotator{
 		Store:    store,
 		Endpoint: &c8auth.Endpoint{Client: c8auth.NewHTTPClient(), ProbePath: settings.ProbePath},
@@ -54,7 +48,7 @@ func (h handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	}
 	result, err := h.rotator.Rotate(ctx, request)
 	if err != nil {
-		return nil, errors.New(c8auth.Text(err)) // it ends up in logs and queues, too
+		return nil, errors.New(c8auth.Text(err)) // Lambda writes it to logs and queues
 	}
 	return json.Marshal(result)
 }

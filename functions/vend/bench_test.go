@@ -28,7 +28,7 @@ func BenchmarkVend(b *testing.B) {
 	sm.Create("stack/token/default")
 	sm.Put("stack/token/default", fmt.Sprintf(`{"base_url": "https://acme.communic8.com", "access_token": "0123456789abcdef0123456789abcdef", "token_type": "Bearer", "issued_at": %q, "expires_at": %q, "credentials_version": "v1"}`,
 		time.Now().UTC().Format(time.RFC3339), time.Now().UTC().Add(24*time.Hour).Format(time.RFC3339)))
-	fn := handler{log: c8auth.NewLogger(io.Discard), vendor: &c8auth.Vendor{TTL: time.Hour, Store: &c8auth.Store{
+	fn := handler{log: c8auth.NewLogger(io.Discard), cache: &c8auth.Cache{TTL: time.Hour, Store: &c8auth.Store{
 		Stack: "stack",
 		Client: secretsmanager.New(secretsmanager.Options{
 			Region:       "eu-central-1",

@@ -12,14 +12,14 @@ import (
 )
 
 type handler struct {
-	vendor *c8auth.Vendor
-	log    *slog.Logger
+	cache *c8auth.Cache
+	log   *slog.Logger
 }
 
 // Invoke implements lambda.Handler, and never fails. It turns the proxy event of a REST API
-// into the answer to its caller and writes one line about it.
+// into the answer to the caller, and writes one line about it.
 func (h handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	var vending c8auth.Vending
+	var token c8auth.CachedToken
 	req, err := restapi.Read(payload)
 	if err == nil {
 		err = c8auth.CheckTenant(req.Tenant)
@@ -28,19 +28,19 @@ func (h handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 		err = req.CheckRoute("/tokens/" + req.Tenant)
 	}
 	if err == nil {
-		vending, err = h.vendor.Vend(ctx, req.Tenant, req.NoCache)
+		token, err = h.cache.Token(ctx, req.Tenant, req.NoCache)
 	}
-	answer := respond(vending, err)
-	h.audit(ctx, req, vending, answer.Status, err)
+	answer := respond(token, err)
+	h.cache.LogVend(ctx, h.log, req.Attrs(), req.Tenant, answer.Status, token, err)
 	return answer.Encode(), nil
 }
 
-// respond maps what the vendor said to an answer.
-func respond(v c8auth.Vending, err error) restapi.Answer {
+// respond returns the answer for a token or an error.
+func respond(token c8auth.CachedToken, err error) restapi.Answer {
 	const unavailable, unavailableCode = http.StatusServiceUnavailable, "temporarily_unavailable"
 	switch {
 	case err == nil:
-		return restapi.Answer{Status: http.StatusOK, Body: newTokenResponse(v)}
+		return restapi.Answer{Status: http.StatusOK, Body: newTokenResponse(token)}
 	case errors.Is(err, restapi.ErrTestInvocation), errors.Is(err, restapi.ErrPath):
 		return restapi.Error(http.StatusBadRequest, "invalid_request", err.Error(), 0)
 	case errors.Is(err, c8auth.ErrInput), errors.Is(err, c8auth.ErrTenantName):
@@ -68,56 +68,13 @@ type tokenResponse struct {
 	BaseURL     string    `json:"base_url"`
 }
 
-func newTokenResponse(v c8auth.Vending) tokenResponse {
+func newTokenResponse(token c8auth.CachedToken) tokenResponse {
 	return tokenResponse{
-		AccessToken: v.Token.AccessToken.Reveal(),
-		TokenType:   v.Token.TokenType,
-		ExpiresIn:   int64(v.Remaining / time.Second),
-		ExpiresAt:   v.Token.ExpiresAt,
-		Version:     v.Version,
-		BaseURL:     v.Token.BaseURL,
+		AccessToken: token.Token.AccessToken.Reveal(),
+		TokenType:   token.Token.TokenType,
+		ExpiresIn:   int64(token.Remaining / time.Second),
+		ExpiresAt:   token.Token.ExpiresAt,
+		Version:     token.Version,
+		BaseURL:     token.Token.BaseURL,
 	}
-}
-
-// audit writes the line that says who got what. A name that is not known to be a tenant's,
-// because it is unknown or because the store cannot say, is counted as tenant "-": a metric
-// of its own for every made-up name would be billed. Nothing of a malformed request's path
-// is written, because it could be a secret that went astray.
-func (h handler) audit(ctx context.Context, req restapi.Request, v c8auth.Vending, status int, err error) {
-	level := slog.LevelInfo
-	attrs := append(make([]slog.Attr, 0, 10), slog.Int("status", status))
-	attrs = append(attrs, req.Attrs()...)
-	tenant, dimension := req.Tenant, req.Tenant
-	switch {
-	case status == http.StatusBadRequest:
-		tenant, dimension = "", "-"
-	case errors.Is(err, c8auth.ErrUnknownTenant), errors.Is(err, c8auth.ErrUnavailable):
-		dimension = "-"
-		attrs = append(attrs, slog.String("tenant", tenant))
-	default:
-		attrs = append(attrs, slog.String("tenant", tenant))
-	}
-	metrics := []c8auth.Metric{c8auth.Count("Vended")}
-	if err != nil {
-		metrics[0].Name = "VendFailed"
-		attrs = append(attrs, c8auth.ErrorAttrs(err)...)
-		level = slog.LevelError
-		if status < http.StatusInternalServerError {
-			level = slog.LevelWarn
-		}
-	} else {
-		attrs = append(attrs, slog.String("version", v.Version))
-		if v.Token.Expires() {
-			attrs = append(attrs, slog.Int64("expires_in", int64(v.Remaining/time.Second)))
-		}
-		if v.StoreErr != nil {
-			attrs = append(attrs, slog.String("store_error", c8auth.Text(v.StoreErr)))
-			level = slog.LevelWarn
-		}
-	}
-	if reads := h.vendor.TakeReads(tenant); reads > 0 {
-		metrics = append(metrics, c8auth.Metric{Name: "StoreReads", Unit: "Count", Value: float64(reads)})
-	}
-	attrs = append(attrs, c8auth.EmbedMetrics(h.vendor.Store.Stack, dimension, metrics...))
-	h.log.LogAttrs(ctx, level, "vend", attrs...)
 }

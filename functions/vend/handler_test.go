@@ -59,7 +59,7 @@ func inWorld(t *testing.T, test func(*world)) {
 		w := &world{T: t, sm: new(smtest.Server), lines: new(bytes.Buffer)}
 		w.sm.Fault = func(string, string) *smtest.Fault { return w.fault.Load() }
 		w.sm.Create(acme)
-		w.fn = handler{log: c8auth.NewLogger(w.lines), vendor: &c8auth.Vendor{TTL: time.Minute, Store: &c8auth.Store{
+		w.fn = handler{log: c8auth.NewLogger(w.lines), cache: &c8auth.Cache{TTL: time.Minute, Store: &c8auth.Store{
 			Stack: "stack",
 			Client: secretsmanager.New(secretsmanager.Options{
 				Region:       "eu-central-1",
@@ -584,11 +584,18 @@ func (w *world) refused(got response, body string) {
 	w.reads(0)
 }
 
+// prefetch reads tokens as main does.
+func prefetch(cache *c8auth.Cache, tenants []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), prefetchTimeout)
+	defer cancel()
+	cache.Prefetch(ctx, tenants)
+}
+
 // A request that is refused takes no read upon itself that was made for another.
 func TestRefusalCountsNoReads(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put(acme, token, time.Hour)
-		prefetch(w.fn.vendor, []string{"acme"})
+		prefetch(w.fn.cache, []string{"acme"})
 		w.invoke(routed("acme", "/tokens/acme/", "v1"))
 		if line := w.line(); line["StoreReads"] != nil {
 			w.Errorf("logged %v", line)
@@ -878,7 +885,7 @@ func TestPrefetch(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put(acme, "token-1", time.Hour)
 		w.put("stack/token/globex", "token-2", time.Hour)
-		prefetch(w.fn.vendor, []string{"acme", "globex"})
+		prefetch(w.fn.cache, []string{"acme", "globex"})
 		w.reads(2)
 		w.fault.Store(hanging)
 		for tenant, want := range map[string]string{"acme": "token-1", "globex": "token-2"} {
@@ -896,7 +903,7 @@ func TestPrefetch(t *testing.T) {
 // Nothing to prefetch is nothing to wait for.
 func TestPrefetchNothing(t *testing.T) {
 	inWorld(t, func(w *world) {
-		prefetch(w.fn.vendor, nil)
+		prefetch(w.fn.cache, nil)
 		w.reads(0)
 	})
 }
@@ -914,7 +921,7 @@ func TestPrefetchThatFails(t *testing.T) {
 				w.put(acme, "token-1", time.Hour)
 				w.fault.Store(fault)
 				start := time.Now()
-				prefetch(w.fn.vendor, tenants)
+				prefetch(w.fn.cache, tenants)
 				if took := time.Since(start); took > prefetchTimeout {
 					w.Errorf("prefetching took %v", took)
 				}
@@ -943,7 +950,7 @@ func TestPrefetchReadsAllAtOnce(t *testing.T) {
 			return nil
 		}
 		w.put("stack/token/globex", token, time.Hour)
-		prefetch(w.fn.vendor, []string{"acme", "globex"})
+		prefetch(w.fn.cache, []string{"acme", "globex"})
 		w.reads(2)
 		if got := w.get("globex"); got.StatusCode != http.StatusOK {
 			w.Errorf("got %+v", got)
@@ -956,7 +963,7 @@ func TestPrefetchReadsAllAtOnce(t *testing.T) {
 func TestPrefetchOfUnknownTenants(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put("stack/token/globex", "token-1", time.Hour)
-		prefetch(w.fn.vendor, []string{"nobody", "acme", "globex"})
+		prefetch(w.fn.cache, []string{"nobody", "acme", "globex"})
 		reads := w.sm.Calls("")
 		if got := w.get("globex"); got.StatusCode != http.StatusOK {
 			w.Errorf("got %+v", got)

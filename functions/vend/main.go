@@ -1,5 +1,5 @@
-// Vend is the Lambda function that gives the current token to callers whom IAM
-// allows. API Gateway invokes it for GET /tokens/{tenant}.
+// Vend is the Lambda function that gives the current token to callers that IAM allows. API
+// Gateway invokes it for GET /tokens/{tenant}.
 package main
 
 import (
@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -16,45 +15,23 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 
-// prefetchTimeout bounds the reading during initialization, of which Lambda allows
-// 10 seconds. What is not read by then is read at the first request.
+// prefetchTimeout bounds the reading during initialization, of which Lambda allows 10
+// seconds. What is not read by then is read at the first request.
 const prefetchTimeout = 2 * time.Second
 
 func main() {
+	go func() { _, _ = x509.SystemCertPool() }() // slow, and the first connection needs it
 	log := c8auth.NewLogger(os.Stdout)
-	slog.SetDefault(log) // what aws-lambda-go prints becomes a line like any other
-	settings, err := c8auth.ReadSettings(os.LookupEnv)
-	if err != nil {
-		log.LogAttrs(context.Background(), slog.LevelError, "start", c8auth.ErrorAttrs(err)...)
-		os.Exit(1)
-	}
-	store, err := c8auth.OpenStore(context.Background(), settings.Stack)
-	if err != nil {
-		log.LogAttrs(context.Background(), slog.LevelError, "start", c8auth.ErrorAttrs(err)...)
-		os.Exit(1)
-	}
-	vendor := &c8auth.Vendor{Store: store, TTL: settings.CacheTTL}
-	prefetch(vendor, settings.Prefetch)
-	// Lambda sends one request at a time; more threads only add scheduling.
-	runtime.GOMAXPROCS(1)
-	lambda.Start(lambda.Handler(handler{vendor, log}))
-}
-
-// prefetch fills the vendor's cache. What fails is forgotten: the first request reads
-// again and answers for it.
-func prefetch(vendor *c8auth.Vendor, tenants []string) {
-	if len(tenants) > 0 { // while the store is being connected to
-		go func() { _, _ = x509.SystemCertPool() }()
-	}
+	slog.SetDefault(log) // aws-lambda-go logs with it
 	ctx, cancel := context.WithTimeout(context.Background(), prefetchTimeout)
-	defer cancel()
-	var reading sync.WaitGroup
-	for _, tenant := range tenants {
-		reading.Go(func() {
-			if _, err := vendor.Vend(ctx, tenant, false); err != nil {
-				vendor.Forget(tenant)
-			}
-		})
+	settings, store, err := c8auth.Open(ctx)
+	if err != nil {
+		log.LogAttrs(ctx, slog.LevelError, "start", c8auth.ErrorAttrs(err)...)
+		os.Exit(1)
 	}
-	reading.Wait()
+	cache := &c8auth.Cache{Store: store, TTL: settings.CacheTTL}
+	cache.Prefetch(ctx, settings.Prefetch)
+	cancel()
+	runtime.GOMAXPROCS(1) // Lambda sends one request at a time; more threads only add scheduling
+	lambda.Start(lambda.Handler(handler{cache, log}))
 }

@@ -343,7 +343,7 @@ func (e *environment) serveCommunic8(w http.ResponseWriter, r *http.Request) {
 	if a, ok := e.scenario.Communic8[r.URL.Path]; ok && a.serve(e, w, r) {
 		return
 	}
-	if e.scenario.Endless && !e.c8.Alive(value) {
+	if e.scenario.Endless && !e.c8.Valid(value) {
 		w.WriteHeader(http.StatusUnauthorized)
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()

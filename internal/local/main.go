@@ -148,7 +148,7 @@ func mainJob(ctx context.Context, s *stack.Stack, stdout io.Writer) error {
 	switch {
 	case resp.StatusCode != http.StatusOK:
 		return fmt.Errorf("vend failed: HTTP %d", resp.StatusCode)
-	case json.Unmarshal(body, &token) != nil || !s.Communic8.Alive(token.AccessToken):
+	case json.Unmarshal(body, &token) != nil || !s.Communic8.Valid(token.AccessToken):
 		return errors.New("vend failed: Communic8 does not take what it gave out")
 	}
 	fmt.Fprintln(stdout, "Communic8 takes the token.")

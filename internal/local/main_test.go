@@ -69,8 +69,8 @@ Communic8 takes the token.
 func TestMoods(t *testing.T) {
 	for mood, want := range map[string]string{
 		"refusing":  "Communic8 refuses the credentials, invalid_client (HTTP 400): store the right ones in c8auth/credentials/default",
-		"busy":      "Communic8 is busy or out of order (HTTP 429); the next heartbeat looks again",
-		"down":      "Communic8 broke the connection off; the next heartbeat looks again",
+		"busy":      "Communic8 is busy or out of order (HTTP 429); the next heartbeat retries",
+		"down":      "Communic8 broke the connection off; the next heartbeat retries",
 		"exclusive": "",
 		"odd":       "COMMUNIC8=odd is not known: expected one of busy, down, exclusive, friendly, refusing",
 	} {

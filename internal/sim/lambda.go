@@ -190,7 +190,7 @@ func (w *world) begin(in *pool, function string, t *tenant, timeout time.Duratio
 	p := w.take(in, function)
 	i := &invocation{
 		process: p, tenant: t, begun: w.now(), deadline: w.now() + timeout, begin: t.stored,
-		dead: !t.c8.Alive(t.stored.token),
+		dead: !t.c8.Valid(t.stored.token),
 		asks: make(map[string]int), refused: make(map[string]bool), rejected: make(map[string]bool), proven: make(map[string]bool), good: make(map[string]bool), unsaid: make(map[string]bool),
 	}
 	p.inv = i

@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	margin   = 30 * time.Second // a token with less life left is not vended
-	forceAge = time.Minute      // a token that is younger is not replaced at an operator's wish
-	maxAsks  = 5                // of one invocation for one pair of credentials
+	margin      = 30 * time.Second // a token with less life left is not vended
+	forceAge    = time.Minute      // a token that is younger is not replaced at an operator's wish
+	maxRequests = 5                // of one invocation for one pair of credentials
 	// slack is how much longer than a heartbeat it takes until all is well: the longest
 	// rotation, the schedule's jitter, and what clocks are off.
 	slack = 2 * time.Minute
@@ -65,7 +65,7 @@ func (w *world) illness(t *tenant) (since time.Duration, why string) {
 		return max(s.since, s.due()), "a token that is due"
 	case t.accepts(t.current) && s.made != t.current.version:
 		return max(s.since, t.current.since), "a token made from other credentials"
-	case !t.c8.Alive(s.token) && w.detectable(t):
+	case !t.c8.Valid(s.token) && w.detectable(t):
 		return max(now, 1), "a token that Communic8 rejects"
 	}
 	return 0, ""
@@ -211,8 +211,8 @@ func (p *process) judgeAsk(c call) {
 	switch {
 	case i.raced:
 		return
-	case i.asks[c.bearer] > maxAsks:
-		p.violate(t, "no more than %d requests for a token in an invocation", maxAsks)
+	case i.asks[c.bearer] > maxRequests:
+		p.violate(t, "no more than %d requests for a token in an invocation", maxRequests)
 	case i.refused[c.bearer] && !i.disturbed:
 		p.violate(t, "a refusal is not retried within an invocation")
 	case p.now() < p.held[t.with(c.bearer).version] && !i.disturbed:
@@ -245,7 +245,7 @@ func (p *process) due(i *invocation, with credential) bool {
 	age := -p.to(*s, s.issued) + time.Second // issued is in whole seconds
 	if i.report != "" {
 		last := p.tried[i.tenant] // what the sandbox has just been told still counts
-		return !s.endless && age > doubtAge || last.rejected && last.version == s.version && p.now()-last.at < trialPause+slack
+		return !s.endless && age > inconclusiveAge || last.rejected && last.version == s.version && p.now()-last.at < trialPause+slack
 	}
 	if !s.endless && p.to(*s, s.due()) <= time.Second || i.force && age > forceAge {
 		return true
@@ -283,7 +283,7 @@ func (p *process) judgeWrite(t *tenant, old stored) {
 	case !s.endless && s.expires > t.ends[s.token]+time.Second/2:
 		p.violate(t, "a token expires at %v as stored, and at %v as granted", s.expires, t.ends[s.token])
 	}
-	if !old.readable || old.dead(now) || i.disturbed || !t.c8.Alive(old.token) {
+	if !old.readable || old.dead(now) || i.disturbed || !t.c8.Valid(old.token) {
 		return
 	}
 	if s.token == old.token && !s.endless && s.expires > old.expires+skew && !old.dead(now+skew) {
@@ -294,10 +294,10 @@ func (p *process) judgeWrite(t *tenant, old stored) {
 	if s.made == old.made && !s.endless && !old.endless && s.expires+skew < old.expires && !(i.raced && i.proven[s.token]) && !s.assumed && !old.assumed {
 		p.violate(t, "a token with less life left is not stored: %v after %v", s.expires, old.expires)
 	}
-	if i.proven[s.token] && !t.c8.Alive(s.token) && !p.rivalled() {
+	if i.proven[s.token] && !t.c8.Valid(s.token) && !p.rivalled() {
 		p.violate(t, "a dead token does not replace a living one")
 	}
-	if i.report != "" && !i.raced && i.faults == 0 && (i.proven[old.token] || !t.c8.Alive(s.token)) {
+	if i.report != "" && !i.raced && i.faults == 0 && (i.proven[old.token] || !t.c8.Valid(s.token)) {
 		p.violate(t, "a report replaces no token that was proven good, and no living one by a dead one")
 	}
 }
@@ -367,7 +367,7 @@ func (w *world) judgeCrowd(i *invocation) {
 	t := i.tenant
 	if i.crowd.running == 0 && i.crowd.members > 1 && i.crowd.granted && !i.crowd.disturbed && t.broken == 0 && t.accepts(t.current) {
 		// However many there were at once, a living token is stored in the end.
-		if s := t.stored; !t.c8.Alive(s.token) && !s.dead(w.now()) {
+		if s := t.stored; !t.c8.Valid(s.token) && !s.dead(w.now()) {
 			w.violate(t, "rotations that overlap end with a living token")
 		}
 	}
@@ -415,7 +415,7 @@ func (w *world) judgeRotation(i *invocation, result c8auth.Result, err error) {
 }
 
 // When vend has answered.
-func (w *world) judgeVend(i *invocation, fresh bool, vending c8auth.Vending, err error) {
+func (w *world) judgeVend(i *invocation, fresh bool, vending c8auth.CachedToken, err error) {
 	t, p, now := i.tenant, i.process, w.now()
 	if err == nil {
 		w.judgeVended(i, fresh, vending)
@@ -442,7 +442,7 @@ func (w *world) judgeVend(i *invocation, fresh bool, vending c8auth.Vending, err
 	}
 }
 
-func (w *world) judgeVended(i *invocation, fresh bool, vending c8auth.Vending) {
+func (w *world) judgeVended(i *invocation, fresh bool, vending c8auth.CachedToken) {
 	t, p, now := i.tenant, i.process, w.now()
 	token := vending.Token.AccessToken.Reveal()
 	// What is vended lives, by what Communic8 has said of it. A clock that is behind

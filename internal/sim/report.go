@@ -19,15 +19,15 @@ import (
 )
 
 const (
-	gatewayTimeout = 29 * time.Second // of API Gateway
-	reportTime     = 25 * time.Second // in which a report is answered
-	healTime       = 10 * time.Second // in which a caller has a living token again
-	doubtAge       = 10 * time.Minute // up to which a token stays that is not known to be dead
-	trialPause     = 5 * time.Second  // between two trials of the same token in a sandbox
-	probePause     = time.Minute      // and for which one that was inconclusive counts
-	lease          = 30 * time.Second // in which a token is claimed once
-	burst          = 5                // claims that may follow each other at once
-	refill         = 20 * time.Minute // in which there is one more
+	gatewayTimeout  = 29 * time.Second // of API Gateway
+	reportTime      = 25 * time.Second // in which a report is answered
+	healTime        = 10 * time.Second // in which a caller has a living token again
+	inconclusiveAge = 10 * time.Minute // up to which a token stays that is not known to be dead
+	trialPause      = 5 * time.Second  // between two trials of the same token in a sandbox
+	probePause      = time.Minute      // and for which one that was inconclusive counts
+	lease           = 30 * time.Second // in which a token is claimed once
+	burst           = 5                // claims that may follow each other at once
+	refill          = 20 * time.Minute // in which there is one more
 )
 
 // claims are the rights that reports were given to replace a tenant's token.
@@ -286,7 +286,7 @@ func (w *world) judgeReport(i *invocation, result c8auth.Result, err error) {
 		w.violate(t, "a report is answered if nothing is in its way: %v", err)
 	case err == nil && result.Version != t.stored.version && t.stored.since < i.begun:
 		w.violate(t, "the answer names %s, and %s is stored", result.Version, t.stored.version)
-	case result.Outcome == c8auth.Rotated && (i.writes == 0 || !t.c8.Alive(t.stored.token)):
+	case result.Outcome == c8auth.Rotated && (i.writes == 0 || !t.c8.Valid(t.stored.token)):
 		w.violate(t, "rotated, and no living token was stored")
 	case i.claimed && dead && result.Outcome != c8auth.Rotated && result.Outcome != c8auth.Superseded:
 		w.violate(t, "who has claimed a dead token replaces it: %s", result.Outcome)
@@ -295,7 +295,7 @@ func (w *world) judgeReport(i *invocation, result c8auth.Result, err error) {
 
 // provable reports whether rotate can find out that the stored token is dead, or need not.
 func (w *world) provable(t *tenant, s stored, off time.Duration) bool {
-	return !s.endless && (w.detectable(t) || w.now()+off-s.issued-s.off > doubtAge+time.Second)
+	return !s.endless && (w.detectable(t) || w.now()+off-s.issued-s.off > inconclusiveAge+time.Second)
 }
 
 // appealed is how it was when a caller began to report a token.
@@ -321,7 +321,7 @@ func (w *world) judgeAppeal(a appealed, v, next vended) {
 	if !a.may || t.rough >= a.begun || t.struck >= a.begun-lease-probePause || t.retryAt >= a.begun || t.broken > 0 || t.deleted != 0 || !t.accepts(t.current) {
 		return
 	}
-	if !t.c8.Alive(t.stored.token) || next.dead(t) {
+	if !t.c8.Valid(t.stored.token) || next.dead(t) {
 		w.violate(t, "a report heals in %v: %s is dead, was reported at %v, and %s is stored", healTime, v.version, a.begun, t.stored.version)
 	}
 }

@@ -1,4 +1,4 @@
-// Package sim lets the real Rotator and Vendor live through months in seconds, in a
+// Package sim lets the real Rotator and Cache live through months in seconds, in a
 // world where everything goes wrong that can, and holds them to their laws at every
 // step.
 //
@@ -226,7 +226,7 @@ type process struct {
 	offset  time.Duration // how far off it is during this invocation, in whole seconds
 	inv     *invocation
 	rotator *c8auth.Rotator
-	vendor  *c8auth.Vendor
+	cache   *c8auth.Cache
 
 	faultAt time.Duration            // when the store last failed it
 	memory  map[*tenant]stored       // what vend must remember
@@ -264,7 +264,7 @@ func (w *world) spawn(in *pool, function string) *process {
 	if w.probe {
 		p.rotator.Endpoint.ProbePath = "/int/v1/broadcast?limit=1"
 	}
-	p.vendor = &c8auth.Vendor{Store: store, TTL: w.cacheTTL}
+	p.cache = &c8auth.Cache{Store: store, TTL: w.cacheTTL}
 	return p
 }
 

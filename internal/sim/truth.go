@@ -72,7 +72,7 @@ func (t *tenant) accepts(c credential) bool {
 	case c.version == "" || c.malformed:
 		return false
 	case c.key != "":
-		return t.c8.Alive(c.key)
+		return t.c8.Valid(c.key)
 	}
 	return t.c8.Knows(c.id, c.secret)
 }

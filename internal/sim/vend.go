@@ -32,7 +32,7 @@ func (w *world) call(t *tenant) {
 type vended struct{ version, token string }
 
 // dead reports whether Communic8 does not take it.
-func (v vended) dead(t *tenant) bool { return v.version != "" && !t.c8.Alive(v.token) }
+func (v vended) dead(t *tenant) bool { return v.version != "" && !t.c8.Valid(v.token) }
 
 // vend is one invocation of the function vend.
 func (w *world) vend(t *tenant, fresh bool) (got vended) {
@@ -68,11 +68,11 @@ func (w *world) vend(t *tenant, fresh bool) (got vended) {
 	return got
 }
 
-func (i *invocation) serve(fresh bool) (c8auth.Vending, error) {
+func (i *invocation) serve(fresh bool) (c8auth.CachedToken, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), vendTimeout)
 	defer cancel()
 	defer i.bury()
-	return i.process.vendor.Vend(ctx, i.tenant.name, fresh)
+	return i.process.cache.Token(ctx, i.tenant.name, fresh)
 }
 
 // busy is how many sandboxes of vend serve a request.

@@ -106,7 +106,7 @@ func (w *world) good(name string, v *vended, start, end time.Time) error {
 	switch {
 	case v.TokenType != "Bearer" || v.BaseURL != t.baseURL:
 		return fmt.Errorf("token_type is %s, base_url %s", v.TokenType, v.BaseURL)
-	case !t.c8.Alive(v.AccessToken):
+	case !t.c8.Valid(v.AccessToken):
 		return errors.New("its Communic8 does not take the token")
 	case stored.AccessToken != v.AccessToken || !stored.ExpiresAt.Equal(v.ExpiresAt):
 		return errors.New("the version is not that of the token")

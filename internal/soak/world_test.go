@@ -345,7 +345,7 @@ func (w *world) beat(t *tenant, event, want string) {
 	}
 	w.count(func(c *counts) { c.rotations[cmp.Or(result.Reason, result.Outcome)]++ })
 	var token vended
-	if json.Unmarshal([]byte(text), &token) != nil || !t.c8.Alive(token.AccessToken) && t.name != "fleeting" {
+	if json.Unmarshal([]byte(text), &token) != nil || !t.c8.Valid(token.AccessToken) && t.name != "fleeting" {
 		w.violation("after a rotation, the token of %s is dead", t.name)
 	}
 	rotated := result.Outcome == "rotated"

@@ -61,7 +61,7 @@ func TestReadme(t *testing.T) {
 			}
 			t.Run(caller.name+"/"+credentials, func(t *testing.T) {
 				out := run(t, caller.command, caller.file, snippet, env)
-				if token := vended(out); !s.Communic8.Alive(token) {
+				if token := vended(out); !s.Communic8.Valid(token) {
 					t.Errorf("no token came of\n%s\n%s", snippet, out)
 				}
 			})

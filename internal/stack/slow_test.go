@@ -23,7 +23,7 @@ func TestProgramThroughExpiry(t *testing.T) {
 	heartbeats := time.NewTicker(time.Second)
 	defer heartbeats.Stop()
 	idle := make(chan struct{}, 1)
-	for issued := s.Communic8.Issued(); len(issued) < 3 || s.Communic8.Alive(issued[1]); issued = s.Communic8.Issued() {
+	for issued := s.Communic8.Issued(); len(issued) < 3 || s.Communic8.Valid(issued[1]); issued = s.Communic8.Issued() {
 		if outage.IsZero() && len(issued) == 2 {
 			outage = time.Now()
 		}

@@ -1,6 +1,6 @@
 package c8auth
 
-// Who of many may ask Communic8 for a token at a caller's word, and how often.
+// Which of many processes may replace a token that was reported, and how often.
 
 import (
 	"context"
@@ -17,8 +17,8 @@ const (
 	// claimLabel is the staging label of the latest claim, a version of the token
 	// secret that is never AWSCURRENT.
 	claimLabel = "C8AUTH_CLAIM"
-	// claimLease is how long a claim keeps others off the same token: longer than
-	// its maker can be at work.
+	// claimLease is how long nobody else can claim the same token: longer than a report
+	// takes.
 	claimLease = rejectTime + 5*time.Second
 	// claimBurst claims may follow each other at once; after that there is one in
 	// claimRefill. Each claim may make two versions of the secret, and AWS wants no
@@ -27,7 +27,7 @@ const (
 	claimRefill = 20 * time.Minute
 )
 
-// claim is the right to replace a token at a caller's word.
+// claim is the right to replace a token that was reported.
 type claim struct {
 	Rejected string  `json:"rejected"` // version of the token
 	Left     float64 `json:"left"`     // claims that may follow at once
@@ -47,8 +47,8 @@ func (c claim) next(version string, age time.Duration) (claim, bool) {
 // claim reports whether the caller, and nobody else, may replace the version of the
 // tenant's token now. The error is an [ErrUnavailable] or [ErrUnknownTenant].
 //
-// A claim's version id is derived from that of the claim before, so of all who make
-// one at the same time one succeeds. The version must have been AWSCURRENT: the first
+// A claim's version id is derived from that of the claim before, so that of several that
+// are made at the same time one succeeds. The version must have been AWSCURRENT: the first
 // of a secret's versions would become it.
 func (s *Store) claim(ctx context.Context, tenant, version string) (bool, error) {
 	name := s.tokenName(tenant)
@@ -59,7 +59,7 @@ func (s *Store) claim(ctx context.Context, tenant, version string) (bool, error)
 	was := claim{Left: claimBurst} // the first; if it is the secret that is missing, the write says so
 	if err == nil {
 		was.Left = 0
-		_ = json.Unmarshal([]byte(last.text), &was) // what cannot be read is one that was the last for long
+		_ = json.Unmarshal([]byte(last.text), &was) // an unreadable claim counts as an empty bucket
 	}
 	next, ok := was.next(version, now().Sub(last.created))
 	if !ok {

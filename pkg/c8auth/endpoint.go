@@ -21,14 +21,14 @@ const (
 	// secret, which holds 64 KiB.
 	maxAnswer = 32 << 10
 
-	askTimeout = 10 * time.Second // for one token request, body included
-	tryTimeout = 5 * time.Second  // for one trial of a token
+	requestTimeout = 10 * time.Second // of one token request, body included
+	probeTimeout   = 5 * time.Second  // of one probe
 )
 
-// Endpoint speaks to Communic8. It may be used concurrently.
+// Endpoint sends requests to Communic8. It may be used concurrently.
 type Endpoint struct {
 	Client    *http.Client // see [NewHTTPClient]
-	ProbePath string       // where a token is tried, beginning with a slash; empty: nowhere
+	ProbePath string       // where a token is probed, beginning with a slash; empty: never
 }
 
 // NewHTTPClient returns a client fit for credentials: it follows no redirect,
@@ -37,7 +37,7 @@ func NewHTTPClient() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{
 		MinVersion:         tls.VersionTLS12,
-		ClientSessionCache: tls.NewLRUClientSessionCache(0), // to try a token, the session of asking for it is taken up
+		ClientSessionCache: tls.NewLRUClientSessionCache(0), // a probe resumes the session of the token request
 	}
 	transport.MaxResponseHeaderBytes = 64 << 10
 	transport.DisableKeepAlives = true // net/http prints what it receives on an idle connection
@@ -47,50 +47,50 @@ func NewHTTPClient() *http.Client {
 	}
 }
 
-// Ask requests a token with the OAuth 2 client credentials of c, once. The scheme
-// of its Authorization header is Bearer where RFC 6749 has Basic, and its body JSON
-// where RFC 6749 has a form: so Communic8 documents it.
+// RequestToken requests a token with the OAuth 2 client credentials of c, once. As Communic8
+// documents it, the scheme of the Authorization header is Bearer where RFC 6749 has Basic,
+// and the body is JSON where RFC 6749 has a form.
 //
-// The error is an [*UpstreamError]; it is an [ErrRefused] if the credentials are
-// what is wrong.
-func (e *Endpoint) Ask(ctx context.Context, c Credentials) (Grant, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+// The error is an [*UpstreamError]; it is an [ErrRefused] if Communic8 refuses the
+// credentials.
+func (e *Endpoint) RequestToken(ctx context.Context, c Credentials) (TokenResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.BaseURL+tokenPath, strings.NewReader(`{"grant_type":"client_credentials"}`))
 	if err != nil {
-		return Grant{}, &UpstreamError{Text: "cannot be asked: the request could not be made"}
+		return TokenResponse{}, &UpstreamError{Text: "was sent no token request: it could not be made"}
 	}
 	pair := c.ClientID + ":" + c.ClientSecret.Reveal()
 	req.Header.Set("Authorization", bearer+" "+base64.StdEncoding.EncodeToString([]byte(pair)))
 	req.Header.Set("Content-Type", "application/json")
 	resp, body, err := e.do(req)
 	if err != nil {
-		return Grant{}, &UpstreamError{Temporary: true, Text: err.Error()}
+		return TokenResponse{}, &UpstreamError{Temporary: true, Text: err.Error()}
 	}
-	return readGrant(resp, body, now())
+	return readTokenResponse(resp, body, now())
 }
 
-// Try presents the token at the probe path, once, and returns what came of it with
-// a few words on what that rests on. Without a probe path it does nothing.
-func (e *Endpoint) Try(ctx context.Context, t Token) (Trial, string) {
+// Probe presents the token at the probe path, once, and returns the result with a few words
+// about the answer. Without a probe path it does nothing.
+func (e *Endpoint) Probe(ctx context.Context, t Token) (ProbeResult, string) {
 	if e.ProbePath == "" {
 		return "", ""
 	}
-	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.BaseURL+e.ProbePath, nil)
 	if err != nil {
-		return TrialInconclusive, "the request could not be made"
+		return ProbeInconclusive, "the request could not be made"
 	}
 	req.Header.Set("Authorization", bearer+" "+t.AccessToken.Reveal())
 	resp, body, err := e.do(req)
 	if err != nil {
-		return TrialInconclusive, err.Error()
+		return ProbeInconclusive, err.Error()
 	}
-	return readTrial(resp.StatusCode, body)
+	return readProbe(resp.StatusCode, body)
 }
 
-// do sends a request and reads its answer, bounded. Its error shows nothing that the
+// do sends a request and reads the answer, up to a limit. Its error contains nothing that the
 // other side sent.
 func (e *Endpoint) do(req *http.Request) (*http.Response, []byte, error) {
 	req.Header.Set("Accept", "application/json")
@@ -105,7 +105,7 @@ func (e *Endpoint) do(req *http.Request) (*http.Response, []byte, error) {
 		return nil, nil, errors.New(oauth.DescribeError(err))
 	}
 	if len(body) > maxAnswer {
-		body = nil // as unreadable as no body
+		body = nil // it counts as unreadable
 	}
 	return resp, body, nil
 }

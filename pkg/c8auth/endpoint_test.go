@@ -32,7 +32,7 @@ func TestAskSendsTheDocumentedRequest(t *testing.T) {
 		_, _ = w.Write([]byte(`{"access_token":"0123","token_type":"Bearer","expires_in":86400}`))
 	}))}
 	c := Credentials{BaseURL: "https://acme.communic8.com", ClientID: "id", ClientSecret: NewSecret("sécret:x")}
-	if _, err := e.Ask(t.Context(), c); err != nil {
+	if _, err := e.RequestToken(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	if got.Method != http.MethodPost || got.URL.String() != "https://acme.communic8.com/int/v1/oauth/token" {
@@ -62,11 +62,11 @@ func TestSessionIsTakenUp(t *testing.T) {
 		client := NewHTTPClient()
 		client.Transport.(*http.Transport).TLSClientConfig.RootCAs = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 		e := Endpoint{Client: client, ProbePath: "/probe"}
-		grant, err := e.Ask(t.Context(), Credentials{BaseURL: server.URL, ClientID: "id", ClientSecret: NewSecret("MARK")})
+		grant, err := e.RequestToken(t.Context(), Credentials{BaseURL: server.URL, ClientID: "id", ClientSecret: NewSecret("MARK")})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if trial, detail := e.Try(t.Context(), Token{BaseURL: server.URL, AccessToken: grant.AccessToken}); trial != TrialGood {
+		if trial, detail := e.Probe(t.Context(), Token{BaseURL: server.URL, AccessToken: grant.AccessToken}); trial != ProbeGood {
 			t.Fatal(trial, detail)
 		}
 		server.Close()
@@ -84,12 +84,12 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		server := httptest.NewServer(http.RedirectHandler(elsewhere.URL, status))
 		e := Endpoint{Client: NewHTTPClient(), ProbePath: "/probe"}
-		_, err := e.Ask(t.Context(), Credentials{BaseURL: server.URL, ClientID: "id", ClientSecret: NewSecret("MARK")})
+		_, err := e.RequestToken(t.Context(), Credentials{BaseURL: server.URL, ClientID: "id", ClientSecret: NewSecret("MARK")})
 		var upstream *UpstreamError
 		if !errors.As(err, &upstream) || upstream.Status != status || upstream.Temporary || strings.Contains(err.Error(), elsewhere.URL) {
 			t.Errorf("HTTP %d: %v", status, err)
 		}
-		if trial, detail := e.Try(t.Context(), Token{BaseURL: server.URL, AccessToken: NewSecret("MARK")}); trial != TrialInconclusive {
+		if trial, detail := e.Probe(t.Context(), Token{BaseURL: server.URL, AccessToken: NewSecret("MARK")}); trial != ProbeInconclusive {
 			t.Errorf("HTTP %d: %s, %s", status, trial, detail)
 		}
 		server.Close()
@@ -129,7 +129,7 @@ func TestTLS(t *testing.T) {
 			}
 			defer client.CloseIdleConnections()
 			e := Endpoint{Client: client}
-			_, err := e.Ask(t.Context(), Credentials{BaseURL: server.URL, ClientID: "id", ClientSecret: NewSecret("MARK")})
+			_, err := e.RequestToken(t.Context(), Credentials{BaseURL: server.URL, ClientID: "id", ClientSecret: NewSecret("MARK")})
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("got %v, want %q", err, test.want)
 			}
@@ -159,21 +159,21 @@ func TestBrokenAnswers(t *testing.T) {
 				e := Endpoint{Client: inmem.Client(c8), ProbePath: "/probe"}
 
 				start := time.Now()
-				_, err := e.Ask(t.Context(), markedCredentials)
+				_, err := e.RequestToken(t.Context(), markedCredentials)
 				var upstream *UpstreamError
 				if !errors.As(err, &upstream) || !upstream.Temporary || !strings.HasPrefix(err.Error(), test.want) {
 					t.Errorf("got %v, want %q, temporary", err, test.want)
 				}
-				if took := time.Since(start); took > askTimeout {
+				if took := time.Since(start); took > requestTimeout {
 					t.Errorf("took %v", took)
 				}
 
 				start = time.Now()
-				trial, detail := e.Try(t.Context(), Token{BaseURL: markedCredentials.BaseURL, AccessToken: NewSecret("MARK")})
-				if trial != TrialInconclusive || strings.Contains(detail, "MARK") {
+				trial, detail := e.Probe(t.Context(), Token{BaseURL: markedCredentials.BaseURL, AccessToken: NewSecret("MARK")})
+				if trial != ProbeInconclusive || strings.Contains(detail, "MARK") {
 					t.Errorf("trial: %s, %s", trial, detail)
 				}
-				if took := time.Since(start); took > tryTimeout {
+				if took := time.Since(start); took > probeTimeout {
 					t.Errorf("the trial took %v", took)
 				}
 			})
@@ -210,11 +210,11 @@ func TestErrorsDoNotQuoteThePeer(t *testing.T) {
 		}()
 		base := "http://" + listener.Addr().String()
 		e := Endpoint{Client: NewHTTPClient(), ProbePath: "/probe"}
-		_, err = e.Ask(t.Context(), Credentials{BaseURL: base, ClientID: "id", ClientSecret: NewSecret("MARK")})
+		_, err = e.RequestToken(t.Context(), Credentials{BaseURL: base, ClientID: "id", ClientSecret: NewSecret("MARK")})
 		if err == nil || strings.Contains(err.Error(), "MARK") {
 			t.Errorf("%.30q: %v", raw, err)
 		}
-		if trial, detail := e.Try(t.Context(), Token{BaseURL: base, AccessToken: NewSecret("MARK")}); trial != TrialInconclusive || strings.Contains(detail, "MARK") {
+		if trial, detail := e.Probe(t.Context(), Token{BaseURL: base, AccessToken: NewSecret("MARK")}); trial != ProbeInconclusive || strings.Contains(detail, "MARK") {
 			t.Errorf("%.30q: %s, %s", raw, trial, detail)
 		}
 		_ = listener.Close()
@@ -225,13 +225,13 @@ func TestErrorsDoNotQuoteThePeer(t *testing.T) {
 func TestUnreachable(t *testing.T) {
 	const closed = "http://127.0.0.1:1" // another one that is closed now might not stay so
 	e := Endpoint{Client: NewHTTPClient()}
-	_, err := e.Ask(t.Context(), Credentials{BaseURL: closed, ClientID: "id", ClientSecret: NewSecret("MARK")})
+	_, err := e.RequestToken(t.Context(), Credentials{BaseURL: closed, ClientID: "id", ClientSecret: NewSecret("MARK")})
 	if err == nil || !strings.Contains(err.Error(), "Communic8 cannot be reached: the connection is refused") {
 		t.Errorf("got %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = e.Ask(ctx, Credentials{BaseURL: closed, ClientID: "id", ClientSecret: NewSecret("MARK")})
+	_, err = e.RequestToken(ctx, Credentials{BaseURL: closed, ClientID: "id", ClientSecret: NewSecret("MARK")})
 	if err == nil || err.Error() != "Communic8 was not waited for: the request was cancelled" {
 		t.Errorf("got %v", err)
 	}

@@ -57,7 +57,7 @@ func members(body []byte) (in map[string]any) {
 	return in
 }
 
-func FuzzGrant(f *testing.F) {
+func FuzzTokenResponse(f *testing.F) {
 	f.Add(200, "", `{"access_token":"`, `","token_type":"Bearer","expires_in":86400}`)
 	f.Add(200, "", `{"access_token":"0123`, `","token_type":"bearer","expires_in":"3600.5"}`)
 	f.Add(200, "", `{"success":false,"message":"`, `"}`)
@@ -70,7 +70,7 @@ func FuzzGrant(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, retryAfter, before, after string) {
 		body := []byte(before + mark + after)
 		resp := &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retryAfter}}}
-		grant, err := readGrant(resp, body, at)
+		grant, err := readTokenResponse(resp, body, at)
 		if err != nil {
 			quiet(t, err)
 			var upstream *UpstreamError
@@ -86,7 +86,7 @@ func FuzzGrant(f *testing.F) {
 			if upstream.Status != status {
 				t.Errorf("HTTP %d became %d", status, upstream.Status)
 			}
-			if grant != (Grant{}) {
+			if grant != (TokenResponse{}) {
 				t.Error("an error and a grant")
 			}
 			return
@@ -133,7 +133,7 @@ func FuzzLifetime(f *testing.F) {
 	})
 }
 
-func FuzzTrial(f *testing.F) {
+func FuzzProbe(f *testing.F) {
 	f.Add(200, `{"success":true,"data":["`, `"]}`)
 	f.Add(200, `{"success":false,"message":"`, `"}`)
 	f.Add(401, ``, ``)
@@ -141,11 +141,11 @@ func FuzzTrial(f *testing.F) {
 	f.Add(200, `<html>`, ``)
 	f.Fuzz(func(t *testing.T, status int, before, after string) {
 		body := []byte(before + mark + after)
-		trial, detail := readTrial(status, body)
+		trial, detail := readProbe(status, body)
 		quiet(t, errors.New(detail))
 		good := status >= 200 && status < 300 && members(body)["success"] == true
 		switch {
-		case (trial == TrialRejected) != (status == http.StatusUnauthorized), (trial == TrialGood) != good, trial == "":
+		case (trial == ProbeRejected) != (status == http.StatusUnauthorized), (trial == ProbeGood) != good, trial == "":
 			t.Errorf("HTTP %d, %q is %q", status, body, trial)
 		}
 	})
@@ -251,7 +251,7 @@ func FuzzToken(f *testing.F) {
 		// It is alive exactly until the margin before its end.
 		if token.Expires() {
 			end := token.ExpiresAt.Add(-Margin)
-			if !token.Alive(end) || token.Alive(end.Add(1)) || token.Remaining(token.ExpiresAt.Add(1)) != 0 {
+			if !token.Valid(end) || token.Valid(end.Add(1)) || token.Remaining(token.ExpiresAt.Add(1)) != 0 {
 				t.Errorf("alive at its end at %v", token.ExpiresAt)
 			}
 		}

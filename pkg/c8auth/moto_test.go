@@ -53,7 +53,7 @@ func TestMotoReject(t *testing.T) {
 	second := reject(first.Version, Rotated)
 	reject(first.Version, Superseded)
 	reject(second.Version, Kept)
-	if token, version, err := store.Token(t.Context(), "acme"); err != nil || version != second.Version || !c8.Alive(token.AccessToken.Reveal()) {
+	if token, version, err := store.Token(t.Context(), "acme"); err != nil || version != second.Version || !c8.Valid(token.AccessToken.Reveal()) {
 		t.Errorf("stored is version %s, %v", version, err)
 	}
 	if ok, err := store.claim(t.Context(), "acme", second.Version); !ok || err != nil {
@@ -63,7 +63,7 @@ func TestMotoReject(t *testing.T) {
 		t.Errorf("a second claim of the same version: got %t, %v", ok, err)
 	}
 	revoke()
-	rotator.memories.of = nil
+	rotator.states.of = nil
 	if _, err := rotator.Reject(t.Context(), Report{Tenant: "acme", Version: second.Version}); !errors.Is(err, ErrHeld) {
 		t.Errorf("got %v, want ErrHeld", err)
 	}

@@ -28,7 +28,7 @@ func TestEmptyPendingVersion(t *testing.T) {
 				begin(w)
 				w.must(Fresh, "")
 				_, version := w.stored()
-				if vending, err := w.vendor.Vend(w.Context(), "acme", true); err != nil || vending.Version != version {
+				if vending, err := w.cache.Token(w.Context(), "acme", true); err != nil || vending.Version != version {
 					w.Errorf("vended %+v, %v, want version %s", vending, err, version)
 				}
 				time.Sleep(12 * time.Hour)

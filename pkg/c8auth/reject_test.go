@@ -93,7 +93,7 @@ func TestReportOfARejectedToken(t *testing.T) {
 			inWorld(t, func(w *world) {
 				w.behave(behave)
 				w.begin(acmeOAuth)
-				if _, err := w.vendor.Vend(w.Context(), "acme", false); err != nil {
+				if _, err := w.cache.Token(w.Context(), "acme", false); err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(time.Second)
@@ -102,7 +102,7 @@ func TestReportOfARejectedToken(t *testing.T) {
 					t.Errorf("got %+v", result)
 				}
 				w.living()
-				vending, err := w.vendor.Vend(w.Context(), "acme", true)
+				vending, err := w.cache.Token(w.Context(), "acme", true)
 				if err != nil || vending.Version != result.Version {
 					t.Errorf("vend gives out %+v, %v, want version %s", vending, err, result.Version)
 				}
@@ -137,7 +137,7 @@ func TestReportInDoubt(t *testing.T) {
 				doubt(w)
 				asked := w.c8.Asked()
 				w.report(version, Kept)
-				time.Sleep(doubtAge)
+				time.Sleep(inconclusiveAge)
 				w.report(version, Kept)
 				if w.c8.Asked() != asked {
 					t.Error("a token was asked for")
@@ -259,7 +259,7 @@ func TestReportsAreBounded(t *testing.T) {
 			before := w.c8.Asked()
 			for i := range 360 {
 				rotator := rotators[i%len(rotators)]
-				rotator.memories.of = nil // it would only spare trials
+				rotator.states.of = nil // it would only spare trials
 				_, err := rotator.Reject(w.Context(), Report{Tenant: "acme", Version: w.revoke()})
 				if err != nil && !errors.Is(err, ErrHeld) {
 					t.Fatal(err)
@@ -339,7 +339,7 @@ func TestReportWhereTheStoreIsLate(t *testing.T) {
 		w.c8Fault(c8test.Fault{Delay: time.Hour})
 		for range 20 { // as the SDK's pauses are random
 			w.smFault("GetSecretValue", smtest.Fault{Hang: true})
-			time.AfterFunc(rejectTime-tryTimeout+time.Second/2, func() { w.smFaults(nil) })
+			time.AfterFunc(rejectTime-probeTimeout+time.Second/2, func() { w.smFaults(nil) })
 			start := time.Now()
 			_, err := w.rotator.Reject(w.Context(), Report{Tenant: "acme", Version: version})
 			if took := time.Since(start); !errors.Is(err, ErrUnavailable) || took > rejectTime {

@@ -470,7 +470,7 @@ func TestSameTokenAgain(t *testing.T) {
 						_, _ = w.rotate(false)
 					}
 					token, err := w.vend(true)
-					if err == nil && !w.c8.Alive(token) {
+					if err == nil && !w.c8.Valid(token) {
 						t.Fatalf("%v: a dead token was vended", time.Now())
 					}
 					if err != nil {
@@ -601,10 +601,10 @@ func TestRetries(t *testing.T) {
 				start := time.Now()
 				_, err := w.rotate(false)
 				var upstream *UpstreamError
-				if !errors.As(err, &upstream) || !strings.HasSuffix(err.Error(), "the next heartbeat looks again") {
+				if !errors.As(err, &upstream) || !strings.HasSuffix(err.Error(), "the next heartbeat retries") {
 					t.Errorf("got %v", err)
 				}
-				if n := w.c8.Asked(); n < 4 || n > maxAsks {
+				if n := w.c8.Asked(); n < 4 || n > maxRequests {
 					t.Errorf("asked %d times", n)
 				}
 				if took := time.Since(start); took > time.Minute {
@@ -1108,7 +1108,7 @@ func TestOutageOfHalfALifetime(t *testing.T) {
 		})
 		for outage := time.Now(); time.Since(outage) < 12*time.Hour-5*time.Minute; time.Sleep(4 * time.Minute) {
 			_, _ = w.rotate(false)
-			if _, err := w.vendor.Vend(w.Context(), "acme", false); err != nil {
+			if _, err := w.cache.Token(w.Context(), "acme", false); err != nil {
 				t.Fatalf("%v: %v", time.Now(), err)
 			}
 		}
@@ -1140,8 +1140,8 @@ func TestClockMinutesOff(t *testing.T) {
 					if _, err := w.rotate(false); err != nil {
 						t.Fatal(err)
 					}
-					vending, err := w.vendor.Vend(w.Context(), "acme", true)
-					if err != nil || !w.c8.Alive(vending.Token.AccessToken.Reveal()) {
+					vending, err := w.cache.Token(w.Context(), "acme", true)
+					if err != nil || !w.c8.Valid(vending.Token.AccessToken.Reveal()) {
 						t.Fatalf("%v: vended a token that is not alive, or %v", time.Now(), err)
 					}
 					time.Sleep(5 * time.Minute)
@@ -1335,16 +1335,16 @@ func TestTokensThatWereRejected(t *testing.T) {
 		run := rotation{Rotator: w.rotator}
 		one := Token{BaseURL: acmeBase, AccessToken: NewSecret("one")}
 		other := Token{BaseURL: acmeBase, AccessToken: NewSecret("other")}
-		if run.try(w.Context(), one) != TrialRejected || run.try(w.Context(), other) != TrialRejected {
+		if run.probe(w.Context(), one) != ProbeRejected || run.probe(w.Context(), other) != ProbeRejected {
 			t.Fatal("Communic8 takes what it does not know")
 		}
 		w.behave(func(b *c8test.Behaviour) {
 			b.Fault = func(*http.Request, int) *c8test.Fault { return &c8test.Fault{Break: true} }
 		})
-		if got := run.try(w.Context(), one); got != TrialRejected {
+		if got := run.probe(w.Context(), one); got != ProbeRejected {
 			t.Errorf("got %s of a token that was rejected", got)
 		}
-		if got := run.try(w.Context(), Token{BaseURL: acmeBase, AccessToken: NewSecret("third")}); got != TrialInconclusive {
+		if got := run.probe(w.Context(), Token{BaseURL: acmeBase, AccessToken: NewSecret("third")}); got != ProbeInconclusive {
 			t.Errorf("got %s of a token that was never tried", got)
 		}
 	})

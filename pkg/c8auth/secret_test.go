@@ -23,9 +23,9 @@ func TestSecretShowsItselfToNobody(t *testing.T) {
 		Token{AccessToken: secret}, &Token{AccessToken: secret},
 		Credentials{ClientSecret: secret, AccessKey: secret},
 		storedCredentials{Credentials: Credentials{ClientSecret: secret}},
-		Vending{Token: Token{AccessToken: secret}},
+		CachedToken{Token: Token{AccessToken: secret}},
 		entry{token: Token{AccessToken: secret}},
-		Grant{AccessToken: secret},
+		TokenResponse{AccessToken: secret},
 	}
 	for _, value := range values {
 		var out bytes.Buffer

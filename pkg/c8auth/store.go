@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -50,6 +51,17 @@ const (
 type Store struct {
 	Client *secretsmanager.Client
 	Stack  string // prefix of the secrets' names
+}
+
+// Open reads the settings from the environment and opens the Store. The error is an
+// [ErrSettings].
+func Open(ctx context.Context) (Settings, *Store, error) {
+	settings, err := ReadSettings(os.LookupEnv)
+	if err != nil {
+		return Settings{}, nil, err
+	}
+	store, err := OpenStore(ctx, settings.Stack)
+	return settings, store, err
 }
 
 // OpenStore returns the Store of the ambient AWS configuration: region, credentials

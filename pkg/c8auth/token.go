@@ -8,8 +8,8 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
-// Margin is how much life a token must have left to be called alive: time enough
-// for the caller to use it.
+// Margin is the remaining lifetime that a valid token has at least: enough for the caller to
+// use it.
 const Margin = 30 * time.Second
 
 // Token is what a program presents to Communic8, and where.
@@ -17,7 +17,7 @@ type Token struct {
 	BaseURL            string // https://host[:port], where the token is good
 	AccessToken        Secret
 	TokenType          string    // "Bearer"
-	IssuedAt           time.Time // a moment before it was asked for, in whole seconds
+	IssuedAt           time.Time // the time before the request, in whole seconds
 	ExpiresAt          time.Time // zero for an access key, which does not expire
 	CredentialsVersion string    // VersionId of the credentials that it was made from
 }
@@ -33,9 +33,9 @@ type tokenJSON struct {
 	CredentialsVersion string    `json:"credentials_version"`
 }
 
-// ParseToken reads the JSON of a token secret. Keys that it does not know are
-// ignored, so that an older function survives a newer one. Its error is an
-// [ErrUnreadable] that shows no value.
+// ParseToken reads the JSON of a token secret. Unknown keys are ignored, so that an older
+// function can read what a newer one wrote. The error is an [ErrUnreadable] that shows no
+// value.
 func ParseToken(data []byte) (Token, error) {
 	var in tokenJSON
 	if json.Unmarshal(data, &in) != nil {
@@ -82,31 +82,36 @@ func (t Token) encode() (string, error) {
 	return strings.TrimSuffix(out.String(), "\n"), err
 }
 
-// Expires reports whether the token has a lifetime at all: an access key has none.
+// Expires reports whether the token expires. An access key does not.
 func (t Token) Expires() bool { return !t.ExpiresAt.IsZero() }
 
-// Remaining returns how long the token lives on after now, never less than zero.
-// Of a token that does not expire it says nothing: ask Expires.
+// Remaining returns the lifetime that remains after now, never less than zero. It is
+// meaningless for a token that does not expire.
 func (t Token) Remaining(now time.Time) time.Duration {
 	return max(0, t.ExpiresAt.Sub(now))
 }
 
-// LifePercent returns the share of the token's lifetime that remains after now, from 0 to 100:
+// LifetimePercent returns the share of the token's lifetime that remains after now, from 0 to 100:
 // 0 if there is no token or it has expired, 100 if it does not expire.
-func (t Token) LifePercent(now time.Time) float64 {
+func (t Token) LifetimePercent(now time.Time) float64 {
 	lifetime := t.ExpiresAt.Sub(t.IssuedAt)
 	switch {
 	case t.AccessToken.Reveal() == "":
 		return 0
 	case !t.Expires():
 		return 100
-	case lifetime <= 0: // no lifetime at all, as only a person can have stored it
+	case lifetime <= 0: // stored by hand
 		return 0
 	}
 	return min(100, 100*float64(t.Remaining(now))/float64(lifetime))
 }
 
-// Alive reports whether there is a token and it has at least [Margin] left.
-func (t Token) Alive(now time.Time) bool {
+// Valid reports whether there is a token and it has at least [Margin] left.
+func (t Token) Valid(now time.Time) bool {
 	return t.AccessToken.Reveal() != "" && (!t.Expires() || t.Remaining(now) >= Margin)
+}
+
+// same reports whether both are the same token, whatever their expiries.
+func (t Token) same(other Token) bool {
+	return t.AccessToken.Reveal() == other.AccessToken.Reveal()
 }

@@ -112,7 +112,7 @@ func TestAlive(t *testing.T) {
 		{"no token", Token{}, noon, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := test.token.Alive(test.now); got != test.want {
+			if got := test.token.Valid(test.now); got != test.want {
 				t.Errorf("got %t", got)
 			}
 		})
@@ -141,7 +141,7 @@ func TestLifePercent(t *testing.T) {
 		{"no token", Token{}, 0, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := test.token.LifePercent(noon.Add(test.after)); got != test.want {
+			if got := test.token.LifetimePercent(noon.Add(test.after)); got != test.want {
 				t.Errorf("got %v, want %v", got, test.want)
 			}
 		})

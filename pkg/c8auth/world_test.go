@@ -35,7 +35,7 @@ type world struct {
 	c8      *c8test.Server
 	sm      *smtest.Server
 	rotator *Rotator
-	vendor  *Vendor
+	cache   *Cache
 	lines   *lockedBuffer
 
 	mu    sync.Mutex
@@ -76,7 +76,7 @@ func inWorld(t *testing.T, test func(*world)) {
 			Endpoint: &Endpoint{Client: inmem.Client(w.c8), ProbePath: defaultProbePath},
 			Log:      slog.New(slog.NewJSONHandler(w.lines, nil)),
 		}
-		w.vendor = &Vendor{Store: store, TTL: defaultCacheTTL}
+		w.cache = &Cache{Store: store, TTL: defaultCacheTTL}
 		test(w)
 	})
 }
@@ -112,7 +112,7 @@ func (w *world) stored() (Token, string) {
 // living fails unless the stored token is one that Communic8 takes.
 func (w *world) living() {
 	w.Helper()
-	if token, _ := w.stored(); !w.c8.Alive(token.AccessToken.Reveal()) {
+	if token, _ := w.stored(); !w.c8.Valid(token.AccessToken.Reveal()) {
 		w.Error("the stored token is not a living one")
 	}
 }

@@ -135,7 +135,7 @@ func (s *Server) Revoke(token string) {
 }
 
 // Alive reports whether the API would take the token now.
-func (s *Server) Alive(token string) bool {
+func (s *Server) Valid(token string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.alive(token)

@@ -1,202 +1,141 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"go/ast"
+	"go/format"
+	"go/parser"
+	"go/token"
+	"slices"
 	"strings"
 )
 
-// mutant is one deliberate defect: in the file, what is at exactly one place becomes
-// something else.
+// mutant is one deliberate defect of a file of the product. It names functions, constants
+// and what a condition is about, not the text of a line.
 type mutant struct {
 	name, file string
-	from, to   string
+	edit       edit // nil: no defect
 }
 
-// apply returns the source with the defect, or as it is if there is none.
-func (m mutant) apply(source string) (string, error) {
-	if m.from == "" {
-		return source, nil
-	}
-	if n := strings.Count(source, m.from); n != 1 {
-		return "", fmt.Errorf("%s: what it changes in %s is there %d times", m.name, m.file, n)
-	}
-	return strings.Replace(source, m.from, m.to, 1), nil
-}
+// An edit changes a parsed file, and reports whether it found what it changes.
+type edit func(*ast.File) bool
 
 var mutants = []mutant{
-	// When a token is due.
-	{"half of a life becomes a whole one", "due.go",
-		"max(lifetime/2, ", "max(lifetime, "},
-	{"half of a life becomes a quarter", "due.go",
-		"max(lifetime/2, ", "max(lifetime/4, "},
-	{"a short lifetime is rotated at half of it", "due.go",
-		"min(writeInterval, lifetime-lastChance)", "0"},
-	{"a short lifetime is rotated at its end", "due.go",
-		"lastChance = heartbeat + 2*time.Minute", "lastChance = 0 * time.Minute"},
-	{"no lifetime is too short for three heartbeats", "due.go",
-		"writeInterval = 3*heartbeat - time.Minute", "writeInterval = 12*heartbeat - time.Minute"},
-	{"replaced credentials are not noticed", "due.go",
-		"case stored.CredentialsVersion != credentialsVersion:", "case false:"},
-	{"a wish that comes twice is two", "due.go",
-		"case force && age > forceAfter:", "case force:"},
-	{"a wish is not heard", "due.go",
-		"case force && age > forceAfter:", "case false:"},
-	{"an unreadable token is left alone", "due.go",
-		"return UnreadableToken", `return ""`},
-	{"the stored token is not tried", "rotator.go",
-		`if reason == "" && run.try(ctx, *run.stored) == TrialRejected {`, "if false {"},
+	{"half a lifetime becomes a whole one", "due.go", returns("dueAge", "lifetime")},
+	{"replaced credentials are not noticed", "due.go", condition("due", false, "credentialsVersion")},
+	{"an unreadable token is kept", "due.go", condition("due", false, "readErr", "nil")},
+	{"there is no fallback", "due.go", returns("chooseFallback", "useNone")},
+	{"the fallback requests a token at every heartbeat", "due.go", returns("madeByFallback", "false")},
+	{"the stored token is not probed", "rotator.go", condition("due", false, "ProbeRejected")},
+	{"a rejected token is stored", "rotator.go", condition("tokenFrom", false, "ProbeRejected")},
+	{"a token that is returned again gets a new lifetime", "rotator.go", condition("tokenFrom", false, "same")},
+	{"a refusal is retried", "rotator.go", condition("requestToken", false, "Temporary")},
+	{"a lost race is not retried", "rotator.go", constant("maxRounds", "1")},
+	{"the loser of a race does not check the winner's token", "rotator.go", condition("put", true, "winner", "ProbeGood")},
+	{"no time is reserved to store the token", "rotator.go", returns("withReserve", "context.WithCancel(ctx)")},
+	{"Retry-After is not kept", "state.go", returns("holds", "time.Time{}")},
+	{"a token is requested while none can be stored", "state.go", returns("unstored", "nil", "nil")},
+	{"a report is believed without a probe", "state.go", returns("probeStored", "ProbeRejected")},
+	{"everybody may claim at any time", "claim.go", returns("next", "claim{Rejected: version, Nonce: rand.Text()}", "true")},
+	{"a lost race overwrites", "store.go", condition("PutToken", false, "labels", "awsCurrent", "replaces")},
+	{"version ids are derived from the time", "store.go", returns("versionID", `fmt.Sprintf("%032x", now().UnixNano())`)},
+	{"expired tokens are valid", "token.go", returns("Valid", `t.AccessToken.Reveal() != ""`)},
+	{"the metric is constant", "token.go", returns("LifetimePercent", "100")},
+	{"a failing store empties the cache", "cache.go", condition("update", true, "ErrUnknownTenant")},
+	{"a request for a fresh token is not honoured", "cache.go", condition("stale", false, "fresh")},
+}
 
-	// How one is obtained.
-	{"expiry is measured after the request", "rotator.go",
-		"return grant, asked, nil", "return grant, now(), nil"},
-	{"a token that comes again lives longer", "rotator.go",
-		"token.ExpiresAt = run.stored.ExpiresAt\n", "_ = 0\n"},
-	{"a rejected token is stored", "rotator.go",
-		"if trial == TrialRejected {\n\t\tif", "if false {\n\t\tif"},
-	{"a trial that came to nothing undoes a rejection", "rotator.go",
-		"case trial != TrialGood && run.wasRejected(token):", "case false:"},
-	{"a new token is not tried", "rotator.go",
-		"trial := run.try(ctx, token)\n\tif", "trial := Trial(\"\")\n\tif"},
-	{"a refusal is asked again", "answer.go",
-		`UpstreamError{Refused: true, Text: "refuses the credentials" +`, `UpstreamError{Refused: true, Temporary: true, Text: "refuses the credentials" +`},
-	{"success:false is asked again", "answer.go",
-		`UpstreamError{Refused: true, Text: "refuses the credentials with`, `UpstreamError{Refused: true, Temporary: true, Text: "refuses the credentials with`},
-	{"success:false is not taken for a refusal", "answer.go",
-		`case string(in["success"]) == "false":`, "case false:"},
-	{"an error is a refusal only with HTTP 400", "answer.go",
-		`case code != "":`, `case code != "" && status == http.StatusBadRequest:`},
-	{"a token whose lifetime is not said needs no proof", "rotator.go",
-		"if run.assumed && trial != TrialGood {", "if false {"},
-	{"what is temporary is not asked again", "rotator.go",
-		"maxAsks = 5", "maxAsks = 1"},
-	{"Communic8 is asked twice as often", "rotator.go",
-		"maxAsks = 5", "maxAsks = 10"},
-	{"Retry-After is not honoured", "rotator.go",
-		"wait := max(backoff(n), upstream.RetryAfter)", "wait := backoff(n)"},
-	{"Retry-After is forgotten at the next heartbeat", "rotator.go",
-		"held.heldFor == c.version && left > 0", "held.heldFor == c.version && left > 0 && false"},
-	{"Retry-After is kept to for a day", "memory.go",
-		"maxHold = time.Hour", "maxHold = 24 * time.Hour"},
-	{"HTML is no reason to ask again", "answer.go",
-		`Temporary: true, Text: "gives an answer that is not`, `Text: "gives an answer that is not`},
-	{"a missing expires_in is taken for a day", "answer.go",
-		"assumedLifetime = time.Hour", "assumedLifetime = 24 * time.Hour"},
-	{"an absurd expires_in is believed", "answer.go",
-		"maxLifetime = 30 * 24 * time.Hour", "maxLifetime = 300 * 24 * time.Hour"},
-	{"a fraction is rounded up", "answer.go",
-		"math.Floor(", "math.Ceil("},
-	{"expires_in in a string is not read", "answer.go",
-		"raw = json.RawMessage(strings.TrimSpace(quoted))", "raw = json.RawMessage(quoted[:0])"},
-	{"a worthless token is taken", "answer.go",
-		"if lifetime < Margin {", "if lifetime < 0 {"},
-	{"there is no fallback", "rotator.go",
-		"if !malformed && !errors.Is(err, ErrRefused) {", "if true {"},
-	{"malformed credentials have no fallback", "rotator.go",
-		"malformed := errors.Is(err, ErrCredentials)", "malformed := false"},
-	{"the fallback asks at every heartbeat", "rotator.go",
-		`kept := stoodIn && run.due(ctx, readErr, previous.version) == ""`, "kept := stoodIn && false"},
-	{"the fallback is taken for the new credentials", "rotator.go",
-		"token, err = run.issue(ctx, previous)", "previous.version = current.version\n\ttoken, err = run.issue(ctx, previous)"},
-	{"no time is kept to store the token", "rotator.go",
-		"ctx, cancel := withReserve(ctx, 3, tryTimeout+storeAttempt)", "ctx, cancel := context.WithCancel(ctx)"},
+// apply returns the source with the defect.
+func (m mutant) apply(source []byte) ([]byte, error) {
+	if m.edit == nil {
+		return source, nil
+	}
+	files := token.NewFileSet()
+	file, err := parser.ParseFile(files, m.file, source, parser.ParseComments)
+	if err != nil {
+		return nil, err
+	}
+	if !m.edit(file) {
+		return nil, fmt.Errorf("%s has nothing to change", m.file)
+	}
+	file.Comments = nil // their places are wrong now
+	var out bytes.Buffer
+	err = format.Node(&out, files, file)
+	return out.Bytes(), err
+}
 
-	// How it is stored.
-	{"a lost race overwrites", "store.go",
-		"if labels[awsCurrent] != replaces {", "if false {"},
-	{"a store that lags behind is believed", "store.go",
-		"if now().Sub(rival.created) < settled {", "if _ = rival; false {"},
-	{"ids that were taken are never got over", "store.go",
-		"if now().Sub(rival.created) < settled {", "if _ = rival; true {"},
-	{"that AWSCURRENT was moved back is not seen", "store.go",
-		"if labels[awsPrevious] == id {", "if false {"},
-	{"a token that was rejected in a race is stored", "rotator.go",
-		"(run.wasRejected(token) ||", "(false ||"},
-	{"the same token is stored once more", "rotator.go",
-		"(same || run.try(", "(same && false || run.try("},
-	{"ids are derived from the time", "store.go",
-		"id := versionID(name, replaces, n)", "id := versionID(name, now().String(), n)"},
-	{"the loser leaves it at that", "rotator.go",
-		"if winner.Alive(now()) && (same || run.try(ctx, winner) == TrialGood) {", "if _ = same; true {"},
-	{"the loser gives up", "rotator.go",
-		"maxRounds = 10", "maxRounds = 1"},
-	{"a write that the quota refuses is repeated", "store.go",
-		"return aws.FalseTernary", "return aws.TrueTernary"},
-	{"another token is requested while none can be stored", "rotator.go",
-		"if m.full.IsZero() || m.version != run.version {", "if true {"},
-	{"nobody else shows that writes are possible again", "rotator.go",
-		"case now().Sub(m.full) < claimRefill:", "case true:"},
-	{"a token that could not be stored replaces a newer one", "rotator.go",
-		"m.version != run.version", "false"},
-	{"Secrets Manager is asked once", "store.go",
-		"storeAttempts = 100", "storeAttempts = 1"},
-	{"an exchange with Secrets Manager is not bounded", "store.go",
-		"storeAttempt = 3 * time.Second", "storeAttempt = 300 * time.Second"},
+// constant replaces the value of a constant.
+func constant(name, value string) edit {
+	return func(file *ast.File) (found bool) {
+		ast.Inspect(file, func(n ast.Node) bool {
+			if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Names) == 1 && spec.Names[0].Name == name {
+				spec.Values, found = []ast.Expr{ast.NewIdent(value)}, true
+			}
+			return true
+		})
+		return found
+	}
+}
 
-	// What comes of a report.
-	{"a report of another version is followed", "reject.go",
-		"if !current {\n\t\treturn run.result(Superseded, \"\"), nil\n\t}\n\tswitch", "if _ = current; false {\n\t\treturn run.result(Superseded, \"\"), nil\n\t}\n\tswitch"},
-	{"a rejected token is kept", "reject.go",
-		"case TrialRejected:\n", "case TrialRejected:\n\t\treturn run.result(Kept, \"\"), nil\n"},
-	{"a living token is replaced at a caller's word", "reject.go",
-		"case TrialGood:\n\t\treturn", "case TrialGood:\n\t\tbreak\n\t\treturn"},
-	{"in doubt a token stays", "reject.go",
-		"doubtAge = 10 * time.Minute", "doubtAge = 1000 * time.Hour"},
-	{"in doubt a token goes", "reject.go",
-		"doubtAge = 10 * time.Minute", "doubtAge = time.Second"},
-	{"every report is a trial", "memory.go",
-		"probeTTL        = 5 * time.Second", "probeTTL        = 0 * time.Second"},
-	{"it does not matter who has the claim", "reject.go",
-		"case !claimed:", "case !claimed && false:"},
-	{"it does not matter who claims first", "claim.go",
-		"taken {\n\t\treturn false, nil", "taken {\n\t\treturn true, nil"},
-	{"a claim that was made is not seen", "claim.go",
-		"c.Rejected == version && age < claimLease", "false"},
-	{"there are claims without end", "claim.go",
-		"if left < 1 ||", "if"},
-	{"claims come back twice as fast", "claim.go",
-		"claimRefill = 20 * time.Minute", "claimRefill = 10 * time.Minute"},
-	{"claims do not come back", "claim.go",
-		"c.Left+float64(age)/float64(claimRefill)", "c.Left"},
-	{"a claim is what is vended", "claim.go",
-		"VersionStages: []string{claimLabel}", "VersionStages: []string{claimLabel, awsCurrent}"},
-	{"who was quicker is not looked for", "reject.go",
-		"case !current:\n", "case false:\n"},
-	{"a report has all the time there is", "reject.go",
-		"rejectTime = 25 * time.Second", "rejectTime = 55 * time.Second"},
+// returns makes a function return these values and do nothing else.
+func returns(function string, values ...string) edit {
+	return inFunction(function, func(body *ast.BlockStmt) bool {
+		// What follows it stays, so that nothing becomes unused.
+		body.List = slices.Insert(body.List, 0, ast.Stmt(&ast.ReturnStmt{Results: []ast.Expr{ast.NewIdent(strings.Join(values, ", "))}}))
+		return true
+	})
+}
 
-	// What is logged.
-	{"the metric says what the token had", "rotator.go",
-		"run.stored.LifePercent(now())", "run.stored.LifePercent(run.stored.IssuedAt)"},
-	{"the metric is of a fixed lifetime", "token.go",
-		"100*float64(t.Remaining(now))/float64(lifetime)", "100*float64(t.Remaining(now))/float64(24*time.Hour)"},
-	{"the metric of an access key is 0", "token.go",
-		"return 100\n", "return 0\n"},
-	{"no metric of an access key", "rotator.go",
-		"if run.stored != nil { // else", "if run.stored != nil && (run.stored.Expires() || !run.stored.Alive(now())) { // else"},
-	{"no metric when a rotation fails", "rotator.go",
-		"if run.stored != nil { // else", "if run.stored != nil && err == nil { // else"},
+// condition makes conditions of a function true or false that mention all these names.
+func condition(function string, value bool, names ...string) edit {
+	constant, operator := "false", token.LAND
+	if value {
+		constant, operator = "true", token.LOR
+	}
+	return inFunction(function, func(body *ast.BlockStmt) (found bool) {
+		change := func(condition *ast.Expr) {
+			if mentions(*condition, names) {
+				*condition, found = &ast.BinaryExpr{X: ast.NewIdent(constant), Op: operator, Y: &ast.ParenExpr{X: *condition}}, true
+			}
+		}
+		ast.Inspect(body, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.IfStmt:
+				change(&n.Cond)
+			case *ast.SwitchStmt:
+				for _, clause := range n.Body.List {
+					for i := range clause.(*ast.CaseClause).List {
+						if n.Tag == nil {
+							change(&clause.(*ast.CaseClause).List[i])
+						}
+					}
+				}
+			}
+			return true
+		})
+		return found
+	})
+}
 
-	// What is vended.
-	{"the cache ignores expiry", "vendor.go",
-		"case e.token.Alive(now):\n\t\tvending", `case e.token.AccessToken.Reveal() != "":` + "\n\t\tvending"},
-	{"a dying token is called alive", "token.go",
-		"const Margin = 30 * time.Second", "const Margin = 0 * time.Second"},
-	{"a dying token is not read again", "vendor.go",
-		"case e.err == nil && !e.token.Alive(now): // alive", "case false: // alive"},
-	{"a failing store empties the cache", "vendor.go",
-		"case err == nil:\n\t\te.err = ErrExpired", "case err != nil:\n\t\te.token = Token{}\n\tcase err == nil:\n\t\te.err = ErrExpired"},
-	{"a stored token that is dead empties the cache", "vendor.go",
-		"case err == nil:\n\t\te.err = ErrExpired", "case err == nil:\n\t\te.token, e.err = Token{}, ErrExpired"},
-	{"the cache outlasts its tenant", "vendor.go",
-		"case errors.Is(err, ErrUnknownTenant):\n\t\te.token, e.version = Token{}, \"\"", "case errors.Is(err, ErrUnknownTenant):"},
-	{"what was read is never read again", "vendor.go",
-		"return age >= ttl", "return age >= 1000*ttl"},
-	{"a wish for a fresh token is not heard", "vendor.go",
-		"case e.err != nil, fresh:", "case e.err != nil:"},
-	{"a failure is remembered for an hour", "vendor.go",
-		"pause = time.Second", "pause = time.Hour"},
-	{"a cold read has no time to try again", "vendor.go",
-		"readTimeout  = 5 * time.Second", "readTimeout  = 20 * time.Millisecond"},
-	{"the life left is that at the time of reading", "vendor.go",
-		"vending.Remaining = e.token.Remaining(now)", "vending.Remaining = e.token.Remaining(e.read)"},
+func inFunction(name string, change func(*ast.BlockStmt) bool) edit {
+	return func(file *ast.File) (found bool) {
+		for _, declaration := range file.Decls {
+			if function, ok := declaration.(*ast.FuncDecl); ok && function.Name.Name == name {
+				found = change(function.Body) || found
+			}
+		}
+		return found
+	}
+}
+
+func mentions(expression ast.Expr, names []string) bool {
+	var found []string
+	ast.Inspect(expression, func(n ast.Node) bool {
+		if name, ok := n.(*ast.Ident); ok {
+			found = append(found, name.Name)
+		}
+		return true
+	})
+	return !slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(found, name) })
 }

@@ -124,7 +124,7 @@ func (m mutant) build(ctx context.Context, dir, binary string) error {
 	if err != nil {
 		return err
 	}
-	mutated, err := m.apply(string(source))
+	mutated, err := m.apply(source)
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (m mutant) build(ctx context.Context, dir, binary string) error {
 		return err
 	}
 	config := filepath.Join(dir, "overlay.json")
-	if err := errors.Join(os.WriteFile(replacement, []byte(mutated), 0o600), os.WriteFile(config, overlay, 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(replacement, mutated, 0o600), os.WriteFile(config, overlay, 0o600)); err != nil {
 		return err
 	}
 	out, err := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", config, "-o", binary, "./internal/sim").CombinedOutput() // #nosec G204 -- our own files

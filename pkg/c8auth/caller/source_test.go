@@ -32,7 +32,7 @@ func TestOneRequestForAll(t *testing.T) {
 		for range 1000 {
 			all.Go(func() {
 				token, err := source.Token()
-				if err != nil || !w.c8.Alive(token.AccessToken) || token.TokenType != "Bearer" ||
+				if err != nil || !w.c8.Valid(token.AccessToken) || token.TokenType != "Bearer" ||
 					token.Extra("base_url") != acme || token.Extra("version") == "" || !token.Expiry.Equal(time.Now().Add(24*time.Hour)) {
 					t.Errorf("got %+v, %v", token, err)
 				}
@@ -549,7 +549,7 @@ func TestReject(t *testing.T) {
 			t.Error(err)
 		}
 		second, err := source.Token()
-		if err != nil || second.AccessToken == first.AccessToken || !w.c8.Alive(second.AccessToken) {
+		if err != nil || second.AccessToken == first.AccessToken || !w.c8.Valid(second.AccessToken) {
 			t.Errorf("got %+v, %v", second, err)
 		}
 		posts := w.count("POST")
@@ -587,7 +587,7 @@ func TestRejectedStaysAway(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)
-		if token, err := source.Token(); err != nil || !w.c8.Alive(token.AccessToken) {
+		if token, err := source.Token(); err != nil || !w.c8.Valid(token.AccessToken) {
 			t.Errorf("got %v, %v", token.Extra("version"), err)
 		}
 	})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
 	"github.com/c8auth/c8auth/internal/fakes/inmem"
+	"github.com/c8auth/c8auth/pkg/c8auth"
 	"github.com/c8auth/c8auth/pkg/c8auth/caller"
 )
 
@@ -123,7 +124,7 @@ func TestTokenStays(t *testing.T) {
 			client = w.client()
 			w.mu.Lock()
 			w.sent = nil
-			w.vendor.Forget("default")
+			w.cache = &c8auth.Cache{Store: w.cache.Store, TTL: w.cache.TTL} // which has read nothing yet
 			w.mu.Unlock()
 			if err := ok(client); err != nil {
 				t.Error(err)
@@ -304,7 +305,7 @@ func TestRejectionWhoseBodyNeverComes(t *testing.T) {
 			<-r.Context().Done()
 		})}
 		client := &http.Client{Transport: &caller.Transport{Source: w.source(), Base: roundTripper(func(req *http.Request) (*http.Response, error) {
-			if w.c8.Alive(strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")) {
+			if w.c8.Valid(strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")) {
 				return internet.RoundTrip(req)
 			}
 			return hangs.RoundTrip(req)

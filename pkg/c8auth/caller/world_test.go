@@ -44,7 +44,7 @@ type world struct {
 	rotator *c8auth.Rotator
 
 	mu     sync.Mutex
-	vendor *c8auth.Vendor
+	cache  *c8auth.Cache
 	broken http.Handler    // answers for the API, if it is not nil
 	asked  []*http.Request // of the API
 	sent   []*http.Request // to Communic8, or to whoever else
@@ -100,7 +100,7 @@ func (w *world) settle(base string) {
 func (w *world) restart() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.vendor = &c8auth.Vendor{Store: w.rotator.Store, TTL: time.Minute}
+	w.cache = &c8auth.Cache{Store: w.rotator.Store, TTL: time.Minute}
 }
 
 // rotate is a heartbeat. It may fail.
@@ -123,9 +123,9 @@ func (w *world) vend(ctx context.Context, event []byte) ([]byte, error) {
 		return nil, err
 	}
 	w.mu.Lock()
-	vendor := w.vendor
+	cache := w.cache
 	w.mu.Unlock()
-	v, err := vendor.Vend(ctx, req.PathParameters["tenant"], req.Headers["Cache-Control"] == "no-cache")
+	v, err := cache.Token(ctx, req.PathParameters["tenant"], req.Headers["Cache-Control"] == "no-cache")
 	if err != nil {
 		return refuse(err)
 	}

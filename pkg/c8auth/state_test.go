@@ -22,7 +22,7 @@ func TestVersionQuota(t *testing.T) {
 		w.behave(func(b *c8test.Behaviour) { b.Lifetime, b.Exclusive = 10*time.Minute, true })
 		refused, inVain := 0, 0
 		for beat := range heartbeats {
-			asked, unstored := w.c8.Asked(), w.rotator.memories.get("acme").unstored
+			asked, unstored := w.c8.Asked(), w.rotator.states.get("acme").unstored
 			_, version := w.sm.Value(acmeToken)
 			_, err := w.rotate(false)
 			line := w.line()
@@ -40,7 +40,7 @@ func TestVersionQuota(t *testing.T) {
 			}
 			if _, now := w.sm.Value(acmeToken); w.c8.Asked() > asked && now == version {
 				inVain++
-				if unstored != nil && unstored.Alive(time.Now()) {
+				if unstored != nil && unstored.Valid(time.Now()) {
 					w.Fatalf("heartbeat %d: another token is requested while there is one to store", beat)
 				}
 			}
@@ -63,7 +63,7 @@ func TestShortLifetimeWithinQuota(t *testing.T) {
 			if _, err := w.rotate(false); err != nil || w.line()["version_quota"] != nil {
 				w.Fatalf("%v: %v, %v", time.Now(), err, w.line())
 			}
-			if _, err := w.vendor.Vend(w.Context(), "acme", false); err != nil {
+			if _, err := w.cache.Token(w.Context(), "acme", false); err != nil {
 				w.Fatalf("%v: %v", time.Now(), err)
 			}
 			time.Sleep(heartbeat)

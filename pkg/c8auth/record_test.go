@@ -19,14 +19,17 @@ func TestLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "8476a536-e9f4-11e8-9739-2dfe598c3fcd"})
-		NewLogger(&out).LogAttrs(ctx, slog.LevelWarn, "vend", slog.String("tenant", "acme"), slog.Any("secret", NewSecret("MARK")),
-			EmbedMetrics("stack", "acme", Count("Vended"), Metric{"TokenLifePercent", "Percent", 99.5}))
+		l := line{attrs: []slog.Attr{slog.String("tenant", "acme"), slog.Any("secret", NewSecret("MARK"))}, metrics: []metric{{"TokenLifePercent", "Percent", 99.5}}}
+		l.count("Vended")
+		l.warn("one")
+		l.warn("two\n")
+		l.write(ctx, NewLogger(&out), "vend", "stack", "acme")
 		want := map[string]any{
 			"timestamp": "2000-01-01T00:00:00Z", "level": "WARN", "message": "vend", "requestId": "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
-			"tenant": "acme", "secret": "[redacted]", "Stack": "stack", "Tenant": "acme", "Vended": 1.0, "TokenLifePercent": 99.5,
+			"tenant": "acme", "secret": "[redacted]", "hint": "one; two\ufffd", "Stack": "stack", "Tenant": "acme", "Vended": 1.0, "TokenLifePercent": 99.5,
 			"_aws": map[string]any{"Timestamp": 946684800000.0, "CloudWatchMetrics": []any{map[string]any{
 				"Namespace": "c8auth", "Dimensions": []any{[]any{"Stack", "Tenant"}},
-				"Metrics": []any{map[string]any{"Name": "Vended", "Unit": "Count"}, map[string]any{"Name": "TokenLifePercent", "Unit": "Percent"}},
+				"Metrics": []any{map[string]any{"Name": "TokenLifePercent", "Unit": "Percent"}, map[string]any{"Name": "Vended", "Unit": "Count"}},
 			}}},
 		}
 		if diff := cmp.Diff(want, values(t, out.String())); diff != "" {

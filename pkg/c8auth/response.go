@@ -14,33 +14,33 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
-// Grant is a token as Communic8 issues it.
-type Grant struct {
+// TokenResponse is a token as Communic8 issues it (RFC 6749, section 5.1).
+type TokenResponse struct {
 	AccessToken Secret
-	Lifetime    time.Duration // from the moment of the request on, in whole seconds
+	Lifetime    time.Duration // from the time of the request, in whole seconds
 	Assumed     bool          // Communic8 does not say the lifetime
 }
 
 const (
-	// assumedLifetime is taken for the lifetime of a token that works, when Communic8
-	// does not say it: RFC 6749, section 5.1, lets it be silent.
+	// assumedLifetime is taken for the lifetime of a token that works when Communic8 does
+	// not say it: in RFC 6749, section 5.1, expires_in is optional.
 	assumedLifetime = time.Hour
-	// maxLifetime is the longest that is believed. To believe too little costs a
-	// few early rotations, to believe too much an expired token.
+	// maxLifetime is the longest lifetime that is accepted. One that is too short costs a
+	// few early rotations, one that is too long an expired token.
 	maxLifetime = 30 * 24 * time.Hour
 )
 
-// UpstreamError says why Communic8 gave no token. It holds words of our own,
-// never any of the answer's.
+// UpstreamError is the reason why Communic8 issued no token. It contains nothing of the
+// answer.
 type UpstreamError struct {
-	Refused    bool          // the credentials are what is wrong
-	Temporary  bool          // it is worth asking again
+	Refused    bool          // Communic8 refuses the credentials
+	Temporary  bool          // another request may succeed
 	Status     int           // of the HTTP answer; 0 if there was none
-	RetryAfter time.Duration // how long Communic8 wants to be left alone; 0 if it did not say
+	RetryAfter time.Duration // as Communic8 said; 0 if it did not
 	Text       string        // what happened, to follow the word Communic8
 }
 
-// Error returns a sentence on what happened.
+// Error returns a sentence about what happened.
 func (e *UpstreamError) Error() string {
 	if e.Status == 0 {
 		return "Communic8 " + e.Text
@@ -48,7 +48,8 @@ func (e *UpstreamError) Error() string {
 	return fmt.Sprintf("Communic8 %s (HTTP %d)", e.Text, e.Status)
 }
 
-// Is makes it an [ErrRefused], an [ErrUpstream] if it is temporary, or an [ErrAnswer].
+// Is reports whether it is an [ErrRefused], an [ErrUpstream] if it is temporary, or an
+// [ErrAnswer].
 func (e *UpstreamError) Is(target error) bool {
 	switch {
 	case e.Refused:
@@ -59,17 +60,17 @@ func (e *UpstreamError) Is(target error) bool {
 	return target == ErrAnswer
 }
 
-// readGrant decides what an answer of the token endpoint means. Of its JSON only the
+// readTokenResponse decides what an answer of the token endpoint means. Of its JSON only the
 // documented members count, by their exact names and types; any other is ignored.
 //
 // Which statuses and bodies refuse credentials is not documented. 401 and 403 do, and
 // so does any answer under 500 with RFC 6749's error, or with the {"success": false} of
 // Communic8's other endpoints.
-func readGrant(resp *http.Response, body []byte, now time.Time) (Grant, error) {
+func readTokenResponse(resp *http.Response, body []byte, now time.Time) (TokenResponse, error) {
 	status := resp.StatusCode
-	fail := func(e UpstreamError) (Grant, error) {
+	fail := func(e UpstreamError) (TokenResponse, error) {
 		e.Status = status
-		return Grant{}, &e
+		return TokenResponse{}, &e
 	}
 	in := readObject(body)
 	code, _ := readText(in["error"])
@@ -99,12 +100,12 @@ func readGrant(resp *http.Response, body []byte, now time.Time) (Grant, error) {
 	}
 	lifetime, ok := readLifetime(in["expires_in"])
 	if !ok {
-		return Grant{NewSecret(token), assumedLifetime, true}, nil
+		return TokenResponse{NewSecret(token), assumedLifetime, true}, nil
 	}
 	if lifetime < Margin {
 		return fail(UpstreamError{Text: fmt.Sprintf("gives a token that expires in under %d seconds", Margin/time.Second)})
 	}
-	return Grant{NewSecret(token), lifetime, false}, nil
+	return TokenResponse{NewSecret(token), lifetime, false}, nil
 }
 
 // readObject returns the members of a JSON object by their exact names, nil if the body
@@ -129,8 +130,8 @@ func readText(raw json.RawMessage) (text string, ok bool) {
 // isNull reports whether a member is missing or null.
 func isNull(raw json.RawMessage) bool { return raw == nil || string(raw) == "null" }
 
-// knownCode returns RFC 6749's error code (section 5.2) for show, if it is one. Any
-// other string came from outside and is not shown.
+// knownCode returns ", " and the code if it is one of RFC 6749, section 5.2. Any other
+// string is Communic8's own choice and is not shown.
 func knownCode(code string) string {
 	known := []string{"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope"}
 	if slices.Contains(known, code) {
@@ -140,7 +141,7 @@ func knownCode(code string) string {
 }
 
 // readLifetime reads expires_in: a positive number, or a string that holds one, rounded
-// down to seconds and cut to what is believed. Anything else says nothing about the
+// down to seconds and cut to maxLifetime. Anything else says nothing about the
 // lifetime, and is not ok.
 func readLifetime(raw json.RawMessage) (lifetime time.Duration, ok bool) {
 	if quoted, isText := readText(raw); isText {
@@ -158,30 +159,31 @@ func readLifetime(raw json.RawMessage) (lifetime time.Duration, ok bool) {
 	return time.Duration(math.Floor(min(seconds, maxLifetime.Seconds()))) * time.Second, true
 }
 
-// Trial is what came of trying a token at the probe path; empty if it was not tried.
-type Trial string
+// ProbeResult is the result of presenting a token at the probe path; empty if there was no
+// probe.
+type ProbeResult string
 
-// What a trial can come to. Only HTTP 401 rejects: 403 may mean a user without the
-// right to the probe path, and success:false may mean anything.
+// The results of a probe. Only HTTP 401 rejects the token: 403 can mean a user without the
+// right to the probe path, and success:false can mean anything.
 const (
-	TrialGood         Trial = "good"
-	TrialRejected     Trial = "rejected"
-	TrialInconclusive Trial = "inconclusive"
+	ProbeGood         ProbeResult = "good"
+	ProbeRejected     ProbeResult = "rejected"
+	ProbeInconclusive ProbeResult = "inconclusive"
 )
 
-// readTrial decides what the probe path's answer means. It returns a few words of
-// our own on what that rests on.
-func readTrial(status int, body []byte) (Trial, string) {
+// readProbe decides what the probe path's answer means, and describes the answer in a few
+// words.
+func readProbe(status int, body []byte) (ProbeResult, string) {
 	detail := fmt.Sprintf("HTTP %d", status)
 	if status == http.StatusUnauthorized {
-		return TrialRejected, detail
+		return ProbeRejected, detail
 	}
 	success := string(readObject(body)["success"])
 	if success != "true" && success != "false" {
-		return TrialInconclusive, detail + " without the documented JSON"
+		return ProbeInconclusive, detail + " without the documented JSON"
 	}
 	if status >= 200 && status < 300 && success == "true" {
-		return TrialGood, detail
+		return ProbeGood, detail
 	}
-	return TrialInconclusive, detail + ", success:" + success
+	return ProbeInconclusive, detail + ", success:" + success
 }

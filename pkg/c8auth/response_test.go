@@ -105,7 +105,7 @@ func TestReadGrant(t *testing.T) {
 		{"an object", 200, expiresIn(`{"seconds":86400}`), assumed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			grant, err := readGrant(&http.Response{StatusCode: test.status}, []byte(test.body), noon)
+			grant, err := readTokenResponse(&http.Response{StatusCode: test.status}, []byte(test.body), noon)
 			lifetime, ok := test.want.(time.Duration)
 			if test.want == assumed {
 				lifetime = time.Hour
@@ -165,7 +165,7 @@ func TestReadGrantCombinations(t *testing.T) {
 	for _, status := range statuses {
 		for _, body := range bodies {
 			for _, mark := range []string{"", "\ufeff"} {
-				_, err := readGrant(&http.Response{StatusCode: status}, []byte(mark+body.text), noon)
+				_, err := readTokenResponse(&http.Response{StatusCode: status}, []byte(mark+body.text), noon)
 				var want error
 				switch {
 				case status == 408 || status == 429 || status >= 500:
@@ -198,27 +198,27 @@ func TestReadTrial(t *testing.T) {
 		name   string
 		status int
 		body   string
-		want   Trial
+		want   ProbeResult
 	}{
-		{"success", 200, `{"success":true,"data":[{"author":"MARK"}]}`, TrialGood},
-		{"401", 401, `{"success":true}`, TrialRejected},
-		{"401 with HTML", 401, `<html>MARK`, TrialRejected},
-		{"success:false", 200, `{"success":false,"message":"MARK"}`, TrialInconclusive},
-		{"403", 403, `{"success":false}`, TrialInconclusive},
-		{"403 with success", 403, `{"success":true}`, TrialInconclusive},
-		{"HTML", 200, `<html>MARK`, TrialInconclusive},
-		{"nothing", 200, ``, TrialInconclusive},
-		{"success as a string", 200, `{"success":"true"}`, TrialInconclusive},
-		{"a byte order mark", 200, "\ufeff" + `{"success":true}`, TrialGood},
-		{"success in another case", 200, `{"Success":true}`, TrialInconclusive},
-		{"success:false and in another case", 200, `{"success":false,"SUCCESS":true}`, TrialInconclusive},
-		{"a redirect", 302, ``, TrialInconclusive},
-		{"404", 404, ``, TrialInconclusive},
-		{"429", 429, ``, TrialInconclusive},
-		{"500", 500, `{"success":true}`, TrialInconclusive},
+		{"success", 200, `{"success":true,"data":[{"author":"MARK"}]}`, ProbeGood},
+		{"401", 401, `{"success":true}`, ProbeRejected},
+		{"401 with HTML", 401, `<html>MARK`, ProbeRejected},
+		{"success:false", 200, `{"success":false,"message":"MARK"}`, ProbeInconclusive},
+		{"403", 403, `{"success":false}`, ProbeInconclusive},
+		{"403 with success", 403, `{"success":true}`, ProbeInconclusive},
+		{"HTML", 200, `<html>MARK`, ProbeInconclusive},
+		{"nothing", 200, ``, ProbeInconclusive},
+		{"success as a string", 200, `{"success":"true"}`, ProbeInconclusive},
+		{"a byte order mark", 200, "\ufeff" + `{"success":true}`, ProbeGood},
+		{"success in another case", 200, `{"Success":true}`, ProbeInconclusive},
+		{"success:false and in another case", 200, `{"success":false,"SUCCESS":true}`, ProbeInconclusive},
+		{"a redirect", 302, ``, ProbeInconclusive},
+		{"404", 404, ``, ProbeInconclusive},
+		{"429", 429, ``, ProbeInconclusive},
+		{"500", 500, `{"success":true}`, ProbeInconclusive},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, detail := readTrial(test.status, []byte(test.body))
+			got, detail := readProbe(test.status, []byte(test.body))
 			if got != test.want || strings.Contains(detail, "MARK") {
 				t.Errorf("got %s (%s), want %s", got, detail, test.want)
 			}
