@@ -64,7 +64,7 @@ func (p *process) communic8Fate(f *fate, c call) {
 	}
 	if hit(c8Throttle) {
 		f.name, f.status, f.idle, f.quick = "throttled", http.StatusTooManyRequests, true, true
-		if after := pick(p.dice, 0, 0, 1, 7, 30, 120, 3600); after > 0 {
+		if after := pick(p.dice, 0, 0, 1, 7, 30, 120, 3600, 86400); after > 0 {
 			f.quick = false
 			f.name += fmt.Sprintf(", %d s", after)
 			f.header = http.Header{"Retry-After": {fmt.Sprint(after)}}

@@ -122,7 +122,7 @@ func (p *process) received(c call, resp *http.Response, body []byte, surely bool
 	case "ask":
 		if surely && resp.StatusCode == http.StatusTooManyRequests && resp.Header.Get("Retry-After") != "" {
 			if d, err := time.ParseDuration(resp.Header.Get("Retry-After") + "s"); err == nil {
-				p.held[c.tenant.with(c.bearer).version] = p.now() + min(d, time.Hour)
+				p.held[t] = held{t.with(c.bearer).version, p.now() + min(d, time.Hour)}
 				c.tenant.retryAt = max(c.tenant.retryAt, p.now()+min(d, time.Hour))
 			}
 		}
@@ -215,7 +215,7 @@ func (p *process) judgeAsk(c call) {
 		p.violate(t, "no more than %d requests for a token in an invocation", maxRequests)
 	case i.refused[c.bearer] && !i.disturbed:
 		p.violate(t, "a refusal is not retried within an invocation")
-	case p.now() < p.held[t.with(c.bearer).version] && !i.disturbed:
+	case p.held[t].version == t.with(c.bearer).version && p.now() < p.held[t].until && !i.disturbed:
 		p.violate(t, "Retry-After is honoured, for an hour at most")
 	case p.fills(t, t.stored) && !i.disturbed && t.claims.last.at < p.full[t].at:
 		p.violate(t, "no token is requested while Secrets Manager takes no more versions")

@@ -228,11 +228,17 @@ type process struct {
 	rotator *c8auth.Rotator
 	cache   *c8auth.Cache
 
-	faultAt time.Duration            // when the store last failed it
-	memory  map[*tenant]stored       // what vend must remember
-	tried   map[*tenant]trial        // the latest at a caller's word
-	held    map[string]time.Duration // by version of credentials: until when Communic8 is to be left alone
-	full    map[*tenant]full         // the latest write that the quota of versions refused
+	faultAt time.Duration      // when the store last failed it
+	memory  map[*tenant]stored // what vend must remember
+	tried   map[*tenant]trial  // the latest at a caller's word
+	held    map[*tenant]held   // the latest Retry-After
+	full    map[*tenant]full   // the latest write that the quota of versions refused
+}
+
+// held is a Retry-After, to a request with that version of the credentials.
+type held struct {
+	version string
+	until   time.Duration
 }
 
 // full is a write that the quota refused.
@@ -246,7 +252,7 @@ func (w *world) spawn(in *pool, function string) *process {
 	in.born++
 	p := &process{
 		world: w, name: fmt.Sprintf("%s-%d", function, in.born), memory: make(map[*tenant]stored), tried: make(map[*tenant]trial),
-		held: make(map[string]time.Duration), full: make(map[*tenant]full),
+		held: make(map[*tenant]held), full: make(map[*tenant]full),
 		dice: dice(w.seed, function, in.born), faultAt: -time.Hour,
 	}
 	if w.enabled[clocks] {
