@@ -96,6 +96,18 @@ func (s *Source) Reject(ctx context.Context, rejected *oauth2.Token) error {
 	return err
 }
 
+// RetryAfter returns how long TokenContext will go on to return the same error without a
+// request to the API, unless a token is at hand. It returns 0 if a call would make one. It
+// is for servers that have to tell their own callers when to come back.
+func (s *Source) RetryAfter() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !pending(s.retryAt) {
+		return 0
+	}
+	return s.retryAt.Sub(now())
+}
+
 func (s *Source) tenant() string { return cmp.Or(s.Tenant, "default") }
 
 // token returns the token that is held while it is usable, and fetches the next one when

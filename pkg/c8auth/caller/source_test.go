@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -660,6 +661,37 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 					t.Errorf("%s shows the token: %s", verb, text)
 				}
 			}
+		}
+	})
+}
+
+// RetryAfter is how long the last error holds: what the API said, or else ten seconds, if a
+// person has to mend it. It is nothing before there is an error, and when it has passed.
+func TestSourceRetryAfter(t *testing.T) {
+	inWorld(t, func(w *world) {
+		source := w.source()
+		if got := source.RetryAfter(); got != 0 {
+			t.Errorf("at first: %v", got)
+		}
+		w.answers(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Retry-After", "40")
+			rw.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = io.WriteString(rw, `{"error":"temporarily_unavailable"}`)
+		}))
+		if _, err := source.Token(); !errors.Is(err, caller.ErrNoToken) {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		if got := source.RetryAfter(); got != 30*time.Second {
+			t.Errorf("after ten seconds of forty: %v", got)
+		}
+		w.answers(nil)
+		time.Sleep(30 * time.Second)
+		if got := source.RetryAfter(); got != 0 {
+			t.Errorf("when it has passed: %v", got)
+		}
+		if _, err := source.Token(); err != nil || source.RetryAfter() != 0 {
+			t.Errorf("with a token: %v, %v", source.RetryAfter(), err)
 		}
 	})
 }
