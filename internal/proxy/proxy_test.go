@@ -1,0 +1,358 @@
+package proxy_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A token that Communic8 rejects is reported and replaced, and the request repeated with
+// its body: the program sees nothing of it.
+func TestRejection(t *testing.T) {
+	for name, configure := range protocols {
+		t.Run(name, func(t *testing.T) {
+			e := start(t, func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				_, _ = w.Write(body)
+			}, configure)
+			e.do("GET", "/", nil)
+			for _, body := range []io.Reader{
+				nil, strings.NewReader("a body"), io.MultiReader(strings.NewReader("chunked")), strings.NewReader(strings.Repeat("x", 64<<10)),
+			} {
+				e.revoke()
+				var want string
+				if body != nil {
+					text, _ := io.ReadAll(body)
+					want = string(text)
+					if body = strings.NewReader(want); want == "chunked" {
+						body = io.MultiReader(body)
+					}
+				}
+				resp, got := e.do("POST", "/", body)
+				if resp.StatusCode != http.StatusOK || got != want {
+					t.Errorf("got %s with %d bytes, want %d", resp.Status, len(got), len(want))
+				}
+			}
+			if e.reports != 4 {
+				t.Errorf("%d reports", e.reports)
+			}
+		})
+	}
+}
+
+// A body that is longer than what is kept is not sent again: the program gets the 401, and
+// the next request has the new token.
+func TestRejectionOfALargeBody(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]func() io.Reader{
+		"known length": func() io.Reader { return strings.NewReader(strings.Repeat("x", 1<<20)) },
+		"chunked":      func() io.Reader { return io.MultiReader(strings.NewReader(strings.Repeat("x", 1<<20))) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := start(t, func(w http.ResponseWriter, r *http.Request) {
+				n, _ := io.Copy(io.Discard, r.Body)
+				_, _ = fmt.Fprint(w, n)
+			}, nil)
+			e.communic8.Config.Handler = reading(e.communic8.Config.Handler)
+			e.do("GET", "/", nil)
+			e.revoke()
+			if resp, got := e.do("POST", "/", body()); resp.StatusCode != http.StatusUnauthorized || !strings.Contains(got, "unauthorized") {
+				t.Errorf("got %s %s", resp.Status, got)
+			}
+			if resp, got := e.do("POST", "/", body()); resp.StatusCode != http.StatusOK || got != "1048576" {
+				t.Errorf("got %s %s", resp.Status, got)
+			}
+			if got := len(e.requests()); got != 3 {
+				t.Errorf("%d requests, want 3", got)
+			}
+		})
+	}
+}
+
+// reading makes a server read a request's body whole before anything else.
+func reading(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		r.Body = io.NopCloser(strings.NewReader(string(text)))
+		h.ServeHTTP(w, r)
+	})
+}
+
+// A hundred programs at once whose token is rejected: one report, and no error.
+func TestManyRejections(t *testing.T) {
+	e := start(t, ok, nil)
+	e.do("GET", "/", nil)
+	e.revoke()
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() {
+			if resp, body := e.do("POST", "/", strings.NewReader("x")); resp.StatusCode != http.StatusOK {
+				t.Errorf("got %s %s", resp.Status, body)
+			}
+		})
+	}
+	all.Wait()
+	if e.reports != 1 {
+		t.Errorf("%d reports", e.reports)
+	}
+}
+
+// A program that presents credentials of its own, of any kind, has them replaced.
+func TestOwnAuthorization(t *testing.T) {
+	e := start(t, ok, nil)
+	for _, header := range []string{"Authorization: Bearer mine", "authorization: Basic mine", "AUTHORIZATION: mine", "Authorization: "} {
+		e.do("GET", "/", nil, header, header)
+	}
+	for _, r := range e.requests() {
+		if got := r.Header["Authorization"]; len(got) != 1 || got[0] != "Bearer "+e.token() {
+			t.Errorf("Communic8 is sent %q", got)
+		}
+	}
+}
+
+// Without a valid token, nothing is sent to Communic8. The program is told to come back,
+// when, and what a person can do; the log and the answer show nothing secret.
+func TestNoToken(t *testing.T) {
+	t.Parallel()
+	gateway := func(status int, kind, body, retryAfter string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Amzn-Errortype", kind)
+			if retryAfter != "" {
+				w.Header().Set("Retry-After", retryAfter)
+			}
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, body)
+		}
+	}
+	expired := func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"access_token":"token-0","token_type":"Bearer","expires_in":9,"version":"1","base_url":"https://acme.communic8.com"}`)
+	}
+	for code, test := range map[string]struct {
+		api        http.HandlerFunc
+		retryAfter string
+	}{
+		"denied":      {gateway(403, "AccessDeniedException", "{}", ""), "10"},
+		"tenant":      {gateway(404, "", `{"error":"unknown_tenant"}`, ""), "10"},
+		"unreachable": {gateway(403, "ForbiddenException", "{}", ""), "10"},
+		"no_token":    {gateway(503, "", `{"error":"temporarily_unavailable"}`, "40"), "40"},
+		"credentials": {nil, "10"},
+	} {
+		t.Run(code, func(t *testing.T) {
+			e := start(t, ok, nil)
+			e.refusal = test.api
+			if test.api == nil {
+				e.handler.Transport.Source.AWS.Region = "" // which the URL of the fake does not name
+			}
+			for range 2 { // the second is answered at once, from what is known
+				resp, body := e.do("POST", "/", strings.NewReader("x"), "Authorization: mine")
+				var answer struct{ Error, Error_description, Do string }
+				if err := json.Unmarshal([]byte(body), &answer); err != nil {
+					t.Fatal(err, body)
+				}
+				if resp.StatusCode != http.StatusServiceUnavailable || answer.Error != code || answer.Do == "" || !strings.HasPrefix(answer.Error_description, "c8auth: ") {
+					t.Errorf("got %s %s", resp.Status, body)
+				}
+				if got := resp.Header.Get("Retry-After"); got != test.retryAfter || resp.Header.Get("Cache-Control") != "no-store" {
+					t.Errorf("got %v, want Retry-After %s", resp.Header, test.retryAfter)
+				}
+				e.kept("the answer", body)
+			}
+			e.kept("the log", e.log.String())
+			if len(e.requests()) > 0 {
+				t.Errorf("sent %v", e.requests())
+			}
+		})
+	}
+	t.Run("an expired token", func(t *testing.T) {
+		t.Parallel() // it takes 15 s, in which the API is asked again
+		e := start(t, ok, nil)
+		e.refusal = http.HandlerFunc(expired)
+		if resp, body := e.do("GET", "/", nil); resp.StatusCode != http.StatusServiceUnavailable || len(e.requests()) > 0 {
+			t.Errorf("got %s %s, sent %v", resp.Status, body, e.requests())
+		}
+	})
+}
+
+// Communic8 that is not there, or breaks the connection off, is a 502 in own words.
+func TestUnreachable(t *testing.T) {
+	t.Run("refused", func(t *testing.T) {
+		e := start(t, ok, nil)
+		e.do("GET", "/", nil)
+		e.communic8.CloseClientConnections()
+		_ = e.communic8.Listener.Close()
+		e.transport.CloseIdleConnections()
+		resp, body := e.do("GET", "/", nil)
+		if resp.StatusCode != http.StatusBadGateway || !strings.Contains(body, "cannot be reached: the connection is refused") {
+			t.Errorf("got %s %s", resp.Status, body)
+		}
+		e.kept("the answer", body)
+	})
+	t.Run("no HTTP", func(t *testing.T) {
+		e := start(t, func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 MARK MARK\r\n\r\n")
+			_ = conn.Close()
+		}, nil)
+		resp, body := e.do("POST", "/", nil)
+		if resp.StatusCode != http.StatusBadGateway || strings.Contains(body, "MARK") || !strings.Contains(body, "did not speak HTTP") {
+			t.Errorf("got %s %s", resp.Status, body)
+		}
+	})
+	t.Run("another protocol than was asked for", func(t *testing.T) {
+		e := start(t, func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: MARK\r\n\r\n")
+			_ = conn.Close()
+		}, nil)
+		resp, body := e.do("GET", "/", nil, "Connection: Upgrade", "Upgrade: WebSocket")
+		if resp.StatusCode != http.StatusBadGateway || strings.Contains(body, "MARK") {
+			t.Errorf("got %s %s", resp.Status, body)
+		}
+	})
+	t.Run("too slow", func(t *testing.T) {
+		e := start(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, nil)
+		e.transport.ResponseHeaderTimeout = 10 * time.Millisecond
+		if resp, body := e.do("GET", "/", nil); resp.StatusCode != http.StatusGatewayTimeout || !strings.Contains(body, "in time") {
+			t.Errorf("got %s %s", resp.Status, body)
+		}
+	})
+}
+
+// Redirects are the program's to follow. Those to Communic8 lead to the proxy, others
+// where they led, and nothing is sent there.
+func TestRedirect(t *testing.T) {
+	for _, protocol := range []string{"HTTP/1.1", "HTTP/2"} {
+		for location, want := range map[string]string{
+			"":                                 "",
+			"/int/v1/x":                        "BASE/int/v1/x",
+			"x?y=1;z#f":                        "BASE/a/x?y=1;z#f",
+			"../../../../x":                    "BASE/x",
+			"?page=2":                          "BASE/a/b?page=2",
+			"C8":                               "BASE",
+			"C8/":                              "BASE/",
+			"C8/int/v1/x?y=%2F&z=%zz":          "BASE/int/v1/x?y=%2F&z=%zz",
+			"C8/a%2Fb%20c":                     "BASE/a%2Fb%20c",
+			"//HOST/x":                         "BASE/x",
+			"https://evil.example/x":           "https://evil.example/x",
+			"//evil.example/x":                 "//evil.example/x",
+			"//HOST.evil.example/x":            "//HOST.evil.example/x",
+			"//HOST@evil.example/x":            "//HOST@evil.example/x",
+			"ftp://HOST/x":                     "ftp://HOST/x",
+			"https://acme.communic8.com:443/x": "https://acme.communic8.com:443/x",
+			"mailto:someone":                   "mailto:someone",
+			"http://[malformed":                "http://[malformed",
+		} {
+			t.Run(protocol+" "+location, func(t *testing.T) {
+				var e *environment
+				expand := func(s string) string {
+					return strings.NewReplacer("C8", e.communic8.URL, "HOST", e.communic8.Listener.Addr().String(), "BASE", e.base).Replace(s)
+				}
+				e = start(t, func(w http.ResponseWriter, _ *http.Request) {
+					if location != "" {
+						w.Header().Set("Location", expand(location))
+					}
+					w.WriteHeader(http.StatusTemporaryRedirect)
+				}, protocols[protocol])
+				resp, _ := e.raw("GET /SEGMENT/a/b HTTP/1.1\r\nHost: ADDRESS\r\nConnection: close\r\n\r\n")
+				if got := resp.Header.Get("Location"); resp.StatusCode != http.StatusTemporaryRedirect || got != expand(want) {
+					t.Errorf("got %s %s, want %s", resp.Status, got, expand(want))
+				}
+				if len(e.requests()) != 1 {
+					t.Errorf("%d requests", len(e.requests()))
+				}
+			})
+		}
+	}
+}
+
+// Whoever asks on this machine is told that the proxy is up, and nothing else; a path
+// of Communic8's that is called so is not taken for that.
+func TestPing(t *testing.T) {
+	e := start(t, ok, nil)
+	if resp, body := e.raw("GET /ping HTTP/1.1\r\nHost: ADDRESS\r\n\r\n"); resp.StatusCode != http.StatusOK || body != "up\n" || len(e.requests()) > 0 {
+		t.Errorf("got %s %s", resp.Status, body)
+	}
+	if resp, body := e.do("GET", "/ping", nil); resp.StatusCode != http.StatusOK || body != "ok" || len(e.requests()) != 1 {
+		t.Errorf("got %s %s", resp.Status, body)
+	}
+}
+
+// The log has a line for each request, without query, segment or what an attacker wrote.
+func TestLog(t *testing.T) {
+	e := start(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/broken" {
+			w.WriteHeader(http.StatusAccepted)
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		}
+		if r.Header.Get("Upgrade") != "" {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+			_ = conn.Close()
+			return
+		}
+		w.WriteHeader(http.StatusCreated)
+	}, nil)
+	e.do("POST", "/int/v1/broadcast?limit=mine", strings.NewReader("mine"))
+	e.do("GET", "/a%2Fb%0Ac", nil)
+	e.raw("GET /wrong/x?mine HTTP/1.1\r\nHost: ADDRESS\r\n\r\n")
+	e.raw("GET /ping HTTP/1.1\r\nHost: ADDRESS\r\n\r\n")
+	e.raw("GET /SEGMENT/socket HTTP/1.1\r\nHost: ADDRESS\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	if resp, err := client.Post(e.base+"/broken", "", nil); err == nil { // a GET would be sent again
+		_, _ = io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+	}
+	want := []string{"GET - 403", "GET /a%2Fb%0Ac 201", "GET /ping 200", "GET /socket 101", "POST /broken 202", "POST /int/v1/broadcast 201"}
+	var got []string
+	for deadline := time.Now().Add(10 * time.Second); !slices.Equal(got, want) && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		// Lines are written after their answers.
+		got = strings.Split(regexp.MustCompile(`(?m) \d+\n`).ReplaceAllString(e.log.String(), "\n"), "\n")
+		got = got[:len(got)-1]
+		slices.Sort(got)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s", e.log.String())
+	}
+	e.kept("the log", e.log.String())
+}
+
+// Over a Unix socket there is no segment: the file's mode guards it.
+func TestWithoutSegment(t *testing.T) {
+	e := start(t, ok, nil)
+	e.handler.Base.Path = ""
+	recorder := httptest.NewRecorder()
+	e.handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/int/v1/x", nil))
+	if recorder.Code != http.StatusForbidden { // its Host is example.com
+		t.Errorf("got %d", recorder.Code)
+	}
+	req := httptest.NewRequest(http.MethodGet, "/int/v1/x", nil)
+	req.Host = "localhost"
+	recorder = httptest.NewRecorder()
+	e.handler.ServeHTTP(recorder, req)
+	if recorder.Code != http.StatusOK || e.requests()[0].RequestURI != "/int/v1/x" {
+		t.Errorf("got %d %v", recorder.Code, e.requests())
+	}
+}
