@@ -65,7 +65,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	command, err := root.ExecuteContextC(ctx)
+	child, ran := errors.AsType[ended](err)
 	switch {
+	case ran:
+		return int(child)
 	case err == nil:
 		return 0
 	case ctx.Err() != nil:
@@ -96,7 +99,7 @@ func (p *program) root() *cobra.Command {
 	flags.StringVar(&p.profile, "profile", "", "AWS profile; also AWS_PROFILE")
 	flags.BoolVar(&p.json, "json", false, "print JSON, for programs")
 	flags.BoolVar(&p.plain, "no-color", false, "no colour, as where there is no terminal; also NO_COLOR")
-	root.AddCommand(p.tokenCommand(), p.rotateCommand(), p.grantCommand(), p.credentialsCommand(), p.statusCommand(), p.doctorCommand())
+	root.AddCommand(p.tokenCommand(), p.proxyCommand(), p.rotateCommand(), p.grantCommand(), p.credentialsCommand(), p.statusCommand(), p.doctorCommand())
 	return root
 }
 
