@@ -1,6 +1,6 @@
 // Package conformance checks that all clients of c8auth behave alike: the Go package
-// caller, the Python and the JavaScript client. The scenarios and what must come of them
-// are data, in testdata/scenarios.json, and the same for every client.
+// caller, c8auth proxy, the Python and the JavaScript client. The scenarios and what must
+// come of them are data, in testdata/scenarios.json, and the same for every client.
 //
 // A client takes part by a driver: a program that reads commands from its standard input,
 // a JSON object on each line, and writes a line with an array of results for each:
@@ -50,8 +50,8 @@ type driver struct {
 // drivers are those that take nothing but Go; clients_test.go adds to them.
 var drivers = map[string]driver{}
 
-// built holds the binaries of the Go driver and, for the scenarios that use them, of the
-// functions.
+// built holds the binaries of the drivers in Go and, for the scenarios that use them, of
+// the functions.
 var built string
 
 func TestMain(m *testing.M) {
@@ -68,14 +68,14 @@ func run(m *testing.M) int {
 		panic(err)
 	}
 	defer func() { _ = os.RemoveAll(built) }()
-	binary := filepath.Join(built, "driver")
-	if out, err := exec.Command("go", "build", "-o", binary, "./driver").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", built, "./driver", "./proxydriver", "../../cmd/c8auth").CombinedOutput(); err != nil {
 		panic(string(out))
 	}
 	if err := stack.Build(context.Background(), built); err != nil {
 		panic(err)
 	}
-	drivers["Go"] = driver{command: []string{binary}}
+	drivers["Go"] = driver{command: []string{filepath.Join(built, "driver")}}
+	drivers["proxy"] = driver{command: []string{filepath.Join(built, "proxydriver"), filepath.Join(built, "c8auth")}}
 	return m.Run()
 }
 
