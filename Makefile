@@ -1,7 +1,7 @@
 # run and test take Go and make alone, build and lint the SAM CLI, too.
 
 .DEFAULT_GOAL := help
-.PHONY: run install test simulate soak bench build deployment e2e lint help build-RotateFunction build-VendFunction
+.PHONY: run install test simulate soak bench build deployment image e2e lint help build-RotateFunction build-VendFunction
 
 ## make run     the main job on this machine, until Ctrl-C
 ##              ONCE=1: until the first vend; COMMUNIC8=name: how its stand-in behaves
@@ -68,6 +68,16 @@ deployment:
 	@command -v python3 >/dev/null || { echo 'make $@: python3 is missing'; exit 1; }
 	@go build -o .aws-sam/deployment ./internal/deployment && \
 		exec .aws-sam/deployment $(if $(AWS),-aws) $(if $(FAULTS),-faults)
+
+## make image   the container image c8auth, for c8auth proxy as a sidecar
+##              CERTIFICATES=file: whose authorities it trusts
+CERTIFICATES ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
+image:
+	@$(NEED_DOCKER)
+	mkdir -p .aws-sam/image/run
+	cp $(CERTIFICATES) .aws-sam/image/ca-certificates.crt
+	CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w' -o .aws-sam/image/c8auth ./cmd/c8auth
+	docker build -q -t c8auth -f Dockerfile .aws-sam/image
 
 ## make e2e     sam validate, sam build, and sam local with every file in events/
 ##              IMAGE=name: containers are made from that instead of AWS's image
