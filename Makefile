@@ -77,7 +77,7 @@ image:
 	mkdir -p .aws-sam/image/run
 	cp $(CERTIFICATES) .aws-sam/image/ca-certificates.crt
 	CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w' -o .aws-sam/image/c8auth ./cmd/c8auth
-	docker build -q -t c8auth -f Dockerfile .aws-sam/image
+	docker build -q -t c8auth -f docs/examples/Dockerfile .aws-sam/image
 
 ## make e2e     sam validate, sam build, and sam local with every file in events/
 ##              IMAGE=name: containers are made from that instead of AWS's image

@@ -260,7 +260,7 @@ func TestCompose(t *testing.T) {
 	}
 	api := listen(s.Gateway) + "/v1"
 	compose := func(args ...string) string {
-		words := append(strings.Fields(os.Getenv("COMPOSE")), "-p", "c8auth-test", "-f", "../../examples/compose.yaml", "-f", override)
+		words := append(strings.Fields(os.Getenv("COMPOSE")), "-p", "c8auth-test", "-f", "../../docs/examples/compose.yaml", "-f", override)
 		words = append(words, args...)
 		c := exec.Command(words[0], words[1:]...)
 		c.Env = append(os.Environ(), "PROGRAM=program", "C8AUTH_URL="+api, "AWS_REGION="+stack.Region,
