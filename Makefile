@@ -24,10 +24,10 @@ test:
 # The race detector takes cgo, which Go turns off by itself where no C compiler is.
 RACE = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 
-## make simulate  years of operation in seconds, and nothing lost
-##              SEEDS=1000: in as many worlds, FIRST=7: from that one on; SEED=7: in that one,
-##              with its history in .aws-sam/history; MUTANTS=1: whether it finds what is
-##              wrong on purpose
+## make simulate  years of operation with every fault, simulated in seconds
+##              SEEDS=1000: that many runs, FIRST=7: from that seed on; SEED=7: that one,
+##              with its history in .aws-sam/history; MUTANTS=1: whether it finds deliberate
+##              defects
 SEEDS ?= 100
 FIRST ?= 1
 # Fewer garbage collections take a quarter off its time.
@@ -37,9 +37,9 @@ ifdef MUTANTS
 	go run ./internal/sim/mutants
 else ifdef SEED
 	@mkdir -p .aws-sam
-	cd internal/sim && go test -count=1 -run TestLaws -seeds 1 -first $(SEED) -history $(CURDIR)/.aws-sam/history
+	cd internal/sim && go test -count=1 -run TestInvariants -seeds 1 -first $(SEED) -history $(CURDIR)/.aws-sam/history
 else
-	cd internal/sim && go test -count=1 -timeout 0 -run TestLaws -seeds $(SEEDS) -first $(FIRST)
+	cd internal/sim && go test -count=1 -timeout 0 -run TestInvariants -seeds $(SEEDS) -first $(FIRST)
 endif
 
 ## make soak    the real vend under load, while rotate rotates and the store fails

@@ -1,7 +1,6 @@
 package sim
 
-// What the seed decides before anything happens: how the world is, and which kinds of
-// trouble it may come to.
+// What the seed decides before the run: the environment, and when which faults occur.
 
 import (
 	"fmt"
@@ -13,25 +12,25 @@ import (
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
 )
 
-// kind is one kind of trouble. A seed has none of them, one, a few, or most.
-type kind int
+// fault is a kind of fault. A seed enables none of them, one, a few, or most.
+type fault int
 
 const (
-	c8Down      kind = iota // Communic8 answers 5xx, or breaks connections off
+	c8Down     fault = iota // Communic8 answers 5xx, or breaks connections off
 	c8Hang                  // does not answer
 	c8Slow                  // answers after seconds, or byte by byte
 	c8Throttle              // answers 429, with or without Retry-After
-	c8Refuse                // refuses credentials that are good
+	c8Refuse                // refuses credentials that are right
 	c8Garbage               // answers HTML, redirects, half of an answer, or far too much
-	c8Stillborn             // issues tokens that it then rejects
-	c8Worthless             // issues tokens whose lifetime is too short, or not said
-	c8Revoke                // ends the life of a token before its time
+	c8Invalid               // issues tokens that it then rejects
+	c8Lifetime              // issues tokens whose lifetime is too short, or not said
+	c8Revoke                // revokes a token before it expires
 	smThrottle              // Secrets Manager throttles
 	smFail                  // answers 5xx
-	smHang                  // does not answer, having done what it was asked or not
-	smBreak                 // breaks connections off, having done it or not
-	smWritten               // answers an error though it has done it
-	smStale                 // shows what was current some seconds ago
+	smHang                  // does not answer, having performed the operation or not
+	smBreak                 // breaks connections off, having performed it or not
+	smWritten               // answers an error though it has performed it
+	smStale                 // answers what was current some seconds ago
 	smDeny                  // denies access
 	kill                    // a process ends between two steps
 	stall                   // a process stands still for up to a minute between two steps
@@ -40,42 +39,42 @@ const (
 	twice                   // or twice
 	force                   // an operator forces a rotation
 	replace                 // replaces the credentials
-	mistake                 // replaces them by wrong ones, and mends that later
+	mistake                 // replaces them by wrong ones, and corrects that later
 	move                    // moves AWSCURRENT by hand
 	garble                  // writes nonsense over the token
 	remove                  // deletes a secret, and restores it later
 	clocks                  // are off, and drift
-	kinds
+	faults
 )
 
-var kindNames = [kinds]string{
-	"c8Down", "c8Hang", "c8Slow", "c8Throttle", "c8Refuse", "c8Garbage", "c8Stillborn", "c8Worthless", "c8Revoke",
+var faultNames = [faults]string{
+	"c8Down", "c8Hang", "c8Slow", "c8Throttle", "c8Refuse", "c8Garbage", "c8Invalid", "c8Lifetime", "c8Revoke",
 	"smThrottle", "smFail", "smHang", "smBreak", "smWritten", "smStale", "smDeny",
 	"kill", "stall", "lost", "late", "twice",
 	"force", "replace", "mistake", "move", "garble", "remove", "clocks",
 }
 
-func (k kind) String() string { return kindNames[k] }
+func (f fault) String() string { return faultNames[f] }
 
-// plan is a world before anything happens.
+// plan is what the seed decides.
 type plan struct {
 	heartbeat time.Duration
-	horizon   time.Duration // how long the world lasts
-	calm      time.Duration // at its end, when nothing goes wrong any more
-	enabled   [kinds]bool
-	spells    []spell
+	horizon   time.Duration // when the run ends
+	calm      time.Duration // before its end: the time without faults
+	enabled   [faults]bool
+	windows   []window
 	tenants   []tenantPlan
 	vends     int           // sandboxes of vend at once, at most
 	cacheTTL  time.Duration // C8AUTH_CACHE_TTL
-	probe     bool          // whether tokens are tried
+	probe     bool          // whether there is a probe path
 	retries   int           // of an event whose invocation failed: 0 in the template, 2 by default
 }
 
-// tenantPlan is a tenant and the Communic8 instance that it has.
+// tenantPlan is a tenant and its Communic8 instance.
 type tenantPlan struct {
-	life      time.Duration // that Communic8 grants
-	said      string        // raw expires_in; empty: the truth
-	believed  time.Duration // the life that this makes believe, if it is another
+	lifetime  time.Duration // of its tokens
+	expiresIn string        // raw expires_in; empty: the lifetime
+	believed  time.Duration // the lifetime that expires_in says
 	exclusive bool
 	same      bool
 	refusal   c8test.Refusal
@@ -84,16 +83,16 @@ type tenantPlan struct {
 	gap       time.Duration // between two callers
 }
 
-// spell is a time in which a kind of trouble strikes.
-type spell struct {
-	kind     kind
+// window is a time in which a fault occurs.
+type window struct {
+	fault    fault
 	tenant   int // -1: all
 	from, to time.Duration
-	p        float64 // of each occasion
+	p        float64 // probability at each occasion
 }
 
-// dice returns the source of all that is random in one part of the world. Each part has
-// its own, so that what happens in one does not depend on how many others there are.
+// dice returns the random numbers of one part of the run. Each part has its own, so that what
+// happens in one does not depend on how many others there are.
 func dice(seed uint64, part string, n int) *rand.Rand {
 	h := fnv.New64a()
 	_, _ = fmt.Fprintf(h, "%s %d", part, n)
@@ -102,8 +101,7 @@ func dice(seed uint64, part string, n int) *rand.Rand {
 
 func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
 
-// between returns a duration between two others, any order of magnitude as likely as
-// another.
+// between returns a duration between two others; every order of magnitude is equally likely.
 func between(r *rand.Rand, from, to time.Duration) time.Duration {
 	if to <= from {
 		return from
@@ -119,11 +117,11 @@ func gap(r *rand.Rand, mean time.Duration) time.Duration {
 const (
 	shortest = 2 * time.Minute
 	longest  = 30 * 24 * time.Hour
-	// filling is the lifetime of tokens under which their versions reach the quota.
+	// filling is the lifetime under which the versions of a token reach the quota.
 	filling = 17 * time.Minute
 )
 
-// newPlan decides what there is to decide by the seed.
+// newPlan makes the plan of a seed.
 func newPlan(seed uint64, beats int) plan {
 	r := dice(seed, "plan", 0)
 	p := plan{
@@ -138,29 +136,29 @@ func newPlan(seed uint64, beats int) plan {
 	p.enable(r)
 	for range 1 + r.IntN(4) {
 		t := newTenantPlan(r, p.heartbeat)
-		if t.said == "-" && !p.probe { // such a token is stored only if a probe shows that it works
-			t.said, t.believed = "", t.life
+		if t.expiresIn == "-" && !p.probe { // such a token is stored only if a probe shows that it works
+			t.expiresIn, t.believed = "", t.lifetime
 		}
 		p.tenants = append(p.tenants, t)
 	}
-	p.conjure(r)
+	p.planWindows(r)
 	return p
 }
 
-// enable chooses the kinds of trouble.
+// enable chooses the faults.
 func (p *plan) enable(r *rand.Rand) {
 	chance := pick(r, 0, 0, 0.05, 0.1, 0.2, 0.5, 0.9)
-	for k := range p.enabled {
-		p.enabled[k] = r.Float64() < chance
+	for f := range p.enabled {
+		p.enabled[f] = r.Float64() < chance
 	}
 	if chance < 0.2 { // often exactly one
-		p.enabled[r.IntN(int(kinds))] = r.IntN(4) > 0
+		p.enabled[r.IntN(int(faults))] = r.IntN(4) > 0
 	}
 }
 
 func newTenantPlan(r *rand.Rand, heartbeat time.Duration) tenantPlan {
 	t := tenantPlan{
-		life:      between(r, heartbeat/2, 300*heartbeat),
+		lifetime:  between(r, heartbeat/2, 300*heartbeat),
 		exclusive: r.IntN(2) == 0,
 		same:      r.IntN(4) == 0,
 		refusal:   pick(r, c8test.Refuse401, c8test.Refuse400, c8test.Refuse200, c8test.Refuse200Error, c8test.Refuse404),
@@ -168,54 +166,54 @@ func newTenantPlan(r *rand.Rand, heartbeat time.Duration) tenantPlan {
 		accessKey: r.IntN(6) == 0,
 		gap:       between(r, heartbeat/4, 4*heartbeat),
 	}
-	if t.life < filling && r.IntN(2) == 0 { // not all of the short ones
-		t.life = between(r, filling, 300*heartbeat)
+	if t.lifetime < filling && r.IntN(2) == 0 { // not all of the short ones
+		t.lifetime = between(r, filling, 300*heartbeat)
 	}
-	t.life = min(max(t.life, shortest), longest).Truncate(time.Second)
+	t.lifetime = min(max(t.lifetime, shortest), longest).Truncate(time.Second)
 	if r.IntN(3) == 0 {
-		seconds := int64(t.life / time.Second)
+		seconds := int64(t.lifetime / time.Second)
 		switch r.IntN(6) {
 		case 0: // as a string
-			t.said = fmt.Sprintf(`"%d"`, seconds)
+			t.expiresIn = fmt.Sprintf(`"%d"`, seconds)
 		case 1: // a fraction, rounded down
-			t.said = fmt.Sprintf("%d.9", seconds)
+			t.expiresIn = fmt.Sprintf("%d.9", seconds)
 		case 2: // not at all
-			t.said, t.believed = "-", time.Hour
+			t.expiresIn, t.believed = "-", time.Hour
 		case 3: // too long
-			t.said, t.believed = fmt.Sprint(2*seconds), min(2*t.life, longest)
+			t.expiresIn, t.believed = fmt.Sprint(2*seconds), min(2*t.lifetime, longest)
 		case 4: // too short
-			t.said, t.believed = fmt.Sprint(seconds/2), t.life/2/time.Second*time.Second
+			t.expiresIn, t.believed = fmt.Sprint(seconds/2), t.lifetime/2/time.Second*time.Second
 		case 5: // absurd
-			t.said, t.believed = "1e300", longest
+			t.expiresIn, t.believed = "1e300", longest
 		}
 	}
 	if t.believed == 0 {
-		t.believed = t.life
+		t.believed = t.lifetime
 	}
 	return t
 }
 
-// conjure makes the spells.
-func (p *plan) conjure(r *rand.Rand) {
-	for k := range kinds {
-		if !p.enabled[k] || k == clocks {
+// planWindows chooses when the faults occur.
+func (p *plan) planWindows(r *rand.Rand) {
+	for f := range faults {
+		if !p.enabled[f] || f == clocks {
 			continue
 		}
 		for tenant := -1; tenant < len(p.tenants); tenant++ {
-			// Secrets Manager and the processes are everyone's, Communic8 is each tenant's own.
-			everyones := k >= smThrottle && k <= stall
-			if everyones != (tenant == -1) {
+			// All tenants share Secrets Manager and the processes; each has a Communic8 of its own.
+			shared := f >= smThrottle && f <= stall
+			if shared != (tenant == -1) {
 				continue
 			}
 			mean := between(r, 30*p.heartbeat, 200*p.heartbeat)
 			for at := gap(r, mean); at < p.horizon-p.calm; at += gap(r, mean) {
-				s := spell{kind: k, tenant: tenant, from: at, p: pick(r, 0.05, 0.3, 0.8, 1)}
+				w := window{fault: f, tenant: tenant, from: at, p: pick(r, 0.05, 0.3, 0.8, 1)}
 				at += between(r, time.Minute, 60*p.heartbeat)
-				if tenant >= 0 && r.IntN(3) == 0 { // about as long as the token can bear
-					at = s.from + time.Duration((0.1+0.7*r.Float64())*float64(p.tenants[tenant].believed))
+				if tenant >= 0 && r.IntN(3) == 0 { // about as long as the token remains valid
+					at = w.from + time.Duration((0.1+0.7*r.Float64())*float64(p.tenants[tenant].believed))
 				}
-				s.to = min(at, p.horizon-p.calm)
-				p.spells = append(p.spells, s)
+				w.to = min(at, p.horizon-p.calm)
+				p.windows = append(p.windows, w)
 			}
 		}
 	}

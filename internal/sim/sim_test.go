@@ -16,51 +16,51 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 6, "how many worlds to live through")
-	first = flag.Uint64("first", 1, "the first one's seed")
-	beats = flag.Int("beats", 400, "how many heartbeats each of them lasts")
-	story = flag.String("history", "", "file to write the history of the first one to")
+	seeds   = flag.Int("seeds", 6, "number of seeds")
+	first   = flag.Uint64("first", 1, "the first seed")
+	beats   = flag.Int("beats", 400, "heartbeats of each run")
+	history = flag.String("history", "", "file for the history of the first seed")
 )
 
-// live lives through one world.
-func live(t *testing.T, seed uint64, beats int, options secretsmanager.Options, out io.Writer) (report sim.Report) {
+// run runs one seed.
+func run(t *testing.T, seed uint64, beats int, options secretsmanager.Options, out io.Writer) (report sim.Report) {
 	t.Helper()
 	synctest.Test(t, func(*testing.T) { report = sim.Run(seed, beats, options, out) })
 	return report
 }
 
-// Whatever goes wrong, no law is broken.
-func TestLaws(t *testing.T) {
+// Whatever goes wrong, no invariant is violated.
+func TestInvariants(t *testing.T) {
 	options, err := sim.Options()
 	if err != nil {
 		t.Fatal(err)
 	}
 	start := time.Now()
 	reports := make([]sim.Report, *seeds)
-	var lived, span atomic.Int64 // span in seconds: a time.Duration ends after 292 years
+	var ended, span atomic.Int64 // span in seconds: a time.Duration ends after 292 years
 	years := func() float64 { return float64(span.Load()) / (365 * 24 * 60 * 60) }
-	t.Run("worlds", func(t *testing.T) {
+	t.Run("seeds", func(t *testing.T) {
 		for n := range reports {
 			seed := *first + uint64(n)
 			t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 				t.Parallel()
 				var out io.Writer
-				if *story != "" && n == 0 {
-					file, err := os.Create(*story)
+				if *history != "" && n == 0 {
+					file, err := os.Create(*history)
 					if err != nil {
 						t.Fatal(err)
 					}
 					defer func() { _ = file.Close() }()
 					out = file
 				}
-				reports[n] = live(t, seed, *beats, options, out)
+				reports[n] = run(t, seed, *beats, options, out)
 				if err := reports[n].Violation; err != nil {
-					fmt.Printf("seed %d breaks a law\n", seed) // what a test says comes when all are done
+					fmt.Printf("seed %d violates an invariant\n", seed) // go test prints errors when all have ended
 					t.Errorf("seed %d: %v\nagain: make simulate SEED=%d", seed, err, seed)
 				}
 				span.Add(int64(reports[n].TenantTime() / time.Second))
-				if done := lived.Add(1); done%100 == 0 {
-					fmt.Printf("%d of %d worlds, %.1f tenant-years in %v\n", done, len(reports), years(), time.Since(start).Round(time.Second))
+				if n := ended.Add(1); n%100 == 0 {
+					fmt.Printf("%d of %d seeds, %.1f tenant-years in %v\n", n, len(reports), years(), time.Since(start).Round(time.Second))
 				}
 			})
 		}
@@ -69,10 +69,10 @@ func TestLaws(t *testing.T) {
 	for _, report := range reports {
 		total.Add(report.Counts)
 	}
-	fmt.Printf("%d worlds, %.2f tenant-years in %v\n%+v\n", len(reports), years(), time.Since(start).Round(time.Second), total)
+	fmt.Printf("%d seeds, %.2f tenant-years in %v\n%+v\n", len(reports), years(), time.Since(start).Round(time.Second), total)
 }
 
-// The same seed is the same history, to the byte.
+// The same seed gives the same history, to the byte.
 func TestSameSeedSameHistory(t *testing.T) {
 	options, err := sim.Options()
 	if err != nil {
@@ -80,7 +80,7 @@ func TestSameSeedSameHistory(t *testing.T) {
 	}
 	digests := make(map[string]bool)
 	for seed := range uint64(4) {
-		once, again := live(t, seed, 100, options, nil), live(t, seed, 100, options, nil)
+		once, again := run(t, seed, 100, options, nil), run(t, seed, 100, options, nil)
 		if once.Digest != again.Digest {
 			t.Errorf("seed %d: %s and %s", seed, once.Digest, again.Digest)
 		}

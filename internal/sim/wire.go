@@ -1,8 +1,8 @@
 package sim
 
-// The wire between a process and the services that it calls. Every step of a function
-// is a call, so that what strikes here strikes between any two steps: before the call
-// takes effect, or after it has and before the process knows.
+// The connections between a process and the services that it calls. Every step of a function
+// is a call, so that a fault here can occur between any two steps: before the call takes
+// effect, or after it has and before the process knows.
 
 import (
 	"bytes"
@@ -25,8 +25,8 @@ import (
 	"github.com/c8auth/c8auth/internal/fakes/inmem"
 )
 
-// client returns a client as the product opens it, but for the wire and for a cache of AWS
-// credentials that all would share.
+// client returns a client as the product opens it, but for the connection and for a cache of
+// AWS credentials that all processes would share.
 func (p *process) client() *secretsmanager.Client {
 	options := p.aws.Copy()
 	timeout := 3 * time.Second
@@ -40,16 +40,16 @@ func (p *process) client() *secretsmanager.Client {
 	return secretsmanager.New(options)
 }
 
-// killed is what a process dies of.
+// killed is the panic that ends a process.
 type killed struct{}
 
 // call is one call of a process.
 type call struct {
-	op     string // of Secrets Manager, or "ask" or "try" of Communic8
+	op     string // of Secrets Manager, or "request" (of a token) or "probe" of Communic8
 	tenant *tenant
 	secret string // name of the secret
-	id     string // version that was asked for by its id
-	stage  string // label that was asked for, or is to be attached
+	id     string // version that is named by its id
+	stage  string // label that is named
 	bearer string // of Communic8
 }
 
@@ -60,43 +60,24 @@ func (c call) String() string {
 	return c.op + " " + c.tenant.name
 }
 
-// fate is what becomes of a call.
-type fate struct {
-	name        string
-	there, back time.Duration // how long it takes
-	stall       time.Duration // and how long the process stands still on the way
-	idle        bool          // it takes no effect
-	kill        int           // 1: before it takes effect, 2: after
-	hang        bool          // there is no answer
-	broken      bool          // the connection breaks off
-	status      int           // if not 0, the answer is another
-	header      http.Header
-	body        string
-	stillborn   bool // the token that it gets is dead
-	endless     bool
-	drip        time.Duration // between parts of the body
-	quick       bool          // it is worth asking again, and soon enough
-	answer      func([]byte) []byte
-}
-
 var errBroken = errors.New("connection broken")
 
-// carry takes a request there and its answer back.
+// carry transports a request and its answer.
 func (p *process) carry(req *http.Request, c call, through http.RoundTripper) (*http.Response, error) {
 	p.mu.Lock()
-	p.alive()
-	f := p.fate(c)
+	p.endInTime()
+	f := p.callFault(c)
 	if f.name != "" {
 		p.counts.Faults++
 		p.inv.faults++
-		if f.quick {
-			p.inv.brief++
+		if f.transient {
+			p.inv.transient++
 		}
 		if c.secret != "" {
 			p.inv.storeFaults++
 		}
 		p.inv.stalled = p.inv.stalled || f.stall > 0
-		c.tenant.rough, c.tenant.struck = p.now(), p.now()
+		c.tenant.disturbed, c.tenant.faulted = p.now(), p.now()
 		p.event(c.tenant)
 	}
 	p.mu.Unlock()
@@ -109,7 +90,7 @@ func (p *process) carry(req *http.Request, c call, through http.RoundTripper) (*
 	}
 	var resp *http.Response
 	var body []byte
-	if !f.idle {
+	if !f.noEffect {
 		p.mu.Lock()
 		p.before(c)
 		p.mu.Unlock()
@@ -121,13 +102,13 @@ func (p *process) carry(req *http.Request, c call, through http.RoundTripper) (*
 			return nil, err
 		}
 		_ = resp.Body.Close()
-		if f.answer != nil {
-			body = f.answer(body)
+		if f.rewrite != nil {
+			body = f.rewrite(body)
 		}
 		p.mu.Lock()
 		p.after(c, resp.StatusCode, body)
-		if f.stillborn {
-			p.abort(c.tenant, body)
+		if f.invalid {
+			revokeIssued(c.tenant, body)
 		}
 		p.mu.Unlock()
 	}
@@ -140,7 +121,7 @@ func (p *process) carry(req *http.Request, c call, through http.RoundTripper) (*
 	if f.stall > 0 {
 		time.Sleep(f.stall)
 		p.mu.Lock()
-		p.alive()
+		p.endInTime()
 		p.mu.Unlock()
 	}
 	if f.hang {
@@ -164,11 +145,62 @@ func (p *process) carry(req *http.Request, c call, through http.RoundTripper) (*
 		body = []byte(f.body)
 	}
 	p.mu.Lock()
-	p.alive()
-	p.received(c, resp, body, f.drip == 0)
+	p.endInTime()
+	p.received(c, resp, body, f.chunkDelay == 0)
 	p.mu.Unlock()
-	resp.Body = io.NopCloser(&bodyReader{ctx: req.Context(), text: body, drip: f.drip, endless: f.endless})
+	resp.Body = io.NopCloser(&bodyReader{ctx: req.Context(), text: body, delay: f.chunkDelay, endless: f.endless})
 	return resp, nil
+}
+
+// before is called when a call takes effect, before it does.
+func (p *process) before(c call) {
+	p.check()
+	if c.op == "request" {
+		p.counts.Requests++
+		p.checkRequest(c)
+	}
+	if c.op == "PutSecretValue" && p.inv.full {
+		p.violate(c.tenant, "a write is not repeated that the quota of versions refuses")
+	}
+	if p.inv.report != "" && c.secret == "" {
+		p.checkReportCall(c)
+	}
+}
+
+// after is called when a call has taken effect.
+func (p *process) after(c call, status int, body []byte) {
+	switch {
+	case c.op == "request" && status == http.StatusOK:
+		p.issued(c, body)
+	case c.op == "PutSecretValue" && bytes.Contains(body, []byte("LimitExceededException")):
+		p.counts.Full++
+		c.tenant.refusedAt = p.now()
+		p.disturb(c.tenant)
+	case c.op == "PutSecretValue" && c.stage != "":
+		if status == http.StatusOK && !c.tenant.claims.seen[c.id] {
+			p.claimed(c)
+		}
+	case c.op == "PutSecretValue":
+		old := c.tenant.stored
+		if _, version := p.sm.Value(c.secret); version != old.version {
+			p.counts.Writes++
+			p.writers[version] = p.offset
+			p.load(c.tenant, false)
+			c.tenant.stored.assumed = p.inv.assumed[c.tenant.stored.token]
+			p.checkWrite(c.tenant, old)
+		}
+	}
+	p.check()
+}
+
+// revokeIssued revokes the token that was issued.
+func revokeIssued(t *tenant, body []byte) {
+	var in struct {
+		AccessToken string `json:"access_token"`
+	}
+	if json.Unmarshal(body, &in) == nil {
+		t.c8.Revoke(in.AccessToken)
+	}
 }
 
 // pass lets time pass, until ctx is done.
@@ -189,13 +221,13 @@ func (p *process) die(c call) {
 	p.note(p.name, "killed at %v", c)
 	p.counts.Killed++
 	p.inv.killed = true
-	c.tenant.rough, c.tenant.struck = p.now(), p.now()
+	c.tenant.disturbed, c.tenant.faulted = p.now(), p.now()
 	p.mu.Unlock()
 	panic(killed{})
 }
 
-// alive ends the process if its time is over, as Lambda does, or the world's.
-func (p *process) alive() {
+// endInTime ends the process after its time-out, as Lambda does, or when the run has ended.
+func (p *process) endInTime() {
 	if p.now() > p.inv.deadline || p.violation != nil {
 		p.inv.killed = true
 		p.mu.Unlock()
@@ -208,7 +240,7 @@ type bodyReader struct {
 	ctx     context.Context
 	text    []byte
 	at      int
-	drip    time.Duration
+	delay   time.Duration
 	endless bool
 }
 
@@ -220,10 +252,10 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 		b.at = 0
 	}
 	part := b.text[b.at:]
-	if b.drip > 0 {
+	if b.delay > 0 {
 		part = part[:min(len(part), 16)]
 		select {
-		case <-time.After(b.drip):
+		case <-time.After(b.delay):
 		case <-b.ctx.Done():
 			return 0, b.ctx.Err()
 		}
@@ -233,14 +265,14 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// upstream is the wire to Communic8.
+// upstream is the connection to Communic8.
 type upstream struct{ *process }
 
 func (u upstream) RoundTrip(req *http.Request) (*http.Response, error) {
 	name, _, _ := strings.Cut(req.URL.Host, ".")
-	c := call{op: "try", bearer: strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")}
+	c := call{op: "probe", bearer: strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")}
 	if req.URL.Path == c8test.TokenPath {
-		c.op = "ask"
+		c.op = "request"
 	}
 	for _, t := range u.tenants {
 		if t.name == name {
@@ -251,7 +283,7 @@ func (u upstream) RoundTrip(req *http.Request) (*http.Response, error) {
 	return nil, fmt.Errorf("no such host: %s", name)
 }
 
-// secrets is the wire to Secrets Manager.
+// secrets is the connection to Secrets Manager.
 type secrets struct{ *process }
 
 // The times in a token, as they stand in a string of JSON within JSON, and the date of a
@@ -261,8 +293,8 @@ var (
 	created = regexp.MustCompile(`"CreatedDate":[0-9.]+`)
 )
 
-// shift moves the times that pass by: a process whose clock is off by an offset writes
-// times that are off by it, and takes those that it reads to be further away.
+// shift changes the times in a message: a process whose clock is off writes times that are off
+// by as much, and reads times with the opposite error.
 func shift(text []byte, by time.Duration) []byte {
 	if by == 0 {
 		return text

@@ -1,6 +1,6 @@
-// Mutants checks that the simulation can fail: it breaks pkg/c8auth in one deliberate
-// way after another and counts how many worlds it takes until a law is broken. The tree
-// is not touched, each defect is an overlay of one file (go help build).
+// Mutants checks that the simulation can fail: it breaks pkg/c8auth in one deliberate way
+// after another, and counts how many seeds it takes until an invariant is violated. The tree
+// is not changed, because each defect is an overlay of one file (go help build).
 //
 //	go run ./internal/sim/mutants            all of them
 //	go run ./internal/sim/mutants -run half  those with that in their name
@@ -23,7 +23,7 @@ import (
 
 func main() {
 	run := flag.String("run", "", "only mutants whose name matches this regular expression")
-	limit := flag.Int("seeds", 150, "how many worlds it may take to find one")
+	limit := flag.Int("seeds", 150, "how many seeds it may take to find one")
 	flag.Parse()
 	wanted, err := regexp.Compile(*run)
 	if err == nil {
@@ -42,52 +42,51 @@ func check(ctx context.Context, run *regexp.Regexp, limit int) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	// What breaks a law without any defect is no proof of one.
-	worlds, law, err := mutant{file: "due.go"}.find(ctx, dir, limit)
+	// An invariant that is violated without any defect proves nothing.
+	seed, violation, err := mutant{file: "due.go"}.find(ctx, dir, limit)
 	if err != nil {
 		return err
 	}
-	if worlds != 0 {
-		return fmt.Errorf("world %d, without a defect: %s", worlds, law)
+	if seed != 0 {
+		return fmt.Errorf("seed %d, without a defect: %s", seed, violation)
 	}
-	fmt.Printf("%-47s none in %d worlds\n", "no defect", limit)
+	fmt.Printf("%-47s no violation in %d seeds\n", "no defect", limit)
 	var survivors []string
-	tried := 0
+	checked := 0
 	for _, m := range mutants {
 		if !run.MatchString(m.name) {
 			continue
 		}
-		tried++
+		checked++
 		start := time.Now()
-		worlds, law, err := m.find(ctx, dir, limit)
+		seed, violation, err := m.find(ctx, dir, limit)
 		switch {
 		case err != nil:
 			survivors = append(survivors, m.name)
 			fmt.Printf("%-47s %v\n", m.name, err)
-		case worlds == 0:
+		case seed == 0:
 			survivors = append(survivors, m.name)
-			fmt.Printf("%-47s SURVIVES %d worlds\n", m.name, limit)
+			fmt.Printf("%-47s NOT FOUND in %d seeds\n", m.name, limit)
 		default:
-			fmt.Printf("%-47s %3d worlds, %3.0f s: %s\n", m.name, worlds, time.Since(start).Seconds(), law)
+			fmt.Printf("%-47s seed %3d, %3.0f s: %s\n", m.name, seed, time.Since(start).Seconds(), violation)
 		}
 	}
 	if survivors != nil {
-		return fmt.Errorf("%d of %d mutants survive: %s", len(survivors), tried, strings.Join(survivors, "; "))
+		return fmt.Errorf("%d of %d mutants are not found: %s", len(survivors), checked, strings.Join(survivors, "; "))
 	}
-	fmt.Printf("all %d mutants are found\n", tried)
+	fmt.Printf("all %d mutants are found\n", checked)
 	return nil
 }
 
 const (
 	product = "pkg/c8auth"
-	batch   = 4 // worlds at a time
+	batch   = 4 // seeds at a time
 )
 
-// broken is how the simulation reports a law that was broken.
-var broken = regexp.MustCompile(`seed (\d+): (.*)`)
+// reported is how the simulation reports a violation.
+var reported = regexp.MustCompile(`seed (\d+): (.*)`)
 
-// find returns in which world, counted from 1, a law was first broken, and which; 0 if
-// in none.
+// find returns the first seed with a violation, and which; 0 if there is none.
 func (m mutant) find(ctx context.Context, dir string, limit int) (int, string, error) {
 	binary := filepath.Join(dir, "sim.test")
 	if err := m.build(ctx, dir, binary); err != nil {
@@ -95,21 +94,21 @@ func (m mutant) find(ctx context.Context, dir string, limit int) (int, string, e
 	}
 	for first := 1; first <= limit; first += batch {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
-		out, err := exec.CommandContext(ctx, binary, "-test.run=^TestLaws$", fmt.Sprintf("-first=%d", first), fmt.Sprintf("-seeds=%d", batch)).CombinedOutput() // #nosec G204 -- what was just built
+		out, err := exec.CommandContext(ctx, binary, "-test.run=^TestInvariants$", fmt.Sprintf("-first=%d", first), fmt.Sprintf("-seeds=%d", batch)).CombinedOutput() // #nosec G204 -- what was just built
 		cancel()
 		if err == nil {
 			continue
 		}
-		found, law := 0, ""
-		for _, match := range broken.FindAllStringSubmatch(string(out), -1) {
+		found, violation := 0, ""
+		for _, match := range reported.FindAllStringSubmatch(string(out), -1) {
 			if seed, err := strconv.Atoi(match[1]); err == nil && (found == 0 || seed < found) {
-				found, law = seed, match[2]
+				found, violation = seed, match[2]
 			}
 		}
 		if found == 0 {
-			return 0, "", fmt.Errorf("ends with %w, but no law is broken: %.2000s", err, out)
+			return 0, "", fmt.Errorf("ends with %w, but without a violation: %.2000s", err, out)
 		}
-		return found, law, nil
+		return found, violation, nil
 	}
 	return 0, "", nil
 }
