@@ -1,6 +1,6 @@
 package smtest
 
-// What goes over the wire, and what AWS's model of the API says of it.
+// The messages, and the constraints of AWS's model of the API.
 
 import (
 	"fmt"

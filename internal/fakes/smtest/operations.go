@@ -72,8 +72,8 @@ func put(_ *Server, q *request, on *secret) (*answer, *failure) {
 	return &answer{ARN: on.arn, Name: on.name, VersionID: v.id, VersionStages: on.stages(v)}, nil
 }
 
-// repeated is what makes a write idempotent: the version that its token made
-// earlier, if the value is the same. The labels stay where they are by now.
+// repeated makes writes idempotent: it returns the version that the request's token
+// made earlier, if the value is the same. The labels stay where they are.
 func (s *secret) repeated(q *request) (*version, *failure) {
 	v, val := s.version(q.ClientRequestToken), q.value()
 	if v != nil && (val == nil || *val != v.value) {
@@ -132,7 +132,7 @@ func (f filter) admits(name string) bool {
 	return slices.ContainsFunc(f.Values, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
-// describe is what two operations say of a secret in the same words.
+// describe returns what DescribeSecret and ListSecrets have in common.
 func (s *secret) describe() answer {
 	return answer{
 		ARN: s.arn, Name: s.name,
@@ -148,7 +148,7 @@ func (s *secret) labelled() map[string][]string {
 	return labelled
 }
 
-// update moves a label. Whoever does that has to know where it is.
+// update moves a label, if the request names the version that has it.
 func update(_ *Server, q *request, on *secret) (*answer, *failure) {
 	stage, holder := q.VersionStage, on.labels[q.VersionStage]
 	to, from := on.version(q.MoveToVersionID), on.version(q.RemoveFromVersionID)
@@ -180,7 +180,7 @@ func list(_ *Server, q *request, on *secret) (*answer, *failure) {
 	return a, nil
 }
 
-// remove finds fault with a missing or deleted secret only if it is not forced.
+// remove refuses a missing or deleted secret unless it is forced.
 func remove(s *Server, q *request, on *secret) (*answer, *failure) {
 	now, days := time.Now(), 30
 	if q.RecoveryWindowInDays != nil {

@@ -16,8 +16,6 @@ package smtest_test
 //	test_no_client_request_token[UpdateSecret]       UpdateSecret, which nothing calls, also
 //	test_update_secret_description
 //	test_update_secret_version_stages_current_previous
-//
-// test_no_client_request_token[CreateSecret] and [PutSecretValue], 2023-05-12, are in TestWire.
 
 import (
 	"fmt"
@@ -113,7 +111,7 @@ func TestRecordedLabels(t *testing.T) {
 		},
 	} {
 		t.Run(test, func(t *testing.T) {
-			c := connect(t, new(smtest.Server))
+			c := connect(new(smtest.Server))
 			must(c.CreateSecret(ctx, create("s", "value 1", numbered(1))))
 			for _, do := range steps {
 				if do.put != 0 {
@@ -123,8 +121,7 @@ func TestRecordedLabels(t *testing.T) {
 						t.Errorf("the write answered %s, want %s", answered, do.want)
 					}
 				} else {
-					in := move("s", do.move, "", "")
-					in.RemoveFromVersionId = aws.String(numbered(do.from))
+					in := &secretsmanager.UpdateSecretVersionStageInput{SecretId: aws.String("s"), VersionStage: &do.move, RemoveFromVersionId: aws.String(numbered(do.from))}
 					if do.to != 0 {
 						in.MoveToVersionId = aws.String(numbered(do.to))
 					}
@@ -144,7 +141,7 @@ func TestRecordedLabels(t *testing.T) {
 
 // A version without a label is listed only if deprecated ones are asked for.
 func TestRecordedDeprecatedVersions(t *testing.T) { // test_deprecated_secret_version_stage, 2024-03-29
-	c := connect(t, new(smtest.Server))
+	c := connect(new(smtest.Server))
 	must(c.CreateSecret(ctx, create("s", "original", numbered(1))))
 	for n := 2; n <= 4; n++ {
 		must(c.PutSecretValue(ctx, put("s", fmt.Sprint("update ", n), numbered(n))))
@@ -160,7 +157,7 @@ func TestRecordedDeprecatedVersions(t *testing.T) { // test_deprecated_secret_ve
 // A secret without a version has no VersionIdsToStages, and the first value becomes AWSCURRENT.
 // That it does so under any labels is not recorded: none were sent.
 func TestRecordedEmptySecret(t *testing.T) { // test_create_secret_version_from_empty_secret, 2023-09-05; test_secret_tags, 2024-04-05
-	c := connect(t, new(smtest.Server))
+	c := connect(new(smtest.Server))
 	if out := must(c.CreateSecret(ctx, create("s", "", ""))); out.VersionId != nil {
 		t.Errorf("CreateSecret without a value answered version %s", *out.VersionId)
 	}
@@ -184,7 +181,7 @@ func TestRecordedMessages(t *testing.T) {
 	store.Create("gone")
 	store.Delete("gone")
 	version := store.Put("full", "v")
-	c := connect(t, &store)
+	c := connect(&store)
 	arn := *must(c.GetSecretValue(ctx, get("full", "", ""))).ARN
 	versions := func(name string) error {
 		return second(c.ListSecretVersionIds(ctx, &secretsmanager.ListSecretVersionIdsInput{SecretId: &name, IncludeDeprecated: aws.Bool(true)}))
@@ -237,7 +234,7 @@ func TestRecordedMessages(t *testing.T) {
 // A secret is found by its name, ARN and ARN without the suffix. The last fails for a name
 // that itself ends like a suffix, as the tenant acme-berlin's does.
 func TestRecordedNames(t *testing.T) { // test_create_and_update_secret[…], 2022-09-02, 2022-09-28 and 2023-04-14
-	c := connect(t, new(smtest.Server))
+	c := connect(new(smtest.Server))
 	for name, partial := range map[string]string{
 		"s-c64bdc03": "", "s-4b175f02": "", "Valid/_+=.@-Name": "", "Valid/_+=.@-Name-a1b2": "", "Valid/_+=.@-Name-a1b2c3-": "",
 		"Invalid/_+=.@-Name-a1b2c3": notFound,
@@ -259,7 +256,7 @@ func TestRecordedNames(t *testing.T) { // test_create_and_update_secret[…], 20
 // restored, or deleted at once; made again, it has another ARN.
 func TestRecordedDeletion(t *testing.T) {
 	var store smtest.Server
-	c := connect(t, &store)
+	c := connect(&store)
 	first := *must(c.CreateSecret(ctx, create("s", "v", token1))).ARN
 	remove := func(force bool) *secretsmanager.DeleteSecretOutput {
 		return must(c.DeleteSecret(ctx, &secretsmanager.DeleteSecretInput{SecretId: aws.String("s"), ForceDeleteWithoutRecovery: &force}))
@@ -285,7 +282,7 @@ func TestRecordedDeletion(t *testing.T) {
 
 // A binary value comes as SecretBinary, without a SecretString.
 func TestRecordedBinaryValues(t *testing.T) { // test_get_secret_value, 2024-09-24; test_change_secret_value_after_creation[…], 2026-02-07
-	c := connect(t, new(smtest.Server))
+	c := connect(new(smtest.Server))
 	must(c.CreateSecret(ctx, create("s", "", "")))
 	for n, value := range []string{"initial", "footest", "tops3cret", "\x00\x01\x02\xff"} {
 		in := put("s", "", numbered(n+1))
@@ -301,7 +298,7 @@ func TestRecordedBinaryValues(t *testing.T) { // test_get_secret_value, 2024-09-
 // ListSecrets shows names, dates and labels; the member is called otherwise than in
 // DescribeSecret.
 func TestRecordedList(t *testing.T) { // test_call_lists_secrets_multiple_times[_snapshots], test_create_multi_secrets[_snapshot], 2022-08-09 and 2022-09-28
-	c := connect(t, new(smtest.Server))
+	c := connect(new(smtest.Server))
 	for n := range 3 {
 		must(c.CreateSecret(ctx, create(fmt.Sprint("s", n), "v", numbered(n+1))))
 	}

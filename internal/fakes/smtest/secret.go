@@ -134,8 +134,8 @@ func (s *secret) room(now time.Time) int {
 }
 
 // put adds a version with the labels; AWSCURRENT comes to the first one unasked.
-// The version that loses AWSCURRENT to it loses all other labels, too: so AWS
-// has been seen to do, but only here, not in move.
+// The version that loses AWSCURRENT to it loses all other labels, too: recorded, but
+// not of move.
 func (s *secret) put(id string, val value, stages []string) *version {
 	s.changed = time.Now()
 	v := &version{id, val, s.changed}

@@ -1,22 +1,19 @@
-// Package smtest is a stand-in for AWS Secrets Manager: a plain http.Handler
-// that speaks the service's wire protocol, AWS JSON 1.1. What is replaced is
-// the service, not the SDK: serializers, signatures, retries and the decoding
-// of errors all run.
+// Package smtest is a fake of AWS Secrets Manager: an http.Handler that speaks
+// the service's wire protocol, AWS JSON 1.1, so that the SDK's serializers,
+// signatures, retries and error decoding all run.
 //
 //	var store smtest.Server // the zero value is an empty account
 //	store.Create("stack/token/acme")
 //	server := httptest.NewServer(&store)
 //	client := secretsmanager.New(secretsmanager.Options{BaseEndpoint: &server.URL, …})
 //
-// Three ways lead into it. Clients send the operations of operations.go. A
-// test or a demonstration plays the operator with the methods of hand.go, which
-// bypass the wire and are not counted as calls. And Fault makes an operation go
-// wrong: refused, throttled, garbled, unanswered, or performed and then
-// unanswered, which is the case that idempotency is for.
+// Clients send the operations of operations.go. A test does what a person does in
+// the console with the methods of console.go, which bypass the wire and are not
+// counted as calls. Fault makes an operation fail: refused, throttled, garbled,
+// unanswered, or performed and then unanswered, for which writes are idempotent.
 //
-// It is deterministic: the same calls give the same version ids and ARNs. It
-// takes the time from time.Now, starts no goroutine and holds no lock while it
-// waits, so that it runs in a testing/synctest bubble as well.
+// The same calls give the same version ids and ARNs. It starts no goroutine and
+// holds no lock while it waits, so that it runs in a testing/synctest bubble.
 //
 // Behaviour and messages follow recordings of the real service (recorded_test.go),
 // and where there is none, AWS's documentation. Of AWS's quotas it has one: 100 versions
@@ -41,9 +38,9 @@ type Server struct {
 	Region  string // in ARNs; empty: eu-central-1
 	Account string // in ARNs; empty: 123456789012
 
-	// Fault, if not nil, is asked before each operation, and may make it fail
-	// by returning something. The name is the secret's, even where the request
-	// had an ARN. It may call the Server's methods.
+	// Fault, if not nil, is called before each operation, which fails if it returns
+	// a fault. The name is the secret's, even where the request had an ARN. It may
+	// call the Server's methods.
 	Fault func(op, name string) *Fault
 
 	mu      sync.Mutex
@@ -53,8 +50,8 @@ type Server struct {
 	total   int                // requests
 }
 
-// Fault is one way in which an operation goes wrong. The zero value is a
-// failure of the service itself: 500 InternalServiceError.
+// Fault is a way in which an operation fails. The zero value is a failure of the
+// service itself: 500 InternalServiceError.
 type Fault struct {
 	Status  int    // HTTP status; 0: 500
 	Type    string // error type, such as "ThrottlingException"; empty: InternalServiceError
@@ -65,12 +62,10 @@ type Fault struct {
 	Break   bool   // break the connection instead of answering
 }
 
-// strike ends the request as the fault wants it.
-func (f *Fault) strike(w http.ResponseWriter, r *http.Request) {
+// serve answers the request with the fault.
+func (f *Fault) serve(w http.ResponseWriter, r *http.Request) {
 	if f.Hang {
-		// What is answered afterwards nobody reads; but a transport in
-		// memory that lets it through must not take it for a success.
-		<-r.Context().Done()
+		<-r.Context().Done() // what is answered afterwards, nobody reads
 	}
 	if f.Break {
 		panic(http.ErrAbortHandler)

@@ -1,11 +1,10 @@
 package smtest_test
 
-// What the tests share: a real client, and short ways to say what it got.
+// What the tests share: a real client in memory, and short forms of its calls.
 
 import (
 	"context"
 	"errors"
-	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -14,13 +13,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
 
+	"github.com/c8auth/c8auth/internal/fakes/inmem"
 	"github.com/c8auth/c8auth/internal/fakes/smtest"
 )
 
-// Tokens of the length that AWS asks for.
+// Client request tokens of the length that AWS requires.
 const (
 	token1 = "11111111-1111-1111-1111-111111111111"
 	token2 = "22222222-2222-2222-2222-222222222222"
@@ -28,17 +27,19 @@ const (
 	token4 = "44444444-4444-4444-4444-444444444444"
 )
 
+const (
+	notFound = "ResourceNotFoundException: Secrets Manager can't find the specified secret."
+	deleted  = "InvalidRequestException: You can't perform this operation on the secret because it was marked for deletion."
+)
+
 var ctx = context.Background()
 
-// connect is the real client of a store, over a socket.
-func connect(t *testing.T, store *smtest.Server) *secretsmanager.Client {
-	t.Helper()
-	server := httptest.NewServer(store)
-	t.Cleanup(server.Close)
-	return client(server.URL, server.Client())
+// connect returns a client of the store, in memory.
+func connect(store *smtest.Server) *secretsmanager.Client {
+	return client("http://secretsmanager.test", inmem.Client(store))
 }
 
-// client retries twice, at once. It takes nothing from the environment.
+// client returns a client that retries twice, at once. It takes nothing from the environment.
 func client(url string, httpClient aws.HTTPClient) *secretsmanager.Client {
 	return secretsmanager.New(secretsmanager.Options{
 		BaseEndpoint: aws.String(url),
@@ -61,6 +62,8 @@ func must[T any](out T, err error) T {
 	return out
 }
 
+func second[T any](_ T, err error) error { return err }
+
 // refusal is the error that AWS answered with, as "Type: message".
 func refusal(err error) string {
 	api, ok := errors.AsType[smithy.APIError](err)
@@ -68,16 +71,6 @@ func refusal(err error) string {
 		return "no API error"
 	}
 	return api.ErrorCode() + ": " + api.ErrorMessage()
-}
-
-// labels are the versions that have any, as DescribeSecret shows them.
-func labels(c *secretsmanager.Client, name string) map[string]string {
-	out := must(c.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &name}))
-	short := make(map[string]string)
-	for id, stages := range out.VersionIdsToStages {
-		short[id] = strings.Join(stages, " ")
-	}
-	return short
 }
 
 func create(name, value, token string) *secretsmanager.CreateSecretInput {
@@ -92,18 +85,6 @@ func get(name, version, stage string) *secretsmanager.GetSecretValueInput {
 	return &secretsmanager.GetSecretValueInput{SecretId: &name, VersionId: maybe(version), VersionStage: maybe(stage)}
 }
 
-func move(name, stage, from, to string) *secretsmanager.UpdateSecretVersionStageInput {
-	return &secretsmanager.UpdateSecretVersionStageInput{SecretId: &name, VersionStage: &stage, RemoveFromVersionId: maybe(from), MoveToVersionId: maybe(to)}
-}
-
-// secrets asks for those whose names begin with the prefix.
-func secrets(prefix string, deleted bool) *secretsmanager.ListSecretsInput {
-	return &secretsmanager.ListSecretsInput{
-		Filters:                []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix}}},
-		IncludePlannedDeletion: &deleted,
-	}
-}
-
 func maybe(s string) *string {
 	if s == "" {
 		return nil
@@ -111,21 +92,52 @@ func maybe(s string) *string {
 	return &s
 }
 
-// memory is a transport without a socket, for synctest. It ends a request when
-// its context does, as a connection would.
-type memory struct{ http.Handler }
+// Whatever becomes of the first attempt, the SDK repeats it under the same client request
+// token, and there is one version in the end.
+func TestRetriedPutIsWrittenOnce(t *testing.T) {
+	for why, fault := range map[string]smtest.Fault{
+		"refused":                      {},
+		"throttled":                    {Status: 400, Type: "ThrottlingException", Message: "Rate exceeded"},
+		"written, answered with 500":   {After: true},
+		"written, answered with 503":   {After: true, Status: 503, Body: "<html>busy</html>"},
+		"written, connection broken":   {After: true, Break: true},
+		"not written, connection lost": {Break: true},
+	} {
+		t.Run(why, func(t *testing.T) {
+			store := new(smtest.Server)
+			store.Fault = func(string, string) *smtest.Fault {
+				if store.Calls("") > 1 {
+					return nil
+				}
+				return &fault
+			}
+			store.Create("s")
+			out, err := connect(store).PutSecretValue(ctx, put("s", "v", ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			value, version := store.Value("s")
+			if value != "v" || version != *out.VersionId || store.Versions("s") != 1 {
+				t.Errorf("%d versions, %s of which is current; answered %s", store.Versions("s"), version, *out.VersionId)
+			}
+			if n := store.Calls("PutSecretValue"); n != 2 {
+				t.Errorf("%d calls, want one that fails and one that succeeds", n)
+			}
+		})
+	}
+}
 
-func (m memory) Do(r *http.Request) (resp *http.Response, err error) {
-	defer func() {
-		switch broken := recover(); broken {
-		case nil:
-		case http.ErrAbortHandler:
-			err = errors.New("connection broken")
-		default:
-			panic(broken)
+// A write without a client request token, which the SDK always adds, is refused.
+func TestRecordedNoToken(t *testing.T) { // test_no_client_request_token[CreateSecret] and [PutSecretValue], 2023-05-12
+	for op, body := range map[string]string{"CreateSecret": `{"Name":"s","SecretString":"v"}`, "PutSecretValue": `{"SecretId":"s","SecretString":"v"}`} {
+		r := httptest.NewRequest("POST", "/", strings.NewReader(body))
+		r.Header.Set("X-Amz-Target", "secretsmanager."+op)
+		r.Header.Set("Authorization", "AWS4")
+		w := httptest.NewRecorder()
+		new(smtest.Server).ServeHTTP(w, r)
+		const want = `{"__type":"InvalidRequestException","Message":"You must provide a ClientRequestToken value. We recommend a UUID-type value."}`
+		if got := strings.TrimSpace(w.Body.String()); w.Code != 400 || got != want {
+			t.Errorf("%s: got %d %s, want %s", op, w.Code, got, want)
 		}
-	}()
-	rec := httptest.NewRecorder()
-	m.ServeHTTP(rec, r)
-	return rec.Result(), r.Context().Err()
+	}
 }

@@ -1,6 +1,6 @@
 package smtest
 
-// The way of a request: taken apart, checked, performed, answered.
+// Requests: read, checked, performed and answered.
 
 import (
 	"encoding/json"
@@ -34,7 +34,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case fault != nil:
-		fault.strike(w, r)
+		fault.serve(w, r)
 	case refused != nil:
 		send(w, http.StatusBadRequest, refused)
 	default:

@@ -11,7 +11,7 @@ import (
 	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
 )
 
-// docs/testing.md cites tests and moto's steps that exist.
+// docs/testing.md cites only tests and steps that exist.
 func TestEvidence(t *testing.T) {
 	root := must(lambdatest.Root())
 	page := string(must(os.ReadFile(filepath.Join(root, "docs", "testing.md"))))

@@ -1,7 +1,7 @@
 package smtest
 
-// The operator's hand: what a person does in the console. It takes names only,
-// and panics where AWS would refuse, for then it is the test that is wrong.
+// What a person does in the console. The methods take names only, and panic where AWS
+// would refuse, because then the test is wrong.
 
 import (
 	"cmp"
@@ -126,7 +126,7 @@ func (s *Server) schedule(name string, deleted time.Time) {
 	on.deleted, on.changed = deleted, time.Now()
 }
 
-// look saves asking whether there is such a secret.
+// look returns the secret, or an empty one if there is none.
 func (s *Server) look(name string) *secret {
 	return cmp.Or(s.secrets[name], &secret{})
 }
