@@ -63,7 +63,7 @@ func (g *Gateway) event(r *http.Request, id, keyID string, route route, body []b
 // identity is the caller, as AWS_IAM authorization knows it. The unique id of
 // its user or role is made up.
 func identity(r *http.Request, keyID, caller string) object {
-	a, _ := arn.Parse(caller) // if it is none, there is little to tell
+	a, _ := arn.Parse(caller) // if it is none, the account is empty
 	unique := "AIDAEXAMPLE0123456789"
 	if strings.HasPrefix(a.Resource, "assumed-role/") {
 		unique = "AROAEXAMPLE0123456789:" + a.Resource[strings.LastIndex(a.Resource, "/")+1:]
@@ -105,7 +105,7 @@ func sourceIP(r *http.Request) string {
 	return host
 }
 
-// last is the last value of each name: what one gets who asks for one.
+// last is the last value of each name.
 func last[M http.Header | url.Values](all M) map[string]string {
 	one := make(map[string]string)
 	for name, values := range all {

@@ -1,6 +1,6 @@
-// Package gwtest stands in for Amazon API Gateway: one stage of a REST API
-// whose methods, GET /tokens/{tenant} and POST /tokens/{tenant}/rejections, ask
-// for AWS_IAM authorization and hand the request to a Lambda function each (proxy
+// Package gwtest is a fake of Amazon API Gateway: one stage of a REST API whose
+// methods, GET /tokens/{tenant} and POST /tokens/{tenant}/rejections, require
+// AWS_IAM authorization and pass the request to a Lambda function each (proxy
 // integration).
 //
 //	gateway := &gwtest.Gateway{
@@ -12,10 +12,10 @@
 //
 // A request passes if it is for one of the routes, its signature is right (see
 // sigv4.go), and its key may do that for the tenant; then the function gets
-// the event that a REST API would send (see event.go). Everything else is
-// answered in API Gateway's words, except that no answer repeats what the
-// caller sent to prove who it is. A function that fails is 502, also when it
-// ran out of its own time; 504 is for one that takes over 29 seconds.
+// the event that a REST API would send (see event.go). Anything else is answered
+// as API Gateway does, except that no answer repeats the caller's credentials. A
+// function that fails is 502, also when it timed out; 504 is for one that takes
+// over 29 seconds.
 //
 // Routes, events and what it makes of a function's answer follow recordings of the
 // real service (recorded_test.go), and where there is none, AWS's documentation.

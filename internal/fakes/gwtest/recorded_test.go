@@ -19,7 +19,6 @@ package gwtest
 
 import (
 	"encoding/json"
-	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -32,10 +31,9 @@ import (
 // eventOf is the event that a request becomes, whoever sends it.
 func eventOf(t *testing.T, method, target, body string) object {
 	t.Helper()
-	g := reporting(answers(`{"statusCode":200}`))
-	r := request(method, target)
+	g := gateway()
+	r := request(method, target, body)
 	if body != "" {
-		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
 		r.Header.Set("Content-Length", "11") // as a server leaves it out, and a client in memory may not
 		r.Header.Set("Content-Type", "application/json")
 	}
@@ -177,7 +175,7 @@ func TestRecordedAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := gateway()
 			g.Invoke = answers(test.answer)
-			w := serve(g, signed(t, user, "/v1/tokens/acme"))
+			w := serve(g, signed(t, user, http.MethodGet, "/v1/tokens/acme", ""))
 			if w.Code != test.status || w.Body.String() != test.body || w.Header().Get("Content-Type") != "application/json" {
 				t.Errorf("got %d %s %q, want %d %q", w.Code, w.Header().Get("Content-Type"), w.Body, test.status, test.body)
 			}
@@ -195,7 +193,10 @@ func TestRecordedAnswers(t *testing.T) {
 
 // A path that leads nowhere and a method that the path does not have are refused alike.
 func TestRecordedNoRoute(t *testing.T) { // test_routing_not_found, 2024-07-23, of test_apigateway_common.py
-	for _, r := range []*http.Request{request(http.MethodGet, "/v1/random-non-existing"), request(http.MethodPost, "/v1/tokens/acme")} {
+	for _, r := range []*http.Request{
+		request(http.MethodGet, "/v1/random-non-existing", ""), request(http.MethodPost, "/v1/tokens/acme", ""),
+		request(http.MethodGet, "/v1/tokens/acme/rejections", ""), request(http.MethodPost, "/v1/tokens/acme//rejections", ""), // these two are not recorded
+	} {
 		want{403, "MissingAuthenticationTokenException", `{"message":"Missing Authentication Token"}`}.check(t, serve(gateway(), r))
 	}
 }
