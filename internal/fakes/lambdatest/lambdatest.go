@@ -7,8 +7,8 @@
 //	answer, err := f.Invoke(ctx, []byte(`{}`))
 //
 // A Function is one sandbox. Its process starts with the first invocation,
-// lives on between invocations, and is started again after it ended. What goes
-// wrong comes back as an *Error that holds what the caller of Lambda would see.
+// runs on between invocations, and is started again after it ended. A failure
+// is an *Error that holds what the caller of Lambda would see.
 //
 // It differs from Lambda in this: there is one sandbox, so invocations queue
 // where Lambda would start another; the process is not frozen between
@@ -68,7 +68,7 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Type + ": " + e.Message }
 
-// newError is an error in Lambda's own words, for want of the function's.
+// newError is an error that Lambda itself reports.
 func newError(kind Kind, errorType, id, message string) *Error {
 	message = "RequestId: " + id + " Error: " + message
 	payload, _ := json.Marshal(struct { // two strings: cannot fail
@@ -134,13 +134,13 @@ func (f *Function) Stop() {
 	}
 }
 
-// Kill sends a signal that is deadly to the process, if one runs, and waits for its
-// end. The next Invoke finds it gone.
-func (f *Function) Kill(deadly syscall.Signal) {
+// Kill sends a signal that ends the process, if one runs, and waits for its end. The
+// next Invoke starts another.
+func (f *Function) Kill(signal syscall.Signal) {
 	_ = f.acquire(context.Background()) // which never ends
 	defer f.release()
 	if f.sandbox != nil {
-		_ = f.sandbox.cmd.Process.Signal(deadly) // fails only if it has ended
+		_ = f.sandbox.cmd.Process.Signal(signal) // fails only if it has ended
 		<-f.sandbox.exited
 	}
 }
@@ -158,7 +158,7 @@ func (f *Function) PID() int {
 // Starts is how many processes were started.
 func (f *Function) Starts() int { return int(f.starts.Load()) }
 
-// discard ends what there is of the sandbox, and keeps its last words.
+// discard ends the sandbox, and logs what its process printed last.
 func (f *Function) discard() {
 	f.sandbox.terminate(0)
 	f.sandbox.output.copyTo(f.Log, true)

@@ -11,8 +11,8 @@ import (
 )
 
 // output is where a process prints: a file without a name. Unlike a pipe, it
-// surely holds all that was printed before an answer when the answer is here,
-// and it never makes the process wait.
+// holds all that was printed before an answer when the answer is here, and never
+// blocks the process.
 type output struct {
 	file   *os.File
 	copied int64

@@ -1,6 +1,6 @@
 package lambdatest
 
-// The process of a function: its environment, its life, its end.
+// The process of a function: its environment, its start and its end.
 
 import (
 	"cmp"
@@ -164,7 +164,7 @@ func (s *sandbox) ended() bool {
 	}
 }
 
-// terminate ends the process, politely if there is any grace, and waits for
+// terminate ends the process, by SIGTERM if there is any grace, and waits for
 // its end: after that, all its output is written.
 func (s *sandbox) terminate(grace time.Duration) {
 	if s.ended() {
