@@ -359,14 +359,14 @@ func (s *session) vended() string {
 func TestDoctorAsks(t *testing.T) {
 	binary := build(t)
 	s := healthy(t)
-	asked := s.Communic8.Asked()
+	asked := s.Communic8.Requests()
 	for keys, status := range map[string]int{"\r": 0, "n\r": 0, "\x03": statusInterrupted} {
 		x := open(t, binary, "doctor")
 		x.sees("[y/N]")
 		x.types(keys)
 		x.ends(status)
 	}
-	if n := s.Communic8.Asked(); n != asked {
+	if n := s.Communic8.Requests(); n != asked {
 		t.Errorf("nobody has said yes, and Communic8 was asked %d times", n-asked)
 	}
 	x := open(t, binary, "doctor")
@@ -374,7 +374,7 @@ func TestDoctorAsks(t *testing.T) {
 	x.types("y\r")
 	x.sees("What time is it there?")
 	x.ends(0)
-	if n := s.Communic8.Asked(); n != asked+4 {
+	if n := s.Communic8.Requests(); n != asked+4 {
 		t.Errorf("Communic8 was asked %d times, want two tokens, a refusal, and rotate's", n-asked)
 	}
 	x = open(t, binary, "doctor") // whose token is too young by now
@@ -385,7 +385,7 @@ func TestDoctorAsks(t *testing.T) {
 // Whoever stops a measurement leaves a tenant whose token lives.
 func TestMeasureInterrupted(t *testing.T) {
 	s := healthy(t)
-	asked := s.Communic8.Asked()
+	asked := s.Communic8.Requests()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	s.Communic8.Set(func(b *c8test.Behaviour) {

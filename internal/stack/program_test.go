@@ -184,7 +184,7 @@ func TestAThousandReports(t *testing.T) {
 		defer func() { free <- f }()
 		return f.Invoke(ctx, event)
 	}
-	asked, tried := s.Communic8.Asked(), s.Communic8.Tried()
+	asked, tried := s.Communic8.Requests(), s.Communic8.Probes()
 	s.Communic8.Revoke(s.Communic8.Issued()[0])
 
 	outcomes := make(map[string]int)
@@ -210,11 +210,11 @@ func TestAThousandReports(t *testing.T) {
 	}
 	close(begin)
 	all.Wait()
-	if got := s.Communic8.Asked() - asked; got != 1 {
+	if got := s.Communic8.Requests() - asked; got != 1 {
 		t.Errorf("Communic8 was asked for %d tokens, want one", got)
 	}
 	if outcomes["200rotated"] != 1 || outcomes["200rotated"]+outcomes["200superseded"]+outcomes["503temporarily_unavailable"] != 1000 {
 		t.Errorf("the outcomes are %v", outcomes)
 	}
-	t.Logf("%v; %d trials", outcomes, s.Communic8.Tried()-tried)
+	t.Logf("%v; %d trials", outcomes, s.Communic8.Probes()-tried)
 }

@@ -51,13 +51,13 @@ func TestReportOfAnotherVersion(t *testing.T) {
 		w.begin(acmeOAuth)
 		old := w.revoke()
 		w.must(Rotated, Rejected)
-		asked, tried := w.c8.Asked(), w.c8.Tried()
+		asked, tried := w.c8.Requests(), w.c8.Probes()
 		result := w.report(old, Superseded)
 		if _, version := w.stored(); result.Version != version || result.Tenant != "acme" {
 			t.Errorf("got %+v, want version %s", result, version)
 		}
 		w.report("", Superseded)
-		if w.c8.Asked() != asked || w.c8.Tried() != tried {
+		if w.c8.Requests() != asked || w.c8.Probes() != tried {
 			t.Error("Communic8 was asked")
 		}
 	})
@@ -68,15 +68,15 @@ func TestReportOfAnotherVersion(t *testing.T) {
 func TestReportOfALivingToken(t *testing.T) {
 	inWorld(t, func(w *world) {
 		version := w.begin(acmeOAuth)
-		asked, tried := w.c8.Asked(), w.c8.Tried()
+		asked, tried := w.c8.Requests(), w.c8.Probes()
 		for range 600 {
 			w.report(version, Kept)
 			time.Sleep(100 * time.Millisecond)
 		}
-		if got := w.c8.Tried() - tried; got != 12 {
+		if got := w.c8.Probes() - tried; got != 12 {
 			t.Errorf("in a minute it was tried %d times, want 12", got)
 		}
-		if w.c8.Asked() != asked {
+		if w.c8.Requests() != asked {
 			t.Error("a token was asked for")
 		}
 	})
@@ -135,11 +135,11 @@ func TestReportInDoubt(t *testing.T) {
 			inWorld(t, func(w *world) {
 				version := w.begin(acmeOAuth)
 				doubt(w)
-				asked := w.c8.Asked()
+				asked := w.c8.Requests()
 				w.report(version, Kept)
 				time.Sleep(inconclusiveAge)
 				w.report(version, Kept)
-				if w.c8.Asked() != asked {
+				if w.c8.Requests() != asked {
 					t.Error("a token was asked for")
 				}
 				time.Sleep(time.Second)
@@ -201,7 +201,7 @@ func TestAThousandReports(t *testing.T) {
 				})
 				w.begin(acmeOAuth)
 				version := w.revoke()
-				asked, tried := w.c8.Asked(), w.c8.Tried()
+				asked, tried := w.c8.Requests(), w.c8.Probes()
 				outcomes := make(map[Outcome]int)
 				held := 0
 				var mu sync.Mutex
@@ -225,13 +225,13 @@ func TestAThousandReports(t *testing.T) {
 					}
 				}
 				all.Wait()
-				if got := w.c8.Asked() - asked; got != 1 {
+				if got := w.c8.Requests() - asked; got != 1 {
 					t.Errorf("Communic8 was asked for %d tokens, want one", got)
 				}
 				if outcomes[Rotated] != 1 || outcomes[Kept] != 0 {
 					t.Errorf("outcomes are %v", outcomes)
 				}
-				t.Logf("outcomes %v, held %d, trials %d", outcomes, held, w.c8.Tried()-tried)
+				t.Logf("outcomes %v, held %d, trials %d", outcomes, held, w.c8.Probes()-tried)
 				w.living()
 				w.report(version, Superseded)
 			})
@@ -254,9 +254,9 @@ func TestReportsAreBounded(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.begin(acmeOAuth)
 		rotators := []*Rotator{w.rotator, w.clone(same), w.clone(same)}
-		asked := w.c8.Asked()
+		asked := w.c8.Requests()
 		hour := func() (tokens int) {
-			before := w.c8.Asked()
+			before := w.c8.Requests()
 			for i := range 360 {
 				rotator := rotators[i%len(rotators)]
 				rotator.states.of = nil // it would only spare trials
@@ -266,12 +266,12 @@ func TestReportsAreBounded(t *testing.T) {
 				}
 				time.Sleep(10 * time.Second)
 			}
-			return w.c8.Asked() - before
+			return w.c8.Requests() - before
 		}
 		if first, second := hour(), hour(); first > claimBurst+3 || second > 3 {
 			t.Errorf("it was asked for %d and %d tokens in two hours", first, second)
 		}
-		if got := w.c8.Asked() - asked; got < claimBurst+5 {
+		if got := w.c8.Requests() - asked; got < claimBurst+5 {
 			t.Errorf("it was asked for %d tokens, want at least %d", got, claimBurst+5)
 		}
 		w.must(Rotated, Rejected) // the heartbeat does not depend on it
@@ -295,11 +295,11 @@ func TestReportThatCannotBeFollowed(t *testing.T) {
 		if _, now := w.stored(); now != version {
 			t.Error("the stored token has changed")
 		}
-		asked := w.c8.Asked()
+		asked := w.c8.Requests()
 		if _, err := w.clone(same).Reject(w.Context(), Report{Tenant: "acme", Version: version}); !errors.Is(err, ErrHeld) {
 			t.Errorf("got %v, want ErrHeld", err)
 		}
-		if w.c8.Asked() != asked {
+		if w.c8.Requests() != asked {
 			t.Error("Communic8 was asked again")
 		}
 		w.behave(func(b *c8test.Behaviour) { b.Fault = nil })

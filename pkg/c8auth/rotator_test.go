@@ -34,14 +34,14 @@ func TestLifeOfATenant(t *testing.T) {
 		if token.CredentialsVersion != credentials || token.BaseURL != acmeBase || token.TokenType != "Bearer" {
 			t.Errorf("stored %+v", token)
 		}
-		asked := w.c8.Asked()
+		asked := w.c8.Requests()
 		for range 11 {
 			time.Sleep(time.Hour)
 			w.must(Fresh, "")
 			w.must(Fresh, "") // the event came twice
 		}
-		if w.c8.Asked() != asked || w.sm.Calls("PutSecretValue") != 1 {
-			t.Errorf("asked for %d tokens, stored %d, while none was due", w.c8.Asked()-asked, w.sm.Calls("PutSecretValue")-1)
+		if w.c8.Requests() != asked || w.sm.Calls("PutSecretValue") != 1 {
+			t.Errorf("asked for %d tokens, stored %d, while none was due", w.c8.Requests()-asked, w.sm.Calls("PutSecretValue")-1)
 		}
 		time.Sleep(time.Hour)
 		if result := w.must(Rotated, HalfLife); result.Version == version {
@@ -125,7 +125,7 @@ func TestAccessKey(t *testing.T) {
 		}
 		time.Sleep(1000 * time.Hour)
 		w.must(Fresh, "")
-		if w.c8.Asked() != 0 {
+		if w.c8.Requests() != 0 {
 			t.Error("a token was requested")
 		}
 		// A person makes a new key and stores it. The old one is gone.
@@ -257,7 +257,7 @@ func TestNoProbePath(t *testing.T) {
 		w.sm.Put(acmeCreds, acmeOAuth)
 		w.must(Rotated, FirstToken)
 		w.must(Fresh, "")
-		if w.c8.Tried() != 0 {
+		if w.c8.Probes() != 0 {
 			t.Error("a token was tried")
 		}
 	})
@@ -276,8 +276,8 @@ func TestRefusal(t *testing.T) {
 				if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "store the right ones in stack/credentials/acme") {
 					t.Errorf("got %v", err)
 				}
-				if w.c8.Asked() != 1 || w.sm.Calls("PutSecretValue") != 0 {
-					t.Errorf("asked %d times, stored %d times", w.c8.Asked(), w.sm.Calls("PutSecretValue"))
+				if w.c8.Requests() != 1 || w.sm.Calls("PutSecretValue") != 0 {
+					t.Errorf("asked %d times, stored %d times", w.c8.Requests(), w.sm.Calls("PutSecretValue"))
 				}
 				if line := w.line(); line["RotationFailed"] != 1.0 || line["TokenLifePercent"] != 0.0 || line["level"] != "ERROR" {
 					t.Errorf("logged %v", line)
@@ -340,7 +340,7 @@ func TestCredentialsReplacedMeanwhile(t *testing.T) {
 		if _, err := w.rotate(false); !errors.Is(err, ErrRefused) {
 			t.Errorf("got %v, want ErrRefused", err)
 		}
-		if n := w.c8.Asked(); n != 1 {
+		if n := w.c8.Requests(); n != 1 {
 			t.Errorf("asked %d times", n)
 		}
 		w.must(Rotated, FirstToken)
@@ -604,7 +604,7 @@ func TestRetries(t *testing.T) {
 				if !errors.As(err, &upstream) || !strings.HasSuffix(err.Error(), "the next heartbeat retries") {
 					t.Errorf("got %v", err)
 				}
-				if n := w.c8.Asked(); n < 4 || n > maxRequests {
+				if n := w.c8.Requests(); n < 4 || n > maxRequests {
 					t.Errorf("asked %d times", n)
 				}
 				if took := time.Since(start); took > time.Minute {
@@ -668,8 +668,8 @@ func TestLifetimeThatSaysNothing(t *testing.T) {
 						w.rotator.Endpoint.ProbePath = ""
 					}
 					result, err := w.rotate(false)
-					if !errors.Is(err, want) || w.c8.Asked() != 1 {
-						t.Fatalf("got %v after %d requests, want %v", err, w.c8.Asked(), want)
+					if !errors.Is(err, want) || w.c8.Requests() != 1 {
+						t.Fatalf("got %v after %d requests, want %v", err, w.c8.Requests(), want)
 					}
 					line := w.line()
 					if want != nil {
@@ -725,8 +725,8 @@ func TestRetryAfterBeyondTheDeadline(t *testing.T) {
 		w.sm.Put(acmeCreds, acmeOAuth)
 		w.c8Fault(c8test.Fault{Status: 429, Header: http.Header{"Retry-After": {"120"}}})
 		start := time.Now()
-		if _, err := w.rotate(false); err == nil || w.c8.Asked() != 1 || time.Since(start) > time.Second {
-			t.Errorf("got %v after %d requests and %v", err, w.c8.Asked(), time.Since(start))
+		if _, err := w.rotate(false); err == nil || w.c8.Requests() != 1 || time.Since(start) > time.Second {
+			t.Errorf("got %v after %d requests and %v", err, w.c8.Requests(), time.Since(start))
 		}
 	})
 }
@@ -770,7 +770,7 @@ func TestUnknownTenant(t *testing.T) {
 				if _, err := w.rotate(false); !errors.Is(err, ErrUnknownTenant) {
 					t.Errorf("got %v", err)
 				}
-				if w.c8.Asked() != 0 {
+				if w.c8.Requests() != 0 {
 					t.Error("Communic8 was asked")
 				}
 			})
@@ -1029,7 +1029,7 @@ func TestSameTokenInARace(t *testing.T) {
 		}()
 		time.Sleep(time.Second)
 		result := w.must(Rotated, FirstToken)
-		n := w.c8.Tried()
+		n := w.c8.Probes()
 		w.behave(func(b *c8test.Behaviour) { // the winner's token cannot be tried, and then the loser's can
 			b.Fault = func(r *http.Request, tried int) *c8test.Fault {
 				if r.URL.Path != c8test.TokenPath && tried == n+2 {
@@ -1266,7 +1266,7 @@ func TestRejectedTokenThatComesAgain(t *testing.T) {
 				w.behave(func(b *c8test.Behaviour) { b.Same = true })
 				w.sm.Put(acmeCreds, credentials)
 				version := w.must(Rotated, FirstToken).Version
-				tried := w.c8.Tried()
+				tried := w.c8.Probes()
 				w.behave(func(b *c8test.Behaviour) {
 					b.Fault = func(r *http.Request, n int) *c8test.Fault {
 						switch {

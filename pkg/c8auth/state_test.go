@@ -22,7 +22,7 @@ func TestVersionQuota(t *testing.T) {
 		w.behave(func(b *c8test.Behaviour) { b.Lifetime, b.Exclusive = 10*time.Minute, true })
 		refused, inVain := 0, 0
 		for beat := range heartbeats {
-			asked, unstored := w.c8.Asked(), w.rotator.states.get("acme").unstored
+			asked, unstored := w.c8.Requests(), w.rotator.states.get("acme").unstored
 			_, version := w.sm.Value(acmeToken)
 			_, err := w.rotate(false)
 			line := w.line()
@@ -38,7 +38,7 @@ func TestVersionQuota(t *testing.T) {
 			case err != nil:
 				t.Errorf("got %v", err)
 			}
-			if _, now := w.sm.Value(acmeToken); w.c8.Asked() > asked && now == version {
+			if _, now := w.sm.Value(acmeToken); w.c8.Requests() > asked && now == version {
 				inVain++
 				if unstored != nil && unstored.Valid(time.Now()) {
 					w.Fatalf("heartbeat %d: another token is requested while there is one to store", beat)
@@ -46,7 +46,7 @@ func TestVersionQuota(t *testing.T) {
 			}
 			time.Sleep(heartbeat)
 		}
-		t.Logf("%d heartbeats: %d tokens requested, %d of them not stored at once; %d heartbeats could not write", heartbeats, w.c8.Asked(), inVain, refused)
+		t.Logf("%d heartbeats: %d tokens requested, %d of them not stored at once; %d heartbeats could not write", heartbeats, w.c8.Requests(), inVain, refused)
 		if refused < 100 || inVain > 10 {
 			t.Errorf("%d heartbeats could not write, %d tokens were requested in vain", refused, inVain)
 		}
@@ -81,8 +81,8 @@ func TestRetryAfterAcrossHeartbeats(t *testing.T) {
 				w.c8Fault(c8test.Fault{Status: 429, Header: http.Header{"Retry-After": {seconds}}})
 				for at := time.Duration(0); at < want; at += heartbeat {
 					_, err := w.rotate(at == heartbeat)
-					if line := w.line(); !errors.Is(err, ErrUpstream) || w.c8.Asked() != 1 || line["error_code"] != "communic8_unavailable" {
-						w.Fatalf("after %v: %d requests, %v", at, w.c8.Asked(), err)
+					if line := w.line(); !errors.Is(err, ErrUpstream) || w.c8.Requests() != 1 || line["error_code"] != "communic8_unavailable" {
+						w.Fatalf("after %v: %d requests, %v", at, w.c8.Requests(), err)
 					}
 					time.Sleep(heartbeat)
 				}
@@ -169,7 +169,7 @@ func TestTokenRejected(t *testing.T) {
 func TestReportsWhileCommunic8Hangs(t *testing.T) {
 	inWorld(t, func(w *world) {
 		version := w.begin(acmeOAuth)
-		tried := w.c8.Tried()
+		tried := w.c8.Probes()
 		w.behave(func(b *c8test.Behaviour) {
 			b.Fault = func(*http.Request, int) *c8test.Fault { return &c8test.Fault{Delay: time.Hour} }
 		})
@@ -182,7 +182,7 @@ func TestReportsWhileCommunic8Hangs(t *testing.T) {
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
-		if n := w.c8.Tried() - tried; n != 5 || slow != 5 {
+		if n := w.c8.Probes() - tried; n != 5 || slow != 5 {
 			t.Errorf("in five minutes %d probes, and %d slow answers", n, slow)
 		}
 	})

@@ -96,8 +96,8 @@ func TestQuotaIsNotRetried(t *testing.T) {
 			t.Errorf("logged %v", line)
 		}
 		// The same token is stored later, and nothing but a token ever is the first version.
-		if _, err := w.rotate(false); !errors.Is(err, ErrQuota) || w.c8.Asked() != 1 {
-			t.Errorf("got %v after %d token requests", err, w.c8.Asked())
+		if _, err := w.rotate(false); !errors.Is(err, ErrQuota) || w.c8.Requests() != 1 {
+			t.Errorf("got %v after %d token requests", err, w.c8.Requests())
 		}
 		time.Sleep(24 * time.Hour)
 		w.smFaults(nil)

@@ -1,14 +1,11 @@
-// Package c8test is a stand-in for Communic8: a plain [http.Handler] with its token
-// endpoint and one API endpoint, and a switch for everything that Communic8's
-// documentation leaves open.
+// Package c8test is a fake of Communic8: an [http.Handler] with its token endpoint
+// and one API endpoint, and a setting for everything that Communic8's documentation
+// leaves open.
 //
 //	c8 := &c8test.Server{}
 //	c8.AddClient("id", "value")
 //	c8.Set(func(b *c8test.Behaviour) { b.Exclusive = true })
 //	server := httptest.NewServer(c8)
-//
-// What it holds as true of tokens can be asked: [Server.Alive], [Server.Issued],
-// [Server.Asked].
 package c8test
 
 import (
@@ -33,24 +30,24 @@ type Server struct {
 	mu        sync.Mutex
 	behaviour Behaviour
 	clients   map[string]string    // secret by id
-	tokens    map[string]time.Time // end of life by token; zero: never
+	tokens    map[string]time.Time // expiry by token; zero: never
 	issued    []string
 	owner     map[string]string // id by token
-	asked     int
-	tried     int
+	requests  int               // of tokens
+	probes    int               // requests to the API
 }
 
-// Behaviour is what the documentation leaves open. The zero value is the friendly
-// reading of it.
+// Behaviour is what the documentation leaves open. The zero value is its most favourable
+// reading.
 type Behaviour struct {
 	Lifetime  time.Duration // of a new token; 0 means a day, as in the documentation's example
-	Exclusive bool          // a new token ends the life of the client's others
-	Same      bool          // asking again gives the same token while it lives, with the life it has left
+	Exclusive bool          // a new token invalidates the client's others
+	Same      bool          // another request returns the same token while it is valid, with its remaining lifetime
 	ExpiresIn string        // raw JSON in the place of expires_in; "-" leaves it out
 	Refusal   Refusal       // how wrong credentials are refused
-	Rejection Rejection     // how a dead token is rejected
-	// Fault, if not nil, may answer in the place of the instance. n counts the
-	// requests to the same endpoint from 1.
+	Rejection Rejection     // how an invalid token is rejected
+	// Fault, if not nil, may answer instead of the instance. n counts the requests
+	// to the same endpoint from 1.
 	Fault func(r *http.Request, n int) *Fault
 }
 
@@ -66,7 +63,7 @@ const (
 	Refuse404                     // HTTP 404 with success:false
 )
 
-// Rejection is an answer to a dead token.
+// Rejection is an answer to an invalid token.
 type Rejection int
 
 // The three rejections.
@@ -76,10 +73,10 @@ const (
 	Reject200 // HTTP 200 with success:false
 )
 
-// Fault is something else than what the instance would say.
+// Fault is another answer than the instance would give.
 type Fault struct {
-	Delay   time.Duration // before anything else; the client's end of patience ends it
-	After   bool          // the request takes effect, and only then it goes wrong
+	Delay   time.Duration // before anything else, unless the client gives up
+	After   bool          // the request takes effect before it fails
 	Status  int           // 0 means 200
 	Header  http.Header
 	Body    string
@@ -113,7 +110,7 @@ func (s *Server) Knows(id, secret string) bool {
 	return ok && known == secret
 }
 
-// RemoveClient makes the client unknown. Its tokens live on.
+// RemoveClient makes the client unknown. Its tokens remain valid.
 func (s *Server) RemoveClient(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,18 +124,18 @@ func (s *Server) AddAccessKey(key string) {
 	s.add(key, "", time.Time{})
 }
 
-// Revoke ends the life of a token or access key.
+// Revoke makes a token or access key invalid.
 func (s *Server) Revoke(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.tokens, token)
 }
 
-// Alive reports whether the API would take the token now.
+// Valid reports whether the API accepts the token now.
 func (s *Server) Valid(token string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.alive(token)
+	return s.isValid(token)
 }
 
 // Expiry returns when the token expires. It is the zero time for a token that never does,
@@ -156,25 +153,25 @@ func (s *Server) Issued() []string {
 	return append([]string(nil), s.issued...)
 }
 
-// Asked returns how many token requests came in, faulty and refused ones too.
-func (s *Server) Asked() int {
+// Requests returns the number of token requests, failed and refused ones included.
+func (s *Server) Requests() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.asked
+	return s.requests
 }
 
-// Tried returns how many requests to the API came in.
-func (s *Server) Tried() int {
+// Probes returns the number of requests to the API.
+func (s *Server) Probes() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.tried
+	return s.probes
 }
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	answer, counter := s.api, &s.tried
+	answer, counter := s.api, &s.probes
 	if r.URL.Path == TokenPath {
-		answer, counter = s.token, &s.asked
+		answer, counter = s.token, &s.requests
 	}
 	s.mu.Lock()
 	*counter++
@@ -255,7 +252,7 @@ func (s *Server) token(r *http.Request) (int, any) {
 func (s *Server) issue(id string) string {
 	if s.behaviour.Same {
 		for token, owner := range s.owner {
-			if owner == id && s.alive(token) {
+			if owner == id && s.isValid(token) {
 				return token
 			}
 		}
@@ -278,16 +275,16 @@ func (s *Server) issue(id string) string {
 	return token
 }
 
-func (s *Server) add(token, owner string, end time.Time) {
+func (s *Server) add(token, owner string, expiry time.Time) {
 	if s.tokens == nil {
 		s.tokens, s.owner = make(map[string]time.Time), make(map[string]string)
 	}
-	s.tokens[token], s.owner[token] = end, owner
+	s.tokens[token], s.owner[token] = expiry, owner
 }
 
-func (s *Server) alive(token string) bool {
-	end, ok := s.tokens[token]
-	return ok && (end.IsZero() || time.Now().Before(end))
+func (s *Server) isValid(token string) bool {
+	expiry, ok := s.tokens[token]
+	return ok && (expiry.IsZero() || time.Now().Before(expiry))
 }
 
 // api serves every other endpoint.
@@ -295,7 +292,7 @@ func (s *Server) api(r *http.Request) (int, any) {
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.alive(token) {
+	if s.isValid(token) {
 		return http.StatusOK, object{"success": true, "data": []object{{"title": "a broadcast", "author": "a person"}}}
 	}
 	switch s.behaviour.Rejection {

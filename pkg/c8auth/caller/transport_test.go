@@ -218,7 +218,7 @@ func TestRejection(t *testing.T) {
 					}
 					w.c8.ServeHTTP(rw, r)
 				}))
-				asked := w.c8.Asked()
+				asked := w.c8.Requests()
 				w.revoke()
 				start := time.Now()
 				resp, err := client.Post("/int/v1/broadcast", "text/plain", strings.NewReader("hello"))
@@ -232,8 +232,8 @@ func TestRejection(t *testing.T) {
 				if !slices.Equal(bodies, []string{"hello", "hello"}) {
 					t.Errorf("the bodies are %q", bodies)
 				}
-				if w.c8.Asked() != asked+1 {
-					t.Errorf("%d tokens were asked for", w.c8.Asked()-asked)
+				if w.c8.Requests() != asked+1 {
+					t.Errorf("%d tokens were asked for", w.c8.Requests()-asked)
 				}
 			})
 		})
@@ -277,7 +277,7 @@ func TestRejectionWithoutReason(t *testing.T) {
 			}
 		})
 		client := w.client()
-		asked := w.c8.Asked()
+		asked := w.c8.Requests()
 		for range 600 {
 			resp, err := client.Get("/int/v1/secret")
 			if err != nil || resp.StatusCode != http.StatusUnauthorized {
@@ -289,8 +289,8 @@ func TestRejectionWithoutReason(t *testing.T) {
 			_ = resp.Body.Close()
 			time.Sleep(100 * time.Millisecond)
 		}
-		if w.c8.Asked() != asked || w.count("POST") > 6 || w.count("GET") > 62 || len(w.requests()) != 600 {
-			t.Errorf("in a minute: %d tokens, %d reports, %d fetches, %d requests", w.c8.Asked()-asked, w.count("POST"), w.count("GET"), len(w.requests()))
+		if w.c8.Requests() != asked || w.count("POST") > 6 || w.count("GET") > 62 || len(w.requests()) != 600 {
+			t.Errorf("in a minute: %d tokens, %d reports, %d fetches, %d requests", w.c8.Requests()-asked, w.count("POST"), w.count("GET"), len(w.requests()))
 		}
 	})
 }
@@ -404,9 +404,9 @@ func TestExclusiveRotation(t *testing.T) {
 				}
 				time.Sleep(12 * time.Hour)
 				w.rotate()
-				asked := w.c8.Asked()
-				if err := ok(client); err != nil || w.c8.Asked() != asked {
-					t.Errorf("got %v, and %d tokens were asked for", err, w.c8.Asked()-asked)
+				asked := w.c8.Requests()
+				if err := ok(client); err != nil || w.c8.Requests() != asked {
+					t.Errorf("got %v, and %d tokens were asked for", err, w.c8.Requests()-asked)
 				}
 			})
 		})
@@ -503,7 +503,7 @@ func TestAThousandPrograms(t *testing.T) {
 						t.Error(err)
 					}
 				})
-				asked, tried := w.c8.Asked(), w.c8.Tried()
+				asked, tried := w.c8.Requests(), w.c8.Probes()
 				w.revoke()
 				start := time.Now()
 				each(func(client *http.Client) {
@@ -514,11 +514,11 @@ func TestAThousandPrograms(t *testing.T) {
 				if took := time.Since(start); took > 10*time.Second {
 					t.Errorf("it took %v until all were healed", took)
 				}
-				if got := w.c8.Asked() - asked; got != 1 {
+				if got := w.c8.Requests() - asked; got != 1 {
 					t.Errorf("Communic8 was asked for %d tokens, want one", got)
 				}
 				t.Logf("healed within %v; %d reports, %d requests to Communic8 besides the programs' 2000",
-					time.Since(start), w.count("POST"), w.c8.Tried()-tried-2000)
+					time.Since(start), w.count("POST"), w.c8.Probes()-tried-2000)
 			})
 		})
 	}
