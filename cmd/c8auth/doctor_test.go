@@ -12,8 +12,8 @@ import (
 	"github.com/c8auth/c8auth/internal/fakes/awstest"
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
 	"github.com/c8auth/c8auth/internal/fakes/gwtest"
+	"github.com/c8auth/c8auth/internal/harness"
 	"github.com/c8auth/c8auth/internal/secretscan"
-	"github.com/c8auth/c8auth/internal/stack"
 )
 
 // complaints leaves out what the doctor finds nothing wrong with, but for clocks.
@@ -42,8 +42,8 @@ func healthy(t *testing.T) *session {
 // api puts an API of its own in front of vend, for one whose key it knows as that.
 func (s *session) api(key gwtest.Key) {
 	s.Helper()
-	key.SecretAccessKey = stack.SecretKey
-	s.url(&gwtest.Gateway{Keys: map[string]gwtest.Key{stack.AccessKey: key}, Invoke: s.Vend.Invoke})
+	key.SecretAccessKey = harness.SecretKey
+	s.url(&gwtest.Gateway{Keys: map[string]gwtest.Key{harness.AccessKey: key}, Invoke: s.Vend.Invoke})
 }
 
 // url makes h what the stack's output Url leads to.
@@ -182,16 +182,16 @@ func TestDoctorOfTheCaller(t *testing.T) {
 	s.url(http.NotFoundHandler())
 	s.c8auth("doctor")
 	s.says("no policy of the caller's allows it")
-	s.api(gwtest.Key{ARN: stack.Caller})
+	s.api(gwtest.Key{ARN: harness.Caller})
 	s.c8auth("doctor")
 	s.says("the API's own policy does not")
-	s.api(gwtest.Key{ARN: stack.Caller, Tenants: []string{"default"}, Barred: true})
+	s.api(gwtest.Key{ARN: harness.Caller, Tenants: []string{"default"}, Barred: true})
 	s.c8auth("doctor")
 	s.says("a policy denies it")
 	s.url(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Amzn-Errortype", "AccessDeniedException")
 		w.WriteHeader(http.StatusForbidden)
-		_, _ = w.Write([]byte(`{"Message":"User: ` + stack.Caller + ` is not authorized to perform: execute-api:Invoke on resource: ` +
+		_, _ = w.Write([]byte(`{"Message":"User: ` + harness.Caller + ` is not authorized to perform: execute-api:Invoke on resource: ` +
 			`arn:aws:execute-api:eu-central-1:********9012:c8auth0api/v1/GET/tokens/default with an explicit deny"}`))
 	}))
 	s.c8auth("doctor")
@@ -201,7 +201,7 @@ func TestDoctorOfTheCaller(t *testing.T) {
 		s.AWS.Set(func(a *awstest.State) { url = a.Stacks["c8auth"].Outputs["Url"] })
 		return url
 	}
-	foreign := &awstest.Server{Keys: map[string]string{stack.AccessKey: other}}
+	foreign := &awstest.Server{Keys: map[string]string{harness.AccessKey: other}}
 	foreign.Set(func(*awstest.State) {})
 	account := httptest.NewServer(foreign)
 	t.Cleanup(account.Close)
@@ -447,7 +447,7 @@ func TestDoctorShowsNoSecret(t *testing.T) {
 			s.c8auth("doctor", "--measure", "--json")
 		}
 	}
-	if found := secretscan.Find(s.seen.String(), append(s.Communic8.Issued(), marked, key, word, stack.SecretKey)...); found != nil {
+	if found := secretscan.Find(s.seen.String(), append(s.Communic8.Issued(), marked, key, word, harness.SecretKey)...); found != nil {
 		t.Errorf("it shows %q, in\n%s", found, &s.seen)
 	}
 	for _, want := range []string{"It does not. HTTP 400", "How does it reject", `"measured": {`} {

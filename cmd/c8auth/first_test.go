@@ -13,7 +13,7 @@ import (
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
 	"github.com/c8auth/c8auth/internal/fakes/gwtest"
 	"github.com/c8auth/c8auth/internal/fakes/smtest"
-	"github.com/c8auth/c8auth/internal/stack"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 // Whoever has nothing is told what to get.
@@ -147,10 +147,10 @@ func TestNotAllowed(t *testing.T) {
 	s.c8auth("rotate", "default")
 	s.c8auth("token", "default", "--url", s.APIURL)
 
-	everybody := gwtest.Key{SecretAccessKey: stack.SecretKey, ARN: stack.Caller, Tenants: []string{"*"}}
-	api := httptest.NewServer(&gwtest.Gateway{Keys: map[string]gwtest.Key{stack.AccessKey: everybody}, Invoke: s.Vend.Invoke})
+	everybody := gwtest.Key{SecretAccessKey: harness.SecretKey, ARN: harness.Caller, Tenants: []string{"*"}}
+	api := httptest.NewServer(&gwtest.Gateway{Keys: map[string]gwtest.Key{harness.AccessKey: everybody}, Invoke: s.Vend.Invoke})
 	t.Cleanup(api.Close)
-	t.Setenv("AWS_ACCESS_KEY_ID", stack.AccessKey)
+	t.Setenv("AWS_ACCESS_KEY_ID", harness.AccessKey)
 	s.c8auth("token", "acme", "--url", api.URL+"/v1")
 	s.c8auth("token", "acme", "--url", api.URL+"/v2")
 	s.c8auth("token", "acme", "--url", "http://127.0.0.1:1")

@@ -18,8 +18,8 @@ import (
 
 	"github.com/c8auth/c8auth/internal/fakes/awstest"
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
+	"github.com/c8auth/c8auth/internal/harness"
 	"github.com/c8auth/c8auth/internal/secretscan"
-	"github.com/c8auth/c8auth/internal/stack"
 )
 
 // The marked secrets; what travels in a header can only be ASCII.
@@ -40,7 +40,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	s.Communic8.AddClient(clientID, markedSecret)
 	s.Communic8.AddAccessKey(markedKey)
 	secrets := func() []string {
-		return append(s.Communic8.Issued(), markedSecret, markedKey, stack.SecretKey)
+		return append(s.Communic8.Issued(), markedSecret, markedKey, harness.SecretKey)
 	}
 	var watched atomic.Bool
 	answers := func(fault *c8test.Fault) {

@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
-	"github.com/c8auth/c8auth/internal/stack"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 var update = flag.Bool("update", false, "write the golden files, instead of comparing with them")
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		var err error
 		if functions, err = os.MkdirTemp("", "c8auth-"); err == nil {
 			defer func() { _ = os.RemoveAll(functions) }()
-			err = stack.Build(context.Background(), functions)
+			err = harness.Build(context.Background(), functions)
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -45,15 +45,15 @@ func TestMain(m *testing.M) {
 // session is a person at a prompt.
 type session struct {
 	*testing.T
-	*stack.Stack                 // that the person operates; nil for none
-	seen         strings.Builder // by that person
+	*harness.Stack                 // that the person operates; nil for none
+	seen           strings.Builder // by that person
 }
 
 // operate begins a session with a stack that is deployed and has never rotated. Its
 // instance of Communic8 has a client and an access key.
 func operate(t *testing.T) *session {
 	t.Helper()
-	deployed, err := stack.StartBuilt(functions, stack.Ports{}, io.Discard)
+	deployed, err := harness.StartBuilt(functions, harness.Ports{}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

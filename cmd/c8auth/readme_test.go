@@ -11,7 +11,7 @@ import (
 
 	"github.com/c8auth/c8auth/internal/fakes/awstest"
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
-	"github.com/c8auth/c8auth/internal/stack"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 // What the README shows of a night is what one sees, but for what differs each time, and
@@ -51,7 +51,7 @@ func TestReadme(t *testing.T) {
 	seen := strings.NewReplacer(
 		s.APIURL, "https://c8auth0api.execute-api.eu-central-1.amazonaws.com/v1",
 		s.Communic8URL, "https://acme.communic8.com",
-		stack.Caller, "arn:aws:sts::123456789012:assumed-role/operator/ann",
+		harness.Caller, "arn:aws:sts::123456789012:assumed-role/operator/ann",
 	).Replace(s.seen.String())
 	if diff := cmp.Diff(normal(want.seen.String()), normal(strings.TrimSuffix(seen, "\n"))); diff != "" {
 		t.Errorf("README (-want +got):\n%s\nas printed:\n%s", diff, seen)

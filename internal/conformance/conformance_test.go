@@ -36,7 +36,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/c8auth/c8auth/internal/stack"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 // A driver is a client's driver.
@@ -71,7 +71,7 @@ func run(m *testing.M) int {
 	if out, err := exec.Command("go", "build", "-o", built, "./driver", "./proxydriver", "../../cmd/c8auth").CombinedOutput(); err != nil {
 		panic(string(out))
 	}
-	if err := stack.Build(context.Background(), built); err != nil {
+	if err := harness.Build(context.Background(), built); err != nil {
 		panic(err)
 	}
 	drivers["Go"] = driver{command: []string{filepath.Join(built, "driver")}}

@@ -23,14 +23,14 @@ import (
 
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
 	"github.com/c8auth/c8auth/internal/fakes/gwtest"
-	"github.com/c8auth/c8auth/internal/stack"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 const (
-	region    = stack.Region
-	keyID     = stack.AccessKey
+	region    = harness.Region
+	keyID     = harness.AccessKey
 	nextKeyID = "AKIAI44QH8DHBEXAMPLE"
-	secretKey = stack.SecretKey
+	secretKey = harness.SecretKey
 	broadcast = "/int/v1/broadcast?limit=1"
 )
 
@@ -105,13 +105,13 @@ func (e *environment) serve(h http.HandlerFunc) string {
 
 // startFunctions starts the real functions, and has rotate make a token.
 func (e *environment) startFunctions() {
-	s, err := stack.StartBuilt(built, stack.Ports{}, io.Discard)
+	s, err := harness.StartBuilt(built, harness.Ports{}, io.Discard)
 	if err != nil {
 		e.Fatal(err)
 	}
 	e.Cleanup(s.Stop)
 	s.Communic8.AddClient("id", "secret")
-	s.Secrets.Put(stack.Name+"/credentials/default", fmt.Sprintf(`{"base_url":%q,"client_id":"id","client_secret":"secret"}`, e.communic8))
+	s.Secrets.Put(harness.Name+"/credentials/default", fmt.Sprintf(`{"base_url":%q,"client_id":"id","client_secret":"secret"}`, e.communic8))
 	e.c8 = s.Communic8
 	if _, err := s.Rotate.Invoke(e.Context(), []byte(`{"tenant":"default"}`)); err != nil {
 		e.Fatal(err)
@@ -121,7 +121,7 @@ func (e *environment) startFunctions() {
 
 // admit is the gateway to the scenario's API for who signs with the key.
 func (e *environment) admit(keyID string) *gwtest.Gateway {
-	key := gwtest.Key{SecretAccessKey: secretKey, ARN: stack.Caller}
+	key := gwtest.Key{SecretAccessKey: secretKey, ARN: harness.Caller}
 	for method, tenants := range map[string]*[]string{http.MethodGet: &key.Tenants, http.MethodPost: &key.Reports} {
 		if e.scenario.Grants == nil || slices.Contains(e.scenario.Grants, method) {
 			*tenants = []string{"*"}

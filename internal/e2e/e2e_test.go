@@ -36,7 +36,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
-	"github.com/c8auth/c8auth/internal/stack"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 var functions = []string{"RotateFunction", "VendFunction"}
@@ -151,7 +151,7 @@ func TestStartAPI(t *testing.T) {
 // age makes the stored token two minutes older than it is, for what is forced only if
 // it is over a minute old.
 func age(t *testing.T, w *world) {
-	const id = stack.Name + "/token/default"
+	const id = harness.Name + "/token/default"
 	stored, err := w.secrets.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(id)})
 	if err != nil {
 		t.Fatal(err)
@@ -341,7 +341,7 @@ func moto(t *testing.T, w *world) *world {
 	server := os.Getenv("MOTO_URL")
 	there := *w
 	there.secrets = client(server)
-	for _, name := range []string{stack.Name + "/credentials/default", stack.Name + "/token/default"} {
+	for _, name := range []string{harness.Name + "/credentials/default", harness.Name + "/token/default"} {
 		if _, err := there.secrets.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(name)}); err != nil {
 			t.Fatal(err)
 		}
@@ -350,13 +350,13 @@ func moto(t *testing.T, w *world) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	there.put(t, stack.Name+"/credentials/default", string(credentials))
+	there.put(t, harness.Name+"/credentials/default", string(credentials))
 
 	u, err := url.Parse(server)
 	if err != nil {
 		t.Fatal(err)
 	}
-	env, err := stack.EnvVars("http://" + net.JoinHostPort(stack.Host, u.Port()))
+	env, err := harness.EnvVars("http://" + net.JoinHostPort(harness.Host, u.Port()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -397,7 +397,7 @@ func (w *world) env(t *testing.T) map[string]string {
 
 func (w *world) credentials(t *testing.T) map[string]string {
 	t.Helper()
-	stored, err := w.secrets.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(stack.Name + "/credentials/default")})
+	stored, err := w.secrets.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(harness.Name + "/credentials/default")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -416,15 +416,15 @@ func (w *world) put(t *testing.T, id, value string) {
 // client is a client of a Secrets Manager that believes everyone.
 func client(endpoint string) *secretsmanager.Client {
 	return secretsmanager.New(secretsmanager.Options{
-		Region: stack.Region, BaseEndpoint: aws.String(endpoint),
+		Region: harness.Region, BaseEndpoint: aws.String(endpoint),
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: stack.AccessKey, SecretAccessKey: stack.SecretKey}, nil
+			return aws.Credentials{AccessKeyID: harness.AccessKey, SecretAccessKey: harness.SecretKey}, nil
 		}),
 	})
 }
 
 // fromHere turns a container's URL of this machine into its own.
-func fromHere(url string) string { return strings.Replace(url, stack.Host, "127.0.0.1", 1) }
+func fromHere(url string) string { return strings.Replace(url, harness.Host, "127.0.0.1", 1) }
 
 // invoke returns what came back of a sample event.
 func (w *world) invoke(t *testing.T, event string) []byte {
@@ -520,7 +520,7 @@ func command(t *testing.T, name string, args ...string) *exec.Cmd {
 		}
 	}
 	maps.Copy(env, map[string]string{
-		"AWS_DEFAULT_REGION": stack.Region, "AWS_EC2_METADATA_DISABLED": "true", "SAM_CLI_TELEMETRY": "0",
+		"AWS_DEFAULT_REGION": harness.Region, "AWS_EC2_METADATA_DISABLED": "true", "SAM_CLI_TELEMETRY": "0",
 		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull,
 	})
 	for name, value := range env {

@@ -24,7 +24,7 @@ import (
 	"time"
 
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
-	"github.com/c8auth/c8auth/internal/stack"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 func main() {
@@ -80,7 +80,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 
 	fmt.Fprint(stdout, "c8auth on this machine: both real functions, between stand-ins of Communic8,\nSecrets Manager and API Gateway. Nothing here reaches AWS.\n\n")
 	diary := &diary{out: stdout}
-	s, err := stack.Start(ctx, stack.Ports{Communic8: 9701, Secrets: 9702, API: 9703, AWS: 9704}, diary)
+	s, err := harness.Start(ctx, harness.Ports{Communic8: 9701, Secrets: 9702, API: 9703, AWS: 9704}, diary)
 	if err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ or, as an operator, with "make install" done:
 
 Ctrl-C ends it.
 
-`, heartbeat.Seconds(), stack.Region, stack.AccessKey, stack.SecretKey, s.APIURL, strings.Join(s.Environ(), " "))
+`, heartbeat.Seconds(), harness.Region, harness.AccessKey, harness.SecretKey, s.APIURL, strings.Join(s.Environ(), " "))
 	diary.open()
 	for {
 		select {
@@ -123,7 +123,7 @@ Ctrl-C ends it.
 }
 
 // mainJob stores credentials, rotates and vends, and shows each.
-func mainJob(ctx context.Context, s *stack.Stack, stdout io.Writer) error {
+func mainJob(ctx context.Context, s *harness.Stack, stdout io.Writer) error {
 	if err := storeCredentials(s, stdout); err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func mainJob(ctx context.Context, s *stack.Stack, stdout io.Writer) error {
 	fmt.Fprintf(stdout, "rotate  %s\n", event)
 	result, err := s.Rotate.Invoke(ctx, []byte(event))
 	if err != nil {
-		return fmt.Errorf("rotate failed: %s", stack.Reason(err))
+		return fmt.Errorf("rotate failed: %s", harness.Reason(err))
 	}
 	show(stdout, result)
 
@@ -156,12 +156,12 @@ func mainJob(ctx context.Context, s *stack.Stack, stdout io.Writer) error {
 }
 
 // storeCredentials does it as a person would.
-func storeCredentials(s *stack.Stack, stdout io.Writer) error {
+func storeCredentials(s *harness.Stack, stdout io.Writer) error {
 	credentials, err := json.Marshal(map[string]string{"base_url": s.Communic8URL, "client_id": clientID, "client_secret": clientSecret})
 	if err != nil {
 		return err
 	}
-	const secret = stack.Name + "/credentials/default"
+	const secret = harness.Name + "/credentials/default"
 	s.Secrets.Put(secret, string(credentials))
 	fmt.Fprintf(stdout, "store   base URL, client ID and secret in %s, as a person does once\n\n", secret)
 	return nil

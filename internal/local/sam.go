@@ -13,7 +13,7 @@ import (
 	"strings"
 
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
-	"github.com/c8auth/c8auth/internal/stack"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 // envFile is what --env-vars takes. The path is from where make runs.
@@ -23,7 +23,7 @@ const envFile = ".aws-sam/env.json"
 // beside them, and serves until ctx ends.
 func surround(ctx context.Context, behave func(*c8test.Behaviour), stdout io.Writer) error {
 	fmt.Fprint(stdout, "c8auth's surroundings on this machine, for functions in containers: stand-ins of\nCommunic8 and Secrets Manager, on every address. Nothing here reaches AWS.\n\n")
-	s, err := stack.StartForContainers(stack.Ports{Communic8: 9701, Secrets: 9702})
+	s, err := harness.StartForContainers(harness.Ports{Communic8: 9701, Secrets: 9702})
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func surround(ctx context.Context, behave func(*c8test.Behaviour), stdout io.Wri
 	}
 	fmt.Fprintf(stdout, "write   %s, which points the functions there\n", envFile)
 
-	options := strings.Join([]string{"--env-vars", envFile, "--add-host", stack.Host + ":host-gateway", "--parameter-overrides", "Architecture=" + architecture()}, " ")
+	options := strings.Join([]string{"--env-vars", envFile, "--add-host", harness.Host + ":host-gateway", "--parameter-overrides", "Architecture=" + architecture()}, " ")
 	fmt.Fprintf(stdout, `
 In another terminal:
 
@@ -55,7 +55,7 @@ Ctrl-C ends it.
 
 // writeEnv writes the file of that name.
 func writeEnv(secretsURL string) error {
-	env, err := stack.EnvVars(secretsURL)
+	env, err := harness.EnvVars(secretsURL)
 	if err != nil {
 		return err
 	}

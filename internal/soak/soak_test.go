@@ -32,7 +32,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
-	"github.com/c8auth/c8auth/internal/stack"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 var requests = flag.Int64("requests", 20_000, "how many go straight to the sandboxes; a tenth as many go by the gateway")
@@ -196,7 +196,7 @@ func (w *world) get(transport *http.Transport, q request) (answer, error) {
 		key.AccessKeyID, key.SessionToken = defaultKey, ""
 	}
 	digest := sha256.Sum256(nil)
-	if err := v4.NewSigner().SignHTTP(ctx, key, req, hex.EncodeToString(digest[:]), "execute-api", stack.Region, time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(ctx, key, req, hex.EncodeToString(digest[:]), "execute-api", harness.Region, time.Now()); err != nil {
 		return answer{}, err
 	}
 	resp, err := transport.RoundTrip(req)

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
-	"github.com/c8auth/c8auth/internal/stack"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 const (
@@ -32,10 +32,10 @@ type tenant struct {
 	failed        bool   // its latest rotation did
 }
 
-func (t *tenant) credentialsName() string { return stack.Name + "/credentials/" + t.name }
+func (t *tenant) credentialsName() string { return harness.Name + "/credentials/" + t.name }
 func (t *tenant) tokenName() string       { return tokenPrefix + t.name }
 
-const tokenPrefix = stack.Name + "/token/"
+const tokenPrefix = harness.Name + "/token/"
 
 // settleIn makes the tenants. Besides the lasting ones, fleeting has a token that lives
 // shortly, empty has none, and what broken has is none. Nobody is not there.

@@ -25,7 +25,7 @@ import (
 	"github.com/c8auth/c8auth/internal/fakes/gwtest"
 	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
 	"github.com/c8auth/c8auth/internal/fakes/smtest"
-	"github.com/c8auth/c8auth/internal/stack"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 // Marked secrets, besides those of the tenants.
@@ -44,7 +44,7 @@ const (
 )
 
 type world struct {
-	*stack.Stack
+	*harness.Stack
 	t         *testing.T
 	tenants   map[string]*tenant
 	sandboxes []*sandbox
@@ -85,7 +85,7 @@ func (w *world) violation(format string, values ...any) {
 }
 
 func newWorld(t *testing.T, log io.Writer, sandboxes int) *world {
-	s, err := stack.Start(t.Context(), stack.Ports{}, log)
+	s, err := harness.Start(t.Context(), harness.Ports{}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,8 +97,8 @@ func newWorld(t *testing.T, log io.Writer, sandboxes int) *world {
 	s.Secrets.Fault = w.befall
 	s.Gateway.Invoke = w.invoke
 	s.Gateway.Keys = map[string]gwtest.Key{
-		anyKey:     {SecretAccessKey: callerSecret, SessionToken: callerSession, ARN: stack.Caller, Tenants: []string{"*"}},
-		defaultKey: {SecretAccessKey: callerSecret, ARN: stack.Caller, Tenants: []string{"default"}},
+		anyKey:     {SecretAccessKey: callerSecret, SessionToken: callerSession, ARN: harness.Caller, Tenants: []string{"*"}},
+		defaultKey: {SecretAccessKey: callerSecret, ARN: harness.Caller, Tenants: []string{"default"}},
 	}
 	server := httptest.NewServer(http.HandlerFunc(w.store))
 	t.Cleanup(server.Close)

@@ -1,4 +1,4 @@
-package stack_test
+package harness_test
 
 // A program of a dozen lines, as its author wrote it from the README, on the whole stack.
 
@@ -16,14 +16,14 @@ import (
 
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
 	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
-	"github.com/c8auth/c8auth/internal/stack"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 // program is testdata/program, which runs until a request of it fails. Each request that
 // it sends to Communic8 waits for the test.
 type program struct {
 	*testing.T
-	*stack.Stack
+	*harness.Stack
 	requests chan string   // the tokens that it sends
 	ended    chan struct{} // closed when it has ended
 	said     bytes.Buffer  // then
@@ -31,7 +31,7 @@ type program struct {
 	outage   bool // of the token endpoint
 }
 
-func runProgram(t *testing.T, s *stack.Stack) *program {
+func runProgram(t *testing.T, s *harness.Stack) *program {
 	t.Helper()
 	p := &program{T: t, Stack: s, requests: make(chan string), ended: make(chan struct{})}
 	s.Communic8.Set(func(b *c8test.Behaviour) { b.Fault = p.fault })
@@ -41,7 +41,7 @@ func runProgram(t *testing.T, s *stack.Stack) *program {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	command := exec.CommandContext(ctx, binary, s.APIURL)
-	command.Env = []string{"AWS_REGION=" + stack.Region, "AWS_ACCESS_KEY_ID=" + stack.AccessKey, "AWS_SECRET_ACCESS_KEY=" + stack.SecretKey}
+	command.Env = []string{"AWS_REGION=" + harness.Region, "AWS_ACCESS_KEY_ID=" + harness.AccessKey, "AWS_SECRET_ACCESS_KEY=" + harness.SecretKey}
 	command.Stdout, command.Stderr = &p.said, &p.said
 	if err := command.Start(); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,6 @@
 //go:build schemathesis
 
-package stack_test
+package harness_test
 
 // openapi.yaml against what both functions and the gateway really answer, by schemathesis:
 // run by .ci/openapi, which installs it.
@@ -24,7 +24,7 @@ import (
 	"github.com/c8auth/c8auth/internal/fakes/gwtest"
 	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
 	"github.com/c8auth/c8auth/internal/fakes/smtest"
-	"github.com/c8auth/c8auth/internal/stack"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 // TestOpenAPI: schemathesis finds nothing in the description, though it has seen nearly
@@ -95,14 +95,14 @@ func schemathesis(t *testing.T, description string) (string, map[string]int, err
 		"run", file, "--url", s.APIURL, "--max-examples", "200", "--no-color")
 	command.Dir = dir
 	command.Env = append(os.Environ(), "SCHEMATHESIS_HOOKS=sign", "PYTHONPATH="+data, "PYTHONDONTWRITEBYTECODE=1",
-		"AWS_REGION="+stack.Region, "AWS_ACCESS_KEY_ID="+stack.AccessKey, "AWS_SECRET_ACCESS_KEY="+stack.SecretKey)
+		"AWS_REGION="+harness.Region, "AWS_ACCESS_KEY_ID="+harness.AccessKey, "AWS_SECRET_ACCESS_KEY="+harness.SecretKey)
 	out, err := command.CombinedOutput()
 	return string(out), answers, err
 }
 
 // unsettle makes everything go wrong at times, by the number of requests.
-func unsettle(s *stack.Stack) map[string]int {
-	s.Gateway.Keys[stack.AccessKey] = gwtest.Key{SecretAccessKey: stack.SecretKey, ARN: stack.Caller, Tenants: []string{"*"}, Reports: []string{"*"}}
+func unsettle(s *harness.Stack) map[string]int {
+	s.Gateway.Keys[harness.AccessKey] = gwtest.Key{SecretAccessKey: harness.SecretKey, ARN: harness.Caller, Tenants: []string{"*"}, Reports: []string{"*"}}
 	var reads, tokens, requests atomic.Int64
 	s.Secrets.Fault = func(string, string) *smtest.Fault {
 		if reads.Add(1)%23 == 0 {

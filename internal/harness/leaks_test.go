@@ -1,4 +1,4 @@
-package stack_test
+package harness_test
 
 // Law 5: nothing secret is ever written where it does not belong.
 
@@ -30,13 +30,13 @@ import (
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
 	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
 	"github.com/c8auth/c8auth/internal/fakes/smtest"
-	"github.com/c8auth/c8auth/internal/stack"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 const (
 	clientID         = "the-client"
-	credentialsName  = stack.Name + "/credentials/default"
-	tokenName        = stack.Name + "/token/default"
+	credentialsName  = harness.Name + "/credentials/default"
+	tokenName        = harness.Name + "/token/default"
 	heartbeat        = `{"tenant":"default"}`
 	force            = `{"tenant":"default","force":true}`
 	storeUnavailable = "the secret store is unavailable"
@@ -415,7 +415,7 @@ func events() []leakCase {
 		"queryStringParameters":{"access_token":%[1]s},"multiValueQueryStringParameters":{"access_token":[%[1]s]},
 		"stageVariables":{"token":%[1]s},"pathParameters":{"tenant":"TENANT"},
 		"requestContext":{"stage":"v1","path":%[1]s,"identity":{"userArn":%[3]q,"accountId":"123456789012","sourceIp":"192.0.2.1","userAgent":%[1]s}}}`,
-		quote(accessToken), quote(callerSession), stack.Caller, inPath)
+		quote(accessToken), quote(callerSession), harness.Caller, inPath)
 	about := func(tenant string) string { return strings.ReplaceAll(hostile, "TENANT", tenant) }
 	return []leakCase{
 		{"unknown events", func(w *world) {
@@ -589,7 +589,7 @@ func vends() []leakCase {
 		{"vend: unreadable", func(w *world) {
 			for i, stored := range unreadableTokens(w) {
 				tenant := fmt.Sprintf("t%d", i)
-				w.sm.Put(stack.Name+"/token/"+tenant, stored)
+				w.sm.Put(harness.Name+"/token/"+tenant, stored)
 				w.vends(tenant, nil, http.StatusInternalServerError, "server_error")
 			}
 		}},
@@ -597,7 +597,7 @@ func vends() []leakCase {
 			w.vend.Env = append(w.vend.Env, "AWS_MAX_ATTEMPTS=1")
 			for n := range unavailabilities("") {
 				tenant := fmt.Sprintf("t%d", n)
-				w.sm.Put(stack.Name+"/token/"+tenant, w.token(time.Now(), time.Hour))
+				w.sm.Put(harness.Name+"/token/"+tenant, w.token(time.Now(), time.Hour))
 				w.onStore("", func(_ *http.Request, echo string) *smtest.Fault { return unavailabilities(echo)[n] })
 				w.vends(tenant, nil, http.StatusServiceUnavailable, "temporarily_unavailable")
 			}

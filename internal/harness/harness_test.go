@@ -1,4 +1,4 @@
-package stack_test
+package harness_test
 
 import (
 	"bytes"
@@ -19,13 +19,13 @@ import (
 
 	"github.com/c8auth/c8auth/internal/fakes/gwtest"
 	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
-	"github.com/c8auth/c8auth/internal/stack"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 // start starts a stack whose tenant has credentials that Communic8 takes.
-func start(t *testing.T) *stack.Stack {
+func start(t *testing.T) *harness.Stack {
 	t.Helper()
-	s, err := stack.Start(t.Context(), stack.Ports{}, io.Discard)
+	s, err := harness.Start(t.Context(), harness.Ports{}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func start(t *testing.T) *stack.Stack {
 }
 
 // rotate invokes rotate and expects the outcome and its reason.
-func rotate(t *testing.T, s *stack.Stack, outcome, reason string) {
+func rotate(t *testing.T, s *harness.Stack, outcome, reason string) {
 	t.Helper()
 	answer, err := s.Rotate.Invoke(t.Context(), []byte(heartbeat))
 	if err != nil {
@@ -52,7 +52,7 @@ func rotate(t *testing.T, s *stack.Stack, outcome, reason string) {
 }
 
 // vend gets the token as a caller does and expects the latest that was issued.
-func vend(t *testing.T, s *stack.Stack, header http.Header) {
+func vend(t *testing.T, s *harness.Stack, header http.Header) {
 	t.Helper()
 	resp, body, err := s.Get(t.Context(), "default", header)
 	if err != nil {
@@ -105,8 +105,8 @@ func TestMainJob(t *testing.T) {
 func TestSpellings(t *testing.T) {
 	s := start(t)
 	rotate(t, s, "rotated", "first_token")
-	all := gwtest.Key{SecretAccessKey: stack.SecretKey, ARN: stack.Caller, Tenants: []string{"*"}, Reports: []string{"*"}}
-	api := httptest.NewServer(&gwtest.Gateway{Keys: map[string]gwtest.Key{stack.AccessKey: all}, Invoke: s.Vend.Invoke, Report: s.Rotate.Invoke})
+	all := gwtest.Key{SecretAccessKey: harness.SecretKey, ARN: harness.Caller, Tenants: []string{"*"}, Reports: []string{"*"}}
+	api := httptest.NewServer(&gwtest.Gateway{Keys: map[string]gwtest.Key{harness.AccessKey: all}, Invoke: s.Vend.Invoke, Report: s.Rotate.Invoke})
 	t.Cleanup(api.Close)
 	s.APIURL = api.URL + "/v1"
 	_, version := s.Secrets.Value(tokenName)
@@ -212,7 +212,7 @@ func TestEvents(t *testing.T) {
 			answer, err := sample.function.Invoke(t.Context(), event)
 			got := string(answer)
 			if err != nil {
-				got = stack.Reason(err)
+				got = harness.Reason(err)
 			}
 			if !strings.Contains(got, sample.want) {
 				t.Errorf("got %s, want %s in it", got, sample.want)
@@ -232,7 +232,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 	defer func() { _ = taken.Close() }()
 	port := taken.Addr().(*net.TCPAddr).Port
-	s, err := stack.Start(t.Context(), stack.Ports{Communic8: port, Secrets: port, API: port, AWS: port}, io.Discard)
+	s, err := harness.Start(t.Context(), harness.Ports{Communic8: port, Secrets: port, API: port, AWS: port}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,9 +1,9 @@
-// Package stack is c8auth on one machine: both real function binaries, each on a
+// Package harness is c8auth on one machine: both real function binaries, each on a
 // Lambda Runtime API of its own, between stand-ins of Communic8, Secrets Manager, API
 // Gateway and of what else an operator needs of AWS, that listen on loopback. It serves
 // `make run` and the tests of the whole. Or it is the surroundings alone, for functions in containers: see
 // [StartForContainers].
-package stack
+package harness
 
 import (
 	"context"

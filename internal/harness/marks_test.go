@@ -1,4 +1,4 @@
-package stack_test
+package harness_test
 
 // The marked secrets. They hold what changes under escaping. Those that travel in a
 // header can only be ASCII.

@@ -1,4 +1,4 @@
-package stack
+package harness
 
 // The surroundings without the functions, for those that `sam local` runs in containers.
 

@@ -1,4 +1,4 @@
-package stack_test
+package harness_test
 
 // Both functions between stand-ins of their own, watched.
 
@@ -28,8 +28,8 @@ import (
 	"github.com/c8auth/c8auth/internal/fakes/gwtest"
 	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
 	"github.com/c8auth/c8auth/internal/fakes/smtest"
+	"github.com/c8auth/c8auth/internal/harness"
 	"github.com/c8auth/c8auth/internal/secretscan"
-	"github.com/c8auth/c8auth/internal/stack"
 )
 
 const probePath = "/int/v1/broadcast"
@@ -71,7 +71,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T, bootstraps map[string]string) *world {
-	w := &world{t: t, c8: new(c8test.Server), sm: &smtest.Server{Region: stack.Region}}
+	w := &world{t: t, c8: new(c8test.Server), sm: &smtest.Server{Region: harness.Region}}
 	w.c8.AddClient(clientID, clientSecret)
 	w.sm.Create(credentialsName)
 	w.sm.Create(tokenName)
@@ -94,14 +94,14 @@ func newWorld(t *testing.T, bootstraps map[string]string) *world {
 	secretsURL := serve(w.secretsManager)
 	function := func(name string) *lambdatest.Function {
 		f := &lambdatest.Function{
-			Name:      stack.Name + "-" + name,
+			Name:      harness.Name + "-" + name,
 			Bootstrap: bootstraps[name],
 			Timeout:   time.Minute,
 			Log:       &w.seen,
 			Env: []string{
-				"C8AUTH_STACK=" + stack.Name,
+				"C8AUTH_STACK=" + harness.Name,
 				"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + secretsURL,
-				"AWS_REGION=" + stack.Region,
+				"AWS_REGION=" + harness.Region,
 				"AWS_ACCESS_KEY_ID=AKIAI44QH8DHBEXAMPLE",
 				"AWS_SECRET_ACCESS_KEY=" + functionSecret,
 				"AWS_SESSION_TOKEN=" + functionSession,
@@ -111,8 +111,8 @@ func newWorld(t *testing.T, bootstraps map[string]string) *world {
 		return f
 	}
 	w.rotate, w.vend = function("rotate"), function("vend")
-	gateway := &gwtest.Gateway{Region: stack.Region, Invoke: w.vend.Invoke, Keys: map[string]gwtest.Key{
-		stack.AccessKey: {SecretAccessKey: callerSecret, SessionToken: callerSession, ARN: stack.Caller, Tenants: []string{"*"}},
+	gateway := &gwtest.Gateway{Region: harness.Region, Invoke: w.vend.Invoke, Keys: map[string]gwtest.Key{
+		harness.AccessKey: {SecretAccessKey: callerSecret, SessionToken: callerSession, ARN: harness.Caller, Tenants: []string{"*"}},
 	}}
 	w.apiURL = serve(gateway.ServeHTTP)
 	return w
@@ -272,9 +272,9 @@ func (w *world) vends(tenant string, header http.Header, status int, want string
 		w.t.Fatal(err)
 	}
 	maps.Copy(req.Header, header)
-	caller := aws.Credentials{AccessKeyID: stack.AccessKey, SecretAccessKey: callerSecret, SessionToken: callerSession}
+	caller := aws.Credentials{AccessKeyID: harness.AccessKey, SecretAccessKey: callerSecret, SessionToken: callerSession}
 	const emptyPayload = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" // SHA-256
-	if err := v4.NewSigner().SignHTTP(req.Context(), caller, req, emptyPayload, "execute-api", stack.Region, time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(req.Context(), caller, req, emptyPayload, "execute-api", harness.Region, time.Now()); err != nil {
 		w.t.Fatal(err)
 	}
 	resp, err := http.DefaultClient.Do(req)

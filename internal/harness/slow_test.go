@@ -1,6 +1,6 @@
 //go:build slow
 
-package stack_test
+package harness_test
 
 import (
 	"testing"

@@ -1,4 +1,4 @@
-package stack_test
+package harness_test
 
 // Reports of rejections through the real binaries.
 

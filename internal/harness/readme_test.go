@@ -1,6 +1,6 @@
 //go:build readme
 
-package stack_test
+package harness_test
 
 // The README's snippets, run as they stand there but for the names of the API and the
 // region: what an operator types, and what callers in other languages do. They take
@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"github.com/c8auth/c8auth/internal/fakes/gwtest"
-	"github.com/c8auth/c8auth/internal/stack"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 // callers are the languages of the README's snippets that fetch a token, each with how
@@ -34,7 +34,7 @@ var callers = []struct{ name, language, begins, file, command string }{
 }
 
 func TestReadme(t *testing.T) {
-	s, err := stack.Start(t.Context(), stack.Ports{}, io.Discard)
+	s, err := harness.Start(t.Context(), harness.Ports{}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,10 +44,10 @@ func TestReadme(t *testing.T) {
 	t.Run("operator", func(t *testing.T) { operate(t, s) })
 
 	keys := map[string]gwtest.Key{
-		"AKIAIOSFODNN7EXAMPLE": {SecretAccessKey: stack.SecretKey, ARN: stack.Caller, Tenants: []string{"default"}},
-		"ASIAIOSFODNN7EXAMPLE": {SecretAccessKey: stack.SecretKey, SessionToken: "IQoJb3JpZ2luX2VjEXAMPLE//a+b=", ARN: "arn:aws:sts::123456789012:assumed-role/payroll/i-0123456789abcdef0", Tenants: []string{"default"}},
+		"AKIAIOSFODNN7EXAMPLE": {SecretAccessKey: harness.SecretKey, ARN: harness.Caller, Tenants: []string{"default"}},
+		"ASIAIOSFODNN7EXAMPLE": {SecretAccessKey: harness.SecretKey, SessionToken: "IQoJb3JpZ2luX2VjEXAMPLE//a+b=", ARN: "arn:aws:sts::123456789012:assumed-role/payroll/i-0123456789abcdef0", Tenants: []string{"default"}},
 	}
-	api := httptest.NewServer(&gwtest.Gateway{Region: stack.Region, Keys: keys, Invoke: s.Vend.Invoke})
+	api := httptest.NewServer(&gwtest.Gateway{Region: harness.Region, Keys: keys, Invoke: s.Vend.Invoke})
 	t.Cleanup(api.Close)
 
 	for _, caller := range callers {
@@ -82,7 +82,7 @@ func TestReadme(t *testing.T) {
 
 // operate does what the documentation tells the operator, with the aws command: stores the
 // credentials by pasting them, and rotates.
-func operate(t *testing.T, s *stack.Stack) {
+func operate(t *testing.T, s *harness.Stack) {
 	deploy := snippet(t, "docs/deploying.md", "console", "$ aws secretsmanager put-secret-value ")
 	typed := regexp.MustCompile(`(?s)^(\$ aws secretsmanager [^\n]*)\n(.*\n)\^D\n`).FindStringSubmatch(deploy)
 	if typed == nil {
@@ -100,13 +100,13 @@ func operate(t *testing.T, s *stack.Stack) {
 		result, err := s.Rotate.Invoke(r.Context(), event)
 		if err != nil {
 			w.Header().Set("X-Amz-Function-Error", "Unhandled")
-			result, _ = json.Marshal(map[string]string{"errorMessage": stack.Reason(err)})
+			result, _ = json.Marshal(map[string]string{"errorMessage": harness.Reason(err)})
 		}
 		_, _ = w.Write(result)
 	}))
 	defer lambda.Close()
 	out := run(t, "bash", "snippet.sh", "set -e\n"+commands(store)+" <<'END'\n"+pasted+"END\n"+commands(rotate), []string{
-		"AWS_ACCESS_KEY_ID=" + stack.AccessKey, "AWS_SECRET_ACCESS_KEY=" + stack.SecretKey, "AWS_DEFAULT_REGION=" + stack.Region,
+		"AWS_ACCESS_KEY_ID=" + harness.AccessKey, "AWS_SECRET_ACCESS_KEY=" + harness.SecretKey, "AWS_DEFAULT_REGION=" + harness.Region,
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.SecretsURL, "AWS_ENDPOINT_URL_LAMBDA=" + lambda.URL,
 	})
 	if !strings.Contains(out, `"outcome":"rotated"`) {
@@ -142,7 +142,7 @@ func commands(transcript string) string {
 func fill(t *testing.T, snippet, api string) string {
 	t.Helper()
 	snippet = strings.Replace(commands(snippet), "https://<api>.execute-api.<region>.amazonaws.com/", api+"/", 1)
-	snippet = strings.ReplaceAll(snippet, "<region>", stack.Region)
+	snippet = strings.ReplaceAll(snippet, "<region>", harness.Region)
 	if blank := regexp.MustCompile(`<[a-z]+>`).FindString(snippet); blank != "" || !strings.Contains(snippet, api) {
 		t.Fatalf("%s is left in\n%s", blank, snippet)
 	}
