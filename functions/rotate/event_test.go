@@ -13,8 +13,8 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 
-// Every kind of input that there is, and whose rotation it asks for.
-func TestEventsAreUnderstood(t *testing.T) {
+// Every kind of input, and the request that it makes.
+func TestEvents(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		event string
@@ -23,12 +23,12 @@ func TestEventsAreUnderstood(t *testing.T) {
 		{"the schedule's", `{"tenant":"acme","scheduled_time":"2026-01-02T03:05:00Z"}`, c8auth.Request{Tenant: "acme"}},
 		{"a tenant alone", `{"tenant":"acme"}`, c8auth.Request{Tenant: "acme"}},
 		{"a tenant with the longest name", `{"tenant":"a234567890123456789012345678901"}`, c8auth.Request{Tenant: "a234567890123456789012345678901"}},
-		{"an operator's wish", `{"tenant":"acme","force":true}`, c8auth.Request{Tenant: "acme", Force: true}},
-		{"no wish", `{"tenant":"acme","force":false}`, c8auth.Request{Tenant: "acme"}},
-		{"all at once", `{"scheduled_time":"x","force":true,"tenant":"acme"}`, c8auth.Request{Tenant: "acme", Force: true}},
+		{"an operator's request", `{"tenant":"acme","force":true}`, c8auth.Request{Tenant: "acme", Force: true}},
+		{"not forced", `{"tenant":"acme","force":false}`, c8auth.Request{Tenant: "acme"}},
+		{"all members", `{"scheduled_time":"x","force":true,"tenant":"acme"}`, c8auth.Request{Tenant: "acme", Force: true}},
 		{"an EventBridge rule's", `{"version":"0","detail-type":"Scheduled Event","source":"aws.events","detail":{}}`, c8auth.Request{Tenant: "default"}},
-		{"nothing in particular", `{}`, c8auth.Request{Tenant: "default"}},
-		{"nothing with blanks", " {\n} ", c8auth.Request{Tenant: "default"}},
+		{"an empty object", `{}`, c8auth.Request{Tenant: "default"}},
+		{"one with blanks", " {\n} ", c8auth.Request{Tenant: "default"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := parseEvent([]byte(test.event))
@@ -42,9 +42,9 @@ func TestEventsAreUnderstood(t *testing.T) {
 	}
 }
 
-// Anything else is refused, in words that say what was expected and repeat nothing
-// of the input, which may hold anything.
-func TestEventsAreRefused(t *testing.T) {
+// Anything else is refused by an error that says what was expected and repeats nothing of the
+// input.
+func TestMalformedEvents(t *testing.T) {
 	const (
 		shape = `expected {"tenant": "acme"}`
 		name  = "expected a lower-case letter followed by at most 30"
@@ -57,38 +57,27 @@ func TestEventsAreRefused(t *testing.T) {
 		{"JSON and more", `{"tenant":"acme"}MARK`, shape},
 		{"null", `null`, shape},
 		{"a list", `["MARK"]`, shape},
-		{"an empty list", `[]`, shape},
 		{"a string", `"MARK"`, shape},
 		{"a number", `1`, shape},
-		{"a boolean", `true`, shape},
 		{"force alone", `{"force":true}`, shape},
-		{"a time alone", `{"scheduled_time":"MARK"}`, shape},
 		{"another case", `{"Tenant":"MARK"}`, shape},
-		{"another case besides", `{"tenant":"acme","Tenant":"MARK"}`, shape},
 		{"force in another case", `{"tenant":"acme","FORCE":true}`, shape},
 		{"an unknown key", `{"tenant":"acme","MARK":"MARK"}`, shape},
-		{"an unknown key alone", `{"MARK":"MARK"}`, shape},
 		{"another type of event", `{"detail-type":"MARK","source":"aws.events","detail":{"tenant":"acme"}}`, shape},
 		{"a type of event in a list", `{"detail-type":["Scheduled Event"],"detail":"MARK"}`, shape},
 		{"force as a string", `{"tenant":"acme","force":"MARK"}`, shape},
-		{"force as a number", `{"tenant":"acme","force":1}`, shape},
 		{"a time as a number", `{"tenant":"acme","scheduled_time":1767323100}`, shape},
 		{"a tenant as a number", `{"tenant":1}`, shape},
-		{"a tenant as a list", `{"tenant":["MARK"]}`, shape},
 		{"a tenant as an object", `{"tenant":{"tenant":"MARK"}}`, shape},
 
 		{"a tenant that is null", `{"tenant":null}`, name},
 		{"a tenant without a name", `{"tenant":""}`, name},
-		{"a tenant that climbs", `{"tenant":"../MARK"}`, name},
-		{"a tenant that climbs, escaped", `{"tenant":"%2e%2e%2fMARK"}`, name},
-		{"a tenant that climbs, escaped for JSON", `{"tenant":"\u002e\u002e\u002fMARK"}`, name},
+		{"another directory", `{"tenant":"../MARK"}`, name},
+		{"another directory, escaped", `{"tenant":"\u002e\u002e\u002fMARK"}`, name},
 		{"a tenant with a slash", `{"tenant":"a/MARK"}`, name},
-		{"a tenant of 200 letters", `{"tenant":"` + strings.Repeat("MARK", 50) + `"}`, name},
 		{"a tenant of 200 lower-case letters", `{"tenant":"` + strings.Repeat("a", 200) + `"}`, name},
-		{"a tenant with an umlaut", `{"tenant":"märk-MARK"}`, name},
 		{"a tenant in Cyrillic", `{"tenant":"асме-MARK"}`, name},
 		{"a tenant with a line end", `{"tenant":"acme\n"}`, name},
-		{"a tenant with a line end, forced", `{"tenant":"MARK\n","force":true}`, name},
 		{"every tenant", `{"tenant":"*"}`, name},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -106,8 +95,8 @@ func TestEventsAreRefused(t *testing.T) {
 	}
 }
 
-// A refused event ends the invocation before anything is touched, with one line that
-// repeats nothing of it.
+// A refused event is an error of the invocation and one line that repeats nothing of it. Nothing
+// is called.
 func TestRefusalIsLogged(t *testing.T) {
 	var lines bytes.Buffer
 	// A Rotator without a store and an endpoint: to call either would panic.

@@ -9,7 +9,7 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 
-// Any event is a request for a tenant's rotation, or is refused without a word of it.
+// Any event is a request for a tenant's rotation, or is refused without repeating it.
 func FuzzEvent(f *testing.F) {
 	f.Add(`{"tenant":"acme"}`, ``)
 	f.Add(`{"tenant":"`, `"}`)
@@ -37,7 +37,7 @@ func FuzzEvent(f *testing.F) {
 			if request.Force && !strings.Contains(payload, "force") && !strings.Contains(payload, `\u`) {
 				t.Errorf("%q forces", payload)
 			}
-			// Said in the plainest way, it is the same.
+			// The same request as an operator writes it.
 			plain, err := json.Marshal(map[string]any{"tenant": request.Tenant, "force": request.Force})
 			if err != nil {
 				t.Fatal(err)

@@ -11,8 +11,8 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 )
 
-// Whatever the payload, the invocation succeeds with an answer that a caller can read
-// and nobody may keep. What is not a tenant's name is in neither the answer nor the log.
+// Whatever the payload, the invocation succeeds with an answer that a caller can read and
+// nobody may cache. What is not a tenant's name is in neither the answer nor the log.
 func FuzzInvoke(f *testing.F) {
 	f.Add([]byte(`{"path":"/tokens/acme","pathParameters":{"tenant":"acme"}}`), "acme", "cache-control", "max-age=0, no-cache")
 	f.Add([]byte(`{"pathParameters":{"tenant":1}}`), "unknown", "Cache-Control", "no-store")
@@ -29,10 +29,10 @@ func FuzzInvoke(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		inWorld(t, func(w *world) {
-			w.put(acme, token, time.Hour)
+		run(t, func(f *fixture) {
+			f.put(token, time.Hour)
 			for _, payload := range [][]byte{raw, event} {
-				answer := w.invoke(payload)
+				answer := f.invoke(payload)
 				if !slices.Contains([]int{http.StatusOK, http.StatusBadRequest, http.StatusNotFound, http.StatusServiceUnavailable}, answer.StatusCode) {
 					t.Errorf("HTTP %d", answer.StatusCode)
 				}
@@ -43,14 +43,15 @@ func FuzzInvoke(f *testing.F) {
 					t.Errorf("HTTP %d with %s", answer.StatusCode, answer.Body)
 				}
 			}
-			if answer := w.invoke(event); answer.StatusCode != http.StatusBadRequest || strings.Contains(answer.Body, mark) {
+			if answer := f.invoke(event); answer.StatusCode != http.StatusBadRequest || strings.Contains(answer.Body, mark) {
 				t.Errorf("%q: HTTP %d %s", tenant, answer.StatusCode, answer.Body)
 			}
-			if strings.Contains(w.lines.String(), token) {
-				t.Errorf("logged a token: %s", w.lines)
+			logged := f.Log.Take()
+			if strings.Contains(logged, token) {
+				t.Errorf("logged a token: %s", logged)
 			}
-			if !strings.Contains(string(raw), mark) && strings.Contains(w.lines.String(), mark) {
-				t.Errorf("logged what is no tenant's name: %s", w.lines)
+			if !strings.Contains(string(raw), mark) && strings.Contains(logged, mark) {
+				t.Errorf("logged what is no tenant's name: %s", logged)
 			}
 		})
 	})
@@ -66,17 +67,18 @@ func FuzzPath(f *testing.F) {
 	f.Add("/tokens/M4RK-7f3a/../acme", "")
 	const mark = "M4RK-7f3a"
 	f.Fuzz(func(t *testing.T, path, stage string) {
-		inWorld(t, func(w *world) {
-			w.put(acme, token, time.Hour)
+		run(t, func(f *fixture) {
+			f.put(token, time.Hour)
 			for _, path := range []string{path, mark + path, path + mark} {
-				path = strings.ToValidUTF8(path, "\ufffd") // as JSON has it
-				answer := w.invoke(routed("acme", path, stage))
-				good := strings.HasSuffix(path, "/tokens/acme") && strings.ToValidUTF8(stage, "\ufffd") != "test-invoke-stage"
+				in := event("acme")
+				in.Path, in.RequestContext.Stage = strings.ToValidUTF8(path, "\ufffd"), strings.ToValidUTF8(stage, "\ufffd") // as JSON has it
+				answer := f.send(in)
+				good := strings.HasSuffix(in.Path, "/tokens/acme") && in.RequestContext.Stage != "test-invoke-stage"
 				if want := map[bool]int{true: http.StatusOK, false: http.StatusBadRequest}[good]; answer.StatusCode != want {
 					t.Errorf("%q of %q: HTTP %d, want %d", path, stage, answer.StatusCode, want)
 				}
-				if strings.Contains(answer.Body, mark) || strings.Contains(w.lines.String(), mark) {
-					t.Errorf("%q is shown by %s or %s", path, answer.Body, w.lines)
+				if logged := f.Log.Take(); strings.Contains(answer.Body, mark) || strings.Contains(logged, mark) {
+					t.Errorf("%q is shown by %s or %s", path, answer.Body, logged)
 				}
 			}
 		})

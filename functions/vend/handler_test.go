@@ -3,86 +3,51 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
-	"fmt"
-	"maps"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"reflect"
-	"slices"
-	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
-	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/c8auth/c8auth/internal/fakes/gwtest"
-	"github.com/c8auth/c8auth/internal/fakes/inmem"
 	"github.com/c8auth/c8auth/internal/fakes/smtest"
+	"github.com/c8auth/c8auth/internal/harness"
 	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 
 const (
-	acme   = "stack/token/acme"
-	caller = "arn:aws:sts::123456789012:assumed-role/payroll/i-0123"
-	token  = "MARK-access-token"
+	caller  = "arn:aws:sts::123456789012:assumed-role/payroll/i-0123"
+	token   = "MARK-access-token"
+	baseURL = "https://acme.communic8.com"
 )
 
-// world is the function and the Secrets Manager that it reads, in memory: the real
-// SDK client on a stand-in.
-type world struct {
+// fixture is the function and the Secrets Manager that it reads, in memory.
+type fixture struct {
 	*testing.T
-	sm    *smtest.Server
-	fault atomic.Pointer[smtest.Fault] // what the store answers to everything, if it is set
-	fn    handler
-	lines *bytes.Buffer
+	*harness.Memory
+	fn handler
 }
 
-// inWorld runs the test in a synctest bubble, at midnight of 2000-01-01, with the
-// empty token secret of the tenant acme.
-func inWorld(t *testing.T, test func(*world)) {
+// run runs the test in a synctest bubble, at midnight of 2000-01-01, with the empty secrets of
+// the tenants acme and default.
+func run(t *testing.T, test func(*fixture)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, sm: new(smtest.Server), lines: new(bytes.Buffer)}
-		w.sm.Fault = func(string, string) *smtest.Fault { return w.fault.Load() }
-		w.sm.Create(acme)
-		w.fn = handler{log: c8auth.NewLogger(w.lines), cache: &c8auth.Cache{TTL: time.Minute, Store: &c8auth.Store{
-			Stack: "stack",
-			Client: secretsmanager.New(secretsmanager.Options{
-				Region:       "eu-central-1",
-				BaseEndpoint: aws.String("http://secretsmanager.test"),
-				HTTPClient:   &http.Client{Transport: inmem.Transport{Handler: w.sm}, Timeout: 3 * time.Second},
-				Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-					return aws.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "example"}, nil
-				}),
-			}),
-		}}}
-		test(w)
+		f := &fixture{T: t, Memory: harness.InMemory("acme", "default")}
+		f.fn = handler{log: c8auth.NewLogger(&f.Memory.Log), cache: &c8auth.Cache{TTL: time.Minute, Store: &c8auth.Store{Stack: harness.Name, Client: f.Client}}}
+		test(f)
 	})
 }
 
-// put stores a token by hand that expires after life, in whole seconds, or never if
-// that is 0.
-func (w *world) put(secret, value string, life time.Duration) {
-	expiry := ""
-	if life != 0 {
-		expiry = fmt.Sprintf(`, "expires_at": %q`, time.Now().UTC().Add(life).Format(time.RFC3339))
-	}
-	w.sm.Put(secret, fmt.Sprintf(`{"base_url": "https://acme.communic8.com", "access_token": %q, "token_type": "Bearer", "issued_at": %q%s, "credentials_version": "v1"}`,
-		value, time.Now().UTC().Format(time.RFC3339), expiry))
+// put stores a token of the tenant acme.
+func (f *fixture) put(token string, lifetime time.Duration) {
+	f.Secrets.Put(harness.TokenName("acme"), harness.Token(baseURL, token, "v1", time.Now(), lifetime))
 }
 
 var (
@@ -93,62 +58,38 @@ var (
 )
 
 // reads expects the store to have been read so often.
-func (w *world) reads(want int) {
-	w.Helper()
-	if got := w.sm.Calls("GetSecretValue"); got != want {
-		w.Errorf("%d reads of the store, want %d", got, want)
+func (f *fixture) reads(want int) {
+	f.Helper()
+	if got := f.Secrets.Calls("GetSecretValue"); got != want {
+		f.Errorf("%d reads of the store, want %d", got, want)
 	}
 }
 
 // response is what the function answers a REST API.
 type response struct {
-	StatusCode        int                 `json:"statusCode"`
-	Headers           map[string]string   `json:"headers"`
-	MultiValueHeaders map[string][]string `json:"multiValueHeaders"`
-	Body              string              `json:"body"`
-	IsBase64Encoded   bool                `json:"isBase64Encoded"`
+	StatusCode int               `json:"statusCode"`
+	Headers    map[string]string `json:"headers"`
+	Body       string            `json:"body"`
 }
 
-// invoke hands the function a payload, as Lambda would.
-func (w *world) invoke(payload []byte) response {
-	w.Helper()
-	answer, err := w.fn.Invoke(w.Context(), payload)
+// invoke hands the function a payload, as Lambda does.
+func (f *fixture) invoke(payload []byte) (got response) {
+	f.Helper()
+	answer, err := f.fn.Invoke(f.Context(), payload)
 	if err != nil {
-		w.Fatalf("the invocation failed, which the caller sees as a 502: %v", err)
+		f.Fatalf("the invocation failed, which the caller sees as a 502: %v", err)
 	}
-	var out response
 	decoder := json.NewDecoder(bytes.NewReader(answer))
 	decoder.DisallowUnknownFields() // API Gateway refuses them
-	if err := decoder.Decode(&out); err != nil {
-		w.Fatalf("%v in %s", err, answer)
+	if err := decoder.Decode(&got); err != nil {
+		f.Fatalf("%v in %s", err, answer)
 	}
-	return out
+	return got
 }
 
-// routed is the event of a request for the tenant's token by that path, of that stage.
-func routed(tenant, path, stage string) []byte {
-	var in map[string]any
-	if err := json.Unmarshal(event(tenant), &in); err != nil {
-		panic(err)
-	}
-	in["path"] = path
-	in["requestContext"].(map[string]any)["stage"] = stage
-	out, err := json.Marshal(in)
-	if err != nil {
-		panic(err)
-	}
-	return out
-}
-
-// get asks for the tenant's token. The headers come in pairs.
-func (w *world) get(tenant string, headers ...string) response {
-	w.Helper()
-	return w.invoke(event(tenant, headers...))
-}
-
-// event is what the REST API sends: the sample event, for that tenant and with those
-// headers besides. All that a caller can fill is marked.
-func event(tenant string, headers ...string) []byte {
+// event is what the REST API sends: the sample event, for that tenant, with those headers
+// besides, in pairs. All that a caller can fill is marked.
+func event(tenant string, headers ...string) events.APIGatewayProxyRequest {
 	text, err := os.ReadFile("../../events/vend.json")
 	if err != nil {
 		panic(err)
@@ -172,29 +113,39 @@ func event(tenant string, headers ...string) []byte {
 		in.Headers[headers[i]] = headers[i+1]
 		in.MultiValueHeaders[headers[i]] = []string{headers[i+1]}
 	}
-	out, err := json.Marshal(in)
-	if err != nil {
-		panic(err)
-	}
-	return out
+	return in
 }
 
-// line returns what was logged since the last call, which must be one line of JSON,
-// without any mark.
-func (w *world) line() map[string]any {
-	w.Helper()
-	text := w.lines.String()
-	w.lines.Reset()
+// send sends the function an event.
+func (f *fixture) send(event events.APIGatewayProxyRequest) response {
+	f.Helper()
+	text, err := json.Marshal(event)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return f.invoke(text)
+}
+
+// get requests the tenant's token. The headers come in pairs.
+func (f *fixture) get(tenant string, headers ...string) response {
+	f.Helper()
+	return f.send(event(tenant, headers...))
+}
+
+// line returns what was logged since the last call, which must be one line of JSON, without any
+// mark.
+func (f *fixture) line() (line map[string]any) {
+	f.Helper()
+	text := f.Log.Take()
 	if strings.Count(text, "\n") != 1 || !strings.HasSuffix(text, "\n") {
-		w.Fatalf("want one line, got %q", text)
+		f.Fatalf("want one line, got %q", text)
 	}
 	encoded := base64.StdEncoding.EncodeToString([]byte(token))
 	if strings.Contains(text, "MARK") || strings.Contains(text, strings.TrimRight(encoded, "=")) {
-		w.Errorf("a secret or words of the caller in the log: %s", text)
+		f.Errorf("a secret or words of the caller in the log: %s", text)
 	}
-	var line map[string]any
 	if err := json.Unmarshal([]byte(text), &line); err != nil {
-		w.Fatalf("%v in %s", err, text)
+		f.Fatalf("%v in %s", err, text)
 	}
 	return line
 }
@@ -210,498 +161,219 @@ const (
 	unreadable     = `{"error":"server_error","error_description":"the stored value is not a token; the next rotation replaces it"}`
 )
 
-// situation is one row of the contract: what the store holds, what is asked, and
-// what the caller gets.
-type situation struct {
-	name       string
-	given      func(w *world)
-	tenant     *string // nil: acme
-	status     int
-	retryAfter string
-	body       string // $VERSION is the stored one
-}
-
-var situations = []situation{
-	{name: "a living token", status: 200,
-		given: func(w *world) { w.put(acme, token, 24*time.Hour) },
-		body:  `{"access_token":"MARK-access-token","token_type":"Bearer","expires_in":86400,"expires_at":"2000-01-02T00:00:00Z","version":"$VERSION","base_url":"https://acme.communic8.com"}`},
-	{name: "a token with what is left rounded down", status: 200,
-		given: func(w *world) {
-			w.put(acme, token, time.Hour)
-			time.Sleep(time.Millisecond)
-		},
-		body: `{"access_token":"MARK-access-token","token_type":"Bearer","expires_in":3599,"expires_at":"2000-01-01T01:00:00Z","version":"$VERSION","base_url":"https://acme.communic8.com"}`},
-	{name: "a token with just the margin left", status: 200,
-		given: func(w *world) { w.put(acme, token, 30*time.Second) },
-		body:  `{"access_token":"MARK-access-token","token_type":"Bearer","expires_in":30,"expires_at":"2000-01-01T00:00:30Z","version":"$VERSION","base_url":"https://acme.communic8.com"}`},
-	{name: "an access key", status: 200,
-		given: func(w *world) { w.put(acme, token, 0) },
-		body:  `{"access_token":"MARK-access-token","token_type":"Bearer","version":"$VERSION","base_url":"https://acme.communic8.com"}`},
-	{name: "a living token in memory, and a store that throttles", status: 200,
-		given: func(w *world) {
-			w.put(acme, token, 24*time.Hour)
-			w.get("acme")
-			w.lines.Reset()
-			time.Sleep(time.Hour)
-			w.fault.Store(throttled)
-		},
-		body: `{"access_token":"MARK-access-token","token_type":"Bearer","expires_in":$LEFT,"expires_at":"2000-01-02T00:00:00Z","version":"$VERSION","base_url":"https://acme.communic8.com"}`},
-
-	{name: "nothing for a name", tenant: new(""), status: 400, body: invalidRequest},
-	{name: "a name that climbs", tenant: new("../MARK"), status: 400, body: invalidRequest},
-	{name: "a name that climbs, escaped", tenant: new("%2e%2e"), status: 400, body: invalidRequest},
-	{name: "a name that climbs far, escaped", tenant: new("%2E%2E%2FMARK"), status: 400, body: invalidRequest},
-	{name: "a name with a slash", tenant: new("acme/MARK"), status: 400, body: invalidRequest},
-	{name: "a name of 200 letters", tenant: new(strings.Repeat("mark", 50)), status: 400, body: invalidRequest},
-	{name: "a name of 32 letters", tenant: new(strings.Repeat("m", 32)), status: 400, body: invalidRequest},
-	{name: "a name in capitals", tenant: new("MARK"), status: 400, body: invalidRequest},
-	{name: "a name with an umlaut", tenant: new("märk"), status: 400, body: invalidRequest},
-	{name: "a name in Cyrillic", tenant: new("асме"), status: 400, body: invalidRequest},
-	{name: "a name with a line end", tenant: new("acme\nMARK"), status: 400, body: invalidRequest},
-	{name: "a name with a blank", tenant: new("acme "), status: 400, body: invalidRequest},
-	{name: "every tenant", tenant: new("*"), status: 400, body: invalidRequest},
-	{name: "the ARN of another secret", tenant: new("arn:aws:secretsmanager:eu-central-1:123456789012:secret:stack/credentials/acme-MARK01"), status: 400, body: invalidRequest},
-
-	{name: "no such secret", tenant: new("globex"), status: 404, body: unknownTenant},
-	{name: "a secret that is being deleted", status: 404, body: unknownTenant,
-		given: func(w *world) {
-			w.put(acme, token, 24*time.Hour)
-			w.sm.Delete(acme)
-		}},
-
-	{name: "no token stored yet", status: 503, retryAfter: "30", body: noToken},
-	{name: "an expired token", status: 503, retryAfter: "30", body: expired,
-		given: func(w *world) { w.put(acme, token, -time.Hour) }},
-	{name: "a token that expires now", status: 503, retryAfter: "30", body: expired,
-		given: func(w *world) { w.put(acme, token, time.Nanosecond) }},
-	{name: "a token with under 30 seconds left", status: 503, retryAfter: "30", body: expired,
-		given: func(w *world) {
-			w.put(acme, token, 30*time.Second)
-			time.Sleep(time.Millisecond)
-		}},
-	{name: "a token in memory that has expired since", status: 503, retryAfter: "30", body: expired,
-		given: func(w *world) {
-			w.put(acme, token, time.Hour)
-			w.get("acme")
-			w.lines.Reset()
-			time.Sleep(time.Hour)
-		}},
-	{name: "a token in memory that has expired since, and a store that throttles", status: 503, retryAfter: "5", body: unreachable,
-		given: func(w *world) {
-			w.put(acme, token, time.Hour)
-			w.get("acme")
-			w.lines.Reset()
-			time.Sleep(time.Hour)
-			w.fault.Store(throttled)
-		}},
-	{name: "a store that throttles", status: 503, retryAfter: "5", body: unreachable,
-		given: func(w *world) {
-			w.put(acme, token, time.Hour)
-			w.fault.Store(throttled)
-		}},
-	{name: "a store that denies", status: 503, retryAfter: "5", body: unreachable,
-		given: func(w *world) { w.fault.Store(denied) }},
-	{name: "a store that hangs", status: 503, retryAfter: "5", body: unreachable,
-		given: func(w *world) { w.fault.Store(hanging) }},
-	{name: "a store that breaks the connection", status: 503, retryAfter: "5", body: unreachable,
-		given: func(w *world) { w.fault.Store(broken) }},
-	{name: "a store that answers with something else", status: 503, retryAfter: "5", body: unreachable,
-		given: func(w *world) { w.fault.Store(&smtest.Fault{Status: 502, Body: "<html>MARK"}) }},
-
-	{name: "a value that is not JSON", status: 500, body: unreadable,
-		given: func(w *world) { w.sm.Put(acme, "MARK") }},
-	{name: "credentials in the token's place", status: 500, body: unreadable,
-		given: func(w *world) {
-			w.sm.Put(acme, `{"base_url": "https://acme.communic8.com", "access_key": "MARK"}`)
-		}},
-	{name: "a token cut off", status: 500, body: unreadable,
-		given: func(w *world) {
-			w.sm.Put(acme, `{"base_url": "https://acme.communic8.com", "access_token": "MARK`)
-		}},
-}
-
-// ask creates the situation and asks for the token.
-func (s situation) ask(w *world) response {
-	w.Helper()
-	if s.given != nil {
-		s.given(w)
-	}
-	if s.tenant == nil {
-		return w.get("acme")
-	}
-	return w.get(*s.tenant)
-}
-
-// Every row of the contract's table: status, headers and body to the letter.
+// Every row of the contract's table: status, headers and body to the letter, and one line about
+// it: who made the request, from where, for whose token, and what they got. Neither the token
+// nor anything else that the caller wrote is in the line, but for the name of a tenant.
 func TestAnswers(t *testing.T) {
-	for _, s := range situations {
-		t.Run(s.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				got := s.ask(w)
-				_, version := w.sm.Value(acme)
-				left := int(time.Until(time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC)).Seconds()) // of the one in memory
-				want := response{
-					StatusCode: s.status,
-					Headers:    map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store", "Pragma": "no-cache"},
-					Body:       strings.NewReplacer("$VERSION", version, "$LEFT", strconv.Itoa(left)).Replace(s.body),
+	const valid = `{"access_token":"MARK-access-token","token_type":"Bearer",$EXPIRY"version":"$VERSION","base_url":"https://acme.communic8.com"}`
+	expiry := func(in, at string) string {
+		return strings.Replace(valid, "$EXPIRY", `"expires_in":`+in+`,"expires_at":"`+at+`",`, 1)
+	}
+	storing := func(value string) func(*fixture) {
+		return func(f *fixture) { f.Secrets.Put(harness.TokenName("acme"), value) }
+	}
+	lasting := func(lifetime, passed time.Duration) func(*fixture) {
+		return func(f *fixture) { f.put(token, lifetime); time.Sleep(passed) }
+	}
+	cached := func(lifetime, passed time.Duration, fault *smtest.Fault) func(*fixture) {
+		return func(f *fixture) {
+			f.put(token, lifetime)
+			f.get("acme")
+			f.Log.Take()
+			time.Sleep(passed)
+			f.FailSecrets(fault)
+		}
+	}
+	failing := func(fault *smtest.Fault) func(*fixture) {
+		return func(f *fixture) { f.put(token, time.Hour); f.FailSecrets(fault) }
+	}
+	const day = 24 * time.Hour
+	for _, test := range []struct {
+		name       string
+		given      func(*fixture)
+		tenant     string
+		status     int
+		retryAfter string
+		body       string // $VERSION is the stored one
+	}{
+		{"a valid token", lasting(day, 0), "acme", 200, "", expiry("86400", "2000-01-02T00:00:00Z")},
+		{"rounded down", lasting(time.Hour, time.Millisecond), "acme", 200, "", expiry("3599", "2000-01-01T01:00:00Z")},
+		{"just the margin left", lasting(30*time.Second, 0), "acme", 200, "", expiry("30", "2000-01-01T00:00:30Z")},
+		{"an access key", lasting(0, 0), "acme", 200, "", strings.Replace(valid, "$EXPIRY", "", 1)},
+		{"read a while ago", cached(time.Hour, 50*time.Second+time.Second/2, nil), "acme", 200, "", expiry("3549", "2000-01-01T01:00:00Z")},
+		{"read an hour ago, from a store that throttles now", cached(day, time.Hour, throttled), "acme", 200, "", expiry("82799", "2000-01-02T00:00:00Z")}, // after a second of retries
+
+		{"no name", nil, "", 400, "", invalidRequest},
+		{"another directory", nil, "../MARK", 400, "", invalidRequest},
+		{"another directory, escaped", nil, "%2E%2E%2FMARK", 400, "", invalidRequest},
+		{"a name with a slash", nil, "acme/MARK", 400, "", invalidRequest},
+		{"a name of 32 letters", nil, strings.Repeat("m", 32), 400, "", invalidRequest},
+		{"a name in capitals", nil, "MARK", 400, "", invalidRequest},
+		{"a name in Cyrillic", nil, "асме", 400, "", invalidRequest},
+		{"a name with a line end", nil, "acme\nMARK", 400, "", invalidRequest},
+		{"every tenant", nil, "*", 400, "", invalidRequest},
+		{"the ARN of another secret", nil, "arn:aws:secretsmanager:eu-central-1:123456789012:secret:c8auth/credentials/acme-MARK01", 400, "", invalidRequest},
+
+		{"no such secret", nil, "globex", 404, "", unknownTenant},
+		{"a deleted secret", func(f *fixture) { f.put(token, day); f.Secrets.Delete(harness.TokenName("acme")) }, "acme", 404, "", unknownTenant},
+
+		{"no token stored yet", nil, "acme", 503, "30", noToken},
+		{"an expired token", lasting(-time.Hour, 0), "acme", 503, "30", expired},
+		{"under 30 seconds left", lasting(30*time.Second, time.Millisecond), "acme", 503, "30", expired},
+		{"expired since it was read", cached(time.Hour, time.Hour, nil), "acme", 503, "30", expired},
+		{"expired since it was read, from a store that throttles now", cached(time.Hour, time.Hour, throttled), "acme", 503, "5", unreachable},
+		{"a store that throttles", failing(throttled), "acme", 503, "5", unreachable},
+		{"a store that denies", failing(denied), "acme", 503, "5", unreachable},
+		{"a store that hangs", failing(hanging), "acme", 503, "5", unreachable},
+		{"a store that breaks the connection", failing(broken), "acme", 503, "5", unreachable},
+		{"a store that answers something else", failing(&smtest.Fault{Status: 502, Body: "<html>MARK"}), "acme", 503, "5", unreachable},
+
+		{"a value that is not JSON", storing("MARK"), "acme", 500, "", unreadable},
+		{"credentials instead of a token", storing(`{"base_url": "https://acme.communic8.com", "access_key": "MARK"}`), "acme", 500, "", unreadable},
+		{"a token cut off", storing(`{"base_url": "https://acme.communic8.com", "access_token": "MARK`), "acme", 500, "", unreadable},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			run(t, func(f *fixture) {
+				if test.given != nil {
+					test.given(f)
 				}
-				if s.retryAfter != "" {
-					want.Headers["Retry-After"] = s.retryAfter
+				before := f.Secrets.Calls("")
+				got := f.get(test.tenant)
+				_, version := f.Secrets.Value(harness.TokenName("acme"))
+				want := response{
+					StatusCode: test.status, Body: strings.Replace(test.body, "$VERSION", version, 1),
+					Headers: map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store", "Pragma": "no-cache"},
+				}
+				if test.retryAfter != "" {
+					want.Headers["Retry-After"] = test.retryAfter
 				}
 				if diff := cmp.Diff(want, got); diff != "" {
-					w.Error(diff)
+					f.Error(diff)
 				}
-			})
-		})
-	}
-}
 
-// Whatever a vend comes to, there is one line about it: who asked, from where, for
-// whose token, and what they got. Neither the token nor anything else that the caller
-// wrote is in it, but for the name of a tenant.
-func TestAudit(t *testing.T) {
-	for _, s := range situations {
-		t.Run(s.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				answer := s.ask(w)
-				line := w.line()
-
-				_, version := w.sm.Value(acme)
-				want := map[string]any{
-					"message":      "vend",
-					"status":       float64(s.status),
-					"caller":       caller,
-					"account":      "123456789012",
-					"source":       "192.0.2.10",
-					"apiRequestId": "7d3f2a10-5b8e-4c61-9a27-000000000001",
-					"tenant":       "acme",
-					"Stack":        "stack",
-					"Tenant":       "acme",
-					"StoreReads":   1.0,
+				line := f.line()
+				logged := map[string]any{
+					"message": "vend", "status": float64(test.status), "tenant": test.tenant,
+					"caller": caller, "account": "123456789012", "source": "192.0.2.10", "apiRequestId": "7d3f2a10-5b8e-4c61-9a27-000000000001",
+					"Stack": harness.Name, "Tenant": test.tenant,
 				}
-				switch s.status {
-				case http.StatusBadRequest: // could be anything
-					delete(want, "tenant")
-					delete(want, "StoreReads")
-					want["Tenant"] = "-"
-				case http.StatusNotFound: // a name that anyone can make up
-					if s.tenant != nil {
-						want["tenant"] = *s.tenant
+				counts := []any{}
+				count := func(name string) {
+					logged[name] = 1.0
+					counts = append(counts, map[string]any{"Name": name, "Unit": "Count"})
+				}
+				switch {
+				case test.status == http.StatusOK:
+					var body map[string]any
+					if err := json.Unmarshal([]byte(got.Body), &body); err != nil {
+						f.Fatal(err)
 					}
-					want["Tenant"] = "-"
-				}
-				if s.status == http.StatusServiceUnavailable && strings.Contains(answer.Body, "the token store cannot be reached") {
-					want["Tenant"] = "-" // nor can it be said of this name that it is a tenant's
-				}
-				counts := "VendFailed"
-				if s.status == http.StatusOK {
-					counts = "Vended"
-					want["version"] = version
-					var body struct {
-						ExpiresIn *float64 `json:"expires_in"`
+					logged["version"] = version
+					if body["expires_in"] != nil {
+						logged["expires_in"] = body["expires_in"]
 					}
-					if err := json.Unmarshal([]byte(answer.Body), &body); err != nil {
-						w.Fatal(err)
-					}
-					if body.ExpiresIn != nil {
-						want["expires_in"] = *body.ExpiresIn
-					}
+					count("Vended")
+				case test.status == http.StatusBadRequest: // the name could be anything
+					delete(logged, "tenant")
+					fallthrough
+				case test.status == http.StatusNotFound, test.body == unreachable: // nor is it known to be a tenant's
+					logged["Tenant"] = "-"
+					fallthrough
+				default:
+					count("VendFailed")
 				}
-				want[counts] = 1.0
-				want["_aws"] = metrics(time.Now(), counts, want["StoreReads"] != nil)
-
-				if failed := line["error"] != nil; failed != (s.status != http.StatusOK) {
-					w.Errorf("error: %v", line["error"])
+				if f.Secrets.Calls("") > before {
+					count("StoreReads")
 				}
-				if code, _ := line["error_code"].(string); (code != "") != (line["error"] != nil) || code == "internal" {
-					w.Errorf("error_code: %q", code)
+				logged["_aws"] = map[string]any{"Timestamp": float64(time.Now().UnixMilli()), "CloudWatchMetrics": []any{map[string]any{
+					"Namespace": "c8auth", "Dimensions": []any{[]any{"Stack", "Tenant"}}, "Metrics": counts,
+				}}}
+				code, _ := line["error_code"].(string)
+				if failed := test.status != http.StatusOK; failed != (line["error"] != nil) || failed != (code != "") || code == "internal" {
+					f.Errorf("error: %v, error_code: %q", line["error"], code)
 				}
 				for _, free := range []string{"timestamp", "level", "error", "error_code", "store_error"} {
 					delete(line, free)
 				}
-				if diff := cmp.Diff(want, line); diff != "" {
-					w.Error(diff)
+				if diff := cmp.Diff(logged, line); diff != "" {
+					f.Error(diff)
 				}
 			})
 		})
 	}
 }
 
-// metrics is CloudWatch's embedded metric format.
-func metrics(at time.Time, counts string, read bool) map[string]any {
-	names := []any{map[string]any{"Name": counts, "Unit": "Count"}}
-	if read {
-		names = append(names, map[string]any{"Name": "StoreReads", "Unit": "Count"})
-	}
-	return map[string]any{
-		"Timestamp": float64(at.UnixMilli()),
-		"CloudWatchMetrics": []any{map[string]any{
-			"Namespace":  "c8auth",
-			"Dimensions": []any{[]any{"Stack", "Tenant"}},
-			"Metrics":    names,
-		}},
-	}
-}
-
-// A token that was vended although the store fails is one that an operator hears of.
-func TestAuditSaysThatTheStoreFails(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put(acme, token, time.Hour)
-		w.get("acme")
-		if line := w.line(); line["level"] != "INFO" || line["store_error"] != nil {
-			w.Errorf("logged %v", line)
-		}
-		time.Sleep(time.Minute)
-		w.fault.Store(denied)
-		w.get("acme")
-		line := w.line()
-		if why, _ := line["store_error"].(string); line["level"] != "WARN" || !strings.Contains(why, "AccessDeniedException") {
-			w.Errorf("logged %v", line)
-		}
-	})
-}
-
-// Reads are counted once, by the vend that they were made for.
-func TestAuditCountsReads(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put(acme, token, time.Hour)
+// The line says that the store fails, though a token was vended. Reads are counted once, by the
+// vend that they were made for.
+func TestStoreInTheLog(t *testing.T) {
+	run(t, func(f *fixture) {
+		f.put(token, time.Hour)
 		for _, step := range []struct {
 			after time.Duration
-			want  any
-		}{{0, 1.0}, {0, nil}, {59 * time.Second, nil}, {time.Second, 1.0}, {0, nil}} {
+			fault *smtest.Fault
+			level string
+			reads any
+		}{{0, nil, "INFO", 1.0}, {0, nil, "INFO", nil}, {59 * time.Second, nil, "INFO", nil}, {time.Second, denied, "WARN", 1.0}} {
 			time.Sleep(step.after)
-			w.get("acme")
-			if got := w.line()["StoreReads"]; got != step.want {
-				w.Errorf("at %v: counted %v reads, want %v", time.Now(), got, step.want)
+			f.FailSecrets(step.fault)
+			f.get("acme")
+			line := f.line()
+			why, _ := line["store_error"].(string)
+			if line["StoreReads"] != step.reads || line["level"] != step.level || strings.Contains(why, "AccessDeniedException") != (step.fault != nil) {
+				f.Errorf("at %v: logged %v", time.Now(), line)
 			}
 		}
-		w.reads(2)
 	})
 }
 
-// What is left to live is counted from now, not from when the token was read.
-func TestExpiresInIsOfNow(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put(acme, token, time.Hour)
-		w.get("acme")
-		time.Sleep(50*time.Second + 500*time.Millisecond)
-		if got := w.get("acme"); !strings.Contains(got.Body, `"expires_in":3549,`) {
-			w.Errorf("got %s", got.Body)
-		}
-		w.reads(1)
-	})
-}
-
-// A payload that is no proxy event asks for no tenant.
-func TestPayloadsThatAreNoProxyEvent(t *testing.T) {
-	for _, payload := range []string{
-		``, ` `, `MARK`, `null`, `[]`, `"MARK"`, `1`, `{}`, `{"tenant":"acme"}`,
-		`{"pathParameters":null}`, `{"pathParameters":{}}`, `{"pathParameters":"MARK"}`, `{"pathParameters":{"tenant":null}}`,
-		`{"pathParameters":{"tenant":["acme"]}}`, `{"path":5,"pathParameters":{"tenant":"acme"}}`,
-		`{"path":"/tokens/acme","pathParameters":{"tenant":"acme"},"requestContext":{"stage":{}}}`,
-		`{"pathParameters":{"tenant":"acme"},"headers":"MARK"}`, `{"pathParameters":{"tenant":"acme"}`,
-		`{"version":"0","detail-type":"Scheduled Event","source":"aws.events","detail":{}}`,
-	} {
-		t.Run(payload, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				w.put(acme, token, time.Hour)
-				got := w.invoke([]byte(payload))
-				if got.StatusCode != http.StatusBadRequest || got.Body != invalidRequest {
-					w.Errorf("got %d %s", got.StatusCode, got.Body)
-				}
-				if line := w.line(); line["status"] != 400.0 || line["Tenant"] != "-" {
-					w.Errorf("logged %v", line)
-				}
-				w.reads(0)
-			})
-		})
-	}
-}
-
-// The path of a request that is answered ends with the route's and the tenant's name, as
-// IAM was asked about it; a custom domain may put a base path before it. Everything else is
-// refused by one line that shows nothing of it, and nothing is read from the store.
+// The path of a request that is answered ends with the route's and the tenant's name, as IAM
+// evaluated it; a custom domain may put a base path before it. Any other is refused by one line
+// that shows nothing of it, and nothing is read from the store. So is a payload that is no
+// proxy event.
 func TestPaths(t *testing.T) {
-	good := []string{"/tokens/default", "/auth/tokens/default", "/auth/v2/tokens/default", "/tokens/tokens/default"}
-	bad := []string{
-		"", "/", "default", "tokens/default", "/tokens", "/tokens/", "/MARKtokens/default", "/tokens/MARK", "/tokens/acme",
-		"/tokens/%64efault", "/v1/tokens/%64efault", "/tokens/defaul%74", "/tokens/%64%65%66%61%75%6C%74", "/tokens%2fdefault", "/%74okens/default",
-		"/tokens/default/", "/tokens/default//", "/auth/tokens/default/", "/tokens/default%2F", "/tokens/default%20", "/tokens/default ",
-		"/tokens//default", "/tokens/./default", "/tokens/acme/../default", "/tokens/Default", "/tokens/xdefault", "/tokens/default.", "/tokens/default;a", "/tokens/default?a",
-		"/tokens/default/rejections", "/tokens/default\n",
-	}
-	for _, path := range append(good, bad...) {
-		t.Run(path, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				w.put("stack/token/default", token, time.Hour)
-				got := w.invoke(routed("default", path, "v1"))
-				if slices.Contains(good, path) {
-					if got.StatusCode != http.StatusOK || !strings.Contains(got.Body, token) {
-						w.Errorf("got %d %s", got.StatusCode, got.Body)
-					}
-					return
-				}
-				w.refused(got, wrongPath)
-			})
-		})
-	}
-	t.Run("none", func(t *testing.T) {
-		inWorld(t, func(w *world) {
-			w.refused(w.invoke([]byte(`{"pathParameters":{"tenant":"default"},"requestContext":{"stage":"v1","identity":{"userArn":"`+caller+`"}}}`)), wrongPath)
-		})
-	})
-}
-
-// A test invocation by API Gateway takes no right to invoke the API, and gets no token.
-func TestTestInvocation(t *testing.T) {
-	for _, path := range []string{"/tokens/default", "/auth/tokens/default", "/tokens/default/", ""} {
-		t.Run(path, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				w.put("stack/token/default", token, time.Hour)
-				w.refused(w.invoke(routed("default", path, "test-invoke-stage")), testInvocation)
-			})
-		})
-	}
-	inWorld(t, func(w *world) { // whoever calls their stage so
-		w.put("stack/token/default", token, time.Hour)
-		if got := w.invoke(routed("default", "/tokens/default", "test-invoke-stage-2")); got.StatusCode != http.StatusOK {
-			w.Errorf("got %+v", got)
+	refused := func(f *fixture, got response, body string) {
+		f.Helper()
+		if got.StatusCode != http.StatusBadRequest || got.Body != body {
+			f.Errorf("got %d %s, want %s", got.StatusCode, got.Body, body)
 		}
-	})
-}
-
-// refused expects that answer to a malformed request, the line that goes with it, and no
-// read of the store.
-func (w *world) refused(got response, body string) {
-	w.Helper()
-	if got.StatusCode != http.StatusBadRequest || got.Body != body {
-		w.Errorf("got %d %s, want %s", got.StatusCode, got.Body, body)
-	}
-	line := w.line()
-	if _, ok := line["tenant"]; ok || line["status"] != 400.0 || line["level"] != "WARN" || line["Tenant"] != "-" || line["VendFailed"] != 1.0 || line["caller"] != caller {
-		w.Errorf("logged %v", line)
-	}
-	w.reads(0)
-}
-
-// prefetch reads tokens as main does.
-func prefetch(cache *c8auth.Cache, tenants []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), prefetchTimeout)
-	defer cancel()
-	cache.Prefetch(ctx, tenants)
-}
-
-// A request that is refused takes no read upon itself that was made for another.
-func TestRefusalCountsNoReads(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put(acme, token, time.Hour)
-		prefetch(w.fn.cache, []string{"acme"})
-		w.invoke(routed("acme", "/tokens/acme/", "v1"))
-		if line := w.line(); line["StoreReads"] != nil {
-			w.Errorf("logged %v", line)
+		line := f.line()
+		if _, ok := line["tenant"]; ok || line["status"] != 400.0 || line["level"] != "WARN" || line["Tenant"] != "-" || line["VendFailed"] != 1.0 || line["StoreReads"] != nil {
+			f.Errorf("logged %v", line)
 		}
-		w.get("acme")
-		if line := w.line(); line["StoreReads"] != 1.0 {
-			w.Errorf("logged %v", line)
-		}
-	})
-}
-
-// What a caller has put into an event besides does not keep the token from them, however
-// odd it is, and the line says who they are.
-func TestOddEvents(t *testing.T) {
-	for _, odd := range []string{
-		`"headers":{"x":"\ud800"}`, `"headers":{"x":"` + "\xff" + `"}`, `"headers":{"x":"","x":""}`, `"headers":{"\\\"}":"\u0000"}`,
-		`"queryStringParameters":{"a":"","a":""}`, `"body":[{}]`, `"requestContext":{"identity":{"userArn":"` + caller + `","x":{"userArn":"x"}}}`,
+		f.reads(0)
+	}
+	for _, test := range []struct{ path, stage, want string }{
+		{"/tokens/acme", "v1", ""},
+		{"/auth/v2/tokens/acme", "v1", ""},
+		{"/tokens/acme", "test-invoke-stage-2", ""},
+		{"", "v1", wrongPath},
+		{"/tokens/MARK", "v1", wrongPath},
+		{"/tokens/%61cme", "v1", wrongPath},
+		{"/tokens/acme/", "v1", wrongPath},
+		{"/tokens//acme", "v1", wrongPath},
+		{"/tokens/acme/rejections", "v1", wrongPath},
+		{"/tokens/acme", "test-invoke-stage", testInvocation},
+		{"/tokens/MARK", "test-invoke-stage", testInvocation},
 	} {
-		t.Run(odd, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				w.put(acme, token, time.Hour)
-				got := w.invoke([]byte(`{"path":"/tokens/acme","pathParameters":{"tenant":"acme"},"requestContext":{"identity":{"userArn":"` + caller + `"}},` + odd + `}`))
-				if got.StatusCode != http.StatusOK || !strings.Contains(got.Body, token) {
-					w.Errorf("got %d %s", got.StatusCode, got.Body)
-				}
-				if line := w.line(); line["caller"] != caller || line["tenant"] != "acme" {
-					w.Errorf("logged %v", line)
+		t.Run(test.path+" "+test.stage, func(t *testing.T) {
+			run(t, func(f *fixture) {
+				f.put(token, time.Hour)
+				in := event("acme")
+				in.Path, in.RequestContext.Stage = test.path, test.stage
+				got := f.send(in)
+				if test.want != "" {
+					refused(f, got, test.want)
+				} else if got.StatusCode != http.StatusOK || !strings.Contains(got.Body, token) {
+					f.Errorf("got %d %s", got.StatusCode, got.Body)
 				}
 			})
 		})
 	}
-}
-
-// Cache-Control: no-cache, however it is written, gets what the store holds now.
-// Nothing else does.
-func TestNoCache(t *testing.T) {
-	for _, test := range []struct {
-		name, value string
-		fresh       bool
-	}{
-		{"Cache-Control", "no-cache", true},
-		{"cache-control", "no-cache", true},
-		{"CACHE-CONTROL", "No-Cache", true},
-		{"Cache-Control", "max-age=0, no-cache", true},
-		{"Cache-Control", "no-store,no-cache,max-age=0", true},
-		{"Cache-Control", "\tno-cache ", true},
-
-		{"Accept", "*/*", false},
-		{"Cache-Control", "", false},
-		{"Cache-Control", "no-store", false},
-		{"Cache-Control", "max-age=0", false},
-		{"Cache-Control", "no-cached", false},
-		{"Cache-Control", "x-no-cache", false},
-		{"X-Cache-Control", "no-cache", false},
-		{"Pragma", "no-cache", false},
-	} {
-		single := fmt.Sprintf(`{"path":"/tokens/acme","pathParameters":{"tenant":"acme"},"headers":{%q:%q},"multiValueHeaders":null}`, test.name, test.value)
-		multi := fmt.Sprintf(`{"path":"/tokens/acme","pathParameters":{"tenant":"acme"},"headers":null,"multiValueHeaders":{%q:["max-stale",%q]}}`, test.name, test.value)
-		overruled := fmt.Sprintf(`{"path":"/tokens/acme","pathParameters":{"tenant":"acme"},"headers":{%q:"max-stale"},"multiValueHeaders":{%[1]q:[%q,"max-stale"]}}`, test.name, test.value)
-		for kind, payload := range map[string]string{"headers": single, "multiValueHeaders": multi, "a value before another": overruled} {
-			t.Run(fmt.Sprintf("%s: %s, in %s", test.name, test.value, kind), func(t *testing.T) {
-				inWorld(t, func(w *world) {
-					w.put(acme, "token-1", time.Hour)
-					w.get("acme")
-					time.Sleep(time.Second)
-					w.put(acme, "token-2", time.Hour)
-					want, reads := "token-1", 1
-					if test.fresh {
-						want, reads = "token-2", 2
-					}
-					if got := w.invoke([]byte(payload)); !strings.Contains(got.Body, want) {
-						w.Errorf("got %s, want %s", got.Body, want)
-					}
-					w.reads(reads)
-				})
-			})
-		}
-	}
-}
-
-// Callers who ask for nothing but fresh tokens cause one read a second.
-func TestNoCacheIsBounded(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put(acme, "token-1", time.Hour)
-		for range 95 { // until 9.4 s
-			if got := w.get("acme", "Cache-Control", "no-cache"); got.StatusCode != http.StatusOK {
-				w.Fatalf("got %+v", got)
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
-		w.reads(10)
-	})
-}
-
-// A store that fails does not take the token from those who ask for a fresh one.
-func TestNoCacheWhileTheStoreFails(t *testing.T) {
-	for name, fault := range map[string]*smtest.Fault{"throttled": throttled, "denied": denied, "hanging": hanging, "broken": broken} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				w.put(acme, "token-1", time.Hour)
-				w.get("acme")
-				time.Sleep(time.Second)
-				w.fault.Store(fault)
-				if got := w.get("acme", "Cache-Control", "no-cache"); got.StatusCode != http.StatusOK || !strings.Contains(got.Body, "token-1") {
-					w.Errorf("got %+v", got)
-				}
+	for _, payload := range []string{``, `MARK`, `null`, `[]`, `{}`, `{"tenant":"acme"}`, `{"pathParameters":"MARK"}`, `{"detail-type":"Scheduled Event","detail":{}}`} {
+		t.Run(payload, func(t *testing.T) {
+			run(t, func(f *fixture) {
+				f.put(token, time.Hour)
+				refused(f, f.invoke([]byte(payload)), invalidRequest)
 			})
 		})
 	}
@@ -722,252 +394,93 @@ func TestSampleEvents(t *testing.T) {
 		"vend-malformed-tenant.json": {400, invalidRequest, 0, nil, "192.0.2.10"},
 		"vend-test-invocation.json":  {400, testInvocation, 0, nil, "test-invoke-source-ip"},
 	}
-	for name, event := range samples(t) {
-		want, known := wants[name]
-		if !known {
-			t.Errorf("no test knows %s", name)
-			continue
-		}
-		delete(wants, name)
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				w.put("stack/token/default", "MARK-1", time.Hour)
-				w.get("default")
-				w.line()
+	paths, err := filepath.Glob("../../events/vend*.json")
+	if err != nil || len(paths) != len(wants) {
+		t.Errorf("there are %q (%v)", paths, err)
+	}
+	for _, path := range paths {
+		want := wants[filepath.Base(path)]
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			event, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			run(t, func(f *fixture) {
+				name := harness.TokenName("default")
+				f.Secrets.Put(name, harness.Token(baseURL, "MARK-1", "v1", time.Now(), time.Hour))
+				f.get("default")
+				f.line()
 				time.Sleep(time.Second)
-				w.put("stack/token/default", "MARK-2", time.Hour)
+				f.Secrets.Put(name, harness.Token(baseURL, "MARK-2", "v1", time.Now(), time.Hour))
 
-				if got := w.invoke(event); got.StatusCode != want.status || !strings.Contains(got.Body, want.body) {
-					w.Errorf("got %+v", got)
+				if got := f.invoke(event); got.StatusCode != want.status || !strings.Contains(got.Body, want.body) {
+					f.Errorf("got %+v", got)
 				}
-				w.reads(1 + want.reads)
-				if bytes.Contains(w.lines.Bytes(), []byte("made-up-session-token")) || bytes.Contains(w.lines.Bytes(), []byte("%2e%2e")) {
-					w.Errorf("words of the caller in the log: %s", w.lines)
-				}
-				line := w.line()
+				f.reads(1 + want.reads)
+				line := f.line()
 				got := []any{line["tenant"], line["status"], line["caller"], line["account"], line["source"]}
 				if diff := cmp.Diff([]any{want.tenant, float64(want.status), "arn:aws:sts::123456789012:assumed-role/payroll/i-0123456789abcdef0", "123456789012", want.source}, got); diff != "" {
-					w.Error(diff)
+					f.Error(diff)
+				}
+				if text, err := json.Marshal(line); err != nil || bytes.Contains(text, []byte("made-up-session-token")) || bytes.Contains(text, []byte("%2e%2e")) {
+					f.Errorf("words of the caller in the log: %s", text)
 				}
 			})
 		})
 	}
-	for name := range wants {
-		t.Errorf("%s is missing", name)
-	}
 }
 
-// The sample events have the shape that the stand-in of API Gateway gives to events,
-// so that what is true of the ones is true of the others. It makes no test invocations.
-func TestSampleEventsAreThoseOfTheGateway(t *testing.T) {
-	credentials := aws.Credentials{AccessKeyID: "ASIAEXAMPLE012345678", SecretAccessKey: "example", SessionToken: "made-up-session-token"}
-	for name, text := range samples(t) {
-		if name == "vend-test-invocation.json" {
-			continue
-		}
-		var sample struct {
-			Path           string
-			Headers        map[string]string
-			RequestContext struct{ DomainName, Path string }
-		}
-		if err := json.Unmarshal(text, &sample); err != nil {
-			t.Fatal(err)
-		}
-		var sent []byte
-		gateway := &gwtest.Gateway{
-			Keys: map[string]gwtest.Key{credentials.AccessKeyID: {
-				SecretAccessKey: credentials.SecretAccessKey, SessionToken: credentials.SessionToken, ARN: caller, Tenants: []string{"*"},
-			}},
-			Invoke: func(_ context.Context, event []byte) ([]byte, error) {
-				sent = event
-				return []byte(`{"statusCode":200}`), nil
-			},
-		}
-		r := httptest.NewRequest(http.MethodGet, sample.RequestContext.Path, nil)
-		r.Host = sample.RequestContext.DomainName
-		for header, value := range sample.Headers {
-			if header == "Accept" || header == "Cache-Control" || header == "User-Agent" {
-				r.Header.Set(header, value)
-			}
-		}
-		empty := sha256.Sum256(nil)
-		if err := v4.NewSigner().SignHTTP(t.Context(), credentials, r, hex.EncodeToString(empty[:]), "execute-api", "eu-central-1", time.Now()); err != nil {
-			t.Fatal(err)
-		}
-		answer := httptest.NewRecorder()
-		gateway.ServeHTTP(answer, r)
-		if answer.Code != http.StatusOK {
-			t.Fatalf("%s: the gateway answers %d %s", name, answer.Code, answer.Body)
-		}
-		if diff := cmp.Diff(shape(t, sent), shape(t, text)); diff != "" {
-			t.Errorf("%s:\n%s", name, diff)
-		}
-	}
-}
-
-// shape is the JSON with its strings and numbers replaced by what they are.
-func shape(t *testing.T, text []byte) any {
-	t.Helper()
-	var value any
-	if err := json.Unmarshal(text, &value); err != nil {
-		t.Fatal(err)
-	}
-	var reduce func(any) any
-	reduce = func(value any) any {
-		switch value := value.(type) {
-		case map[string]any:
-			for key := range value {
-				value[key] = reduce(value[key])
-			}
-			return value
-		case []any:
-			for i := range value {
-				value[i] = reduce(value[i])
-			}
-			return value
-		case nil:
-			return nil
-		default:
-			return reflect.TypeOf(value).String()
-		}
-	}
-	return reduce(value)
-}
-
-// samples returns the function's sample events by the names of their files.
-func samples(t *testing.T) map[string][]byte {
-	t.Helper()
-	paths, err := filepath.Glob("../../events/vend*.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	events := make(map[string][]byte)
-	for _, path := range paths {
-		if events[filepath.Base(path)], err = os.ReadFile(path); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return events
-}
-
-// Many may ask at once: one read, one answer and one line for each.
-func TestManyAtOnce(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put(acme, token, time.Hour)
-		var asking sync.WaitGroup
-		for range 100 {
-			asking.Go(func() {
-				if got, err := w.fn.Invoke(w.Context(), event("acme")); err != nil || !strings.Contains(string(got), `"statusCode":200`) {
-					w.Errorf("got %s, %v", got, err)
-				}
-			})
-		}
-		asking.Wait()
-		w.reads(1)
-		total := map[string]float64{}
-		for line := range strings.Lines(w.lines.String()) {
-			var counts struct{ Vended, VendFailed, StoreReads float64 }
-			if err := json.Unmarshal([]byte(line), &counts); err != nil {
-				w.Fatal(err)
-			}
-			total["Vended"] += counts.Vended
-			total["VendFailed"] += counts.VendFailed
-			total["StoreReads"] += counts.StoreReads
-		}
-		if want := map[string]float64{"Vended": 100, "VendFailed": 0, "StoreReads": 1}; !maps.Equal(total, want) {
-			w.Errorf("counted %v, want %v", total, want)
-		}
-	})
-}
-
-// What was read before the first request need not be read for it.
+// A token that was prefetched need not be read for the first request, which counts the read.
+// Whatever the store does, prefetching ends in time and without a line; the first request after
+// a failure reads again, and no tenant waits for another.
 func TestPrefetch(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put(acme, "token-1", time.Hour)
-		w.put("stack/token/globex", "token-2", time.Hour)
-		prefetch(w.fn.cache, []string{"acme", "globex"})
-		w.reads(2)
-		w.fault.Store(hanging)
-		for tenant, want := range map[string]string{"acme": "token-1", "globex": "token-2"} {
-			if got := w.get(tenant); got.StatusCode != http.StatusOK || !strings.Contains(got.Body, want) {
-				w.Errorf("%s: got %+v", tenant, got)
-			}
-			if line := w.line(); line["StoreReads"] != 1.0 {
-				w.Errorf("%s: the read is not counted: %v", tenant, line)
-			}
+	prefetch := func(f *fixture, tenants ...string) {
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(f.Context(), prefetchTimeout)
+		defer cancel()
+		f.fn.cache.Prefetch(ctx, tenants)
+		if took := time.Since(start); took > prefetchTimeout {
+			f.Errorf("prefetching took %v", took)
 		}
-		w.reads(2)
+		if text := f.Log.Take(); text != "" {
+			f.Errorf("logged %s", text)
+		}
+	}
+	t.Run("stored", func(t *testing.T) {
+		run(t, func(f *fixture) {
+			f.put(token, time.Hour)
+			prefetch(f, "acme", "nobody", "default")
+			f.FailSecrets(hanging)
+			for _, reads := range []any{1.0, nil} {
+				if got, line := f.get("acme"), f.line(); got.StatusCode != http.StatusOK || line["StoreReads"] != reads {
+					f.Errorf("got %+v, logged %v", got, line)
+				}
+			}
+			f.reads(3)
+		})
 	})
-}
-
-// Nothing to prefetch is nothing to wait for.
-func TestPrefetchNothing(t *testing.T) {
-	inWorld(t, func(w *world) {
-		prefetch(w.fn.cache, nil)
-		w.reads(0)
-	})
-}
-
-// Whatever the store does, initialization ends in time and without a word, also with
-// many tenants; and the first request, however soon, reads again.
-func TestPrefetchThatFails(t *testing.T) {
 	for name, fault := range map[string]*smtest.Fault{"throttled": throttled, "denied": denied, "hanging": hanging, "broken": broken} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				tenants := []string{"acme", "b", "c", "d", "e"}
-				for _, tenant := range tenants[1:] {
-					w.put("stack/token/"+tenant, "token-1", time.Hour)
-				}
-				w.put(acme, "token-1", time.Hour)
-				w.fault.Store(fault)
-				start := time.Now()
-				prefetch(w.fn.cache, tenants)
-				if took := time.Since(start); took > prefetchTimeout {
-					w.Errorf("prefetching took %v", took)
-				}
-				if w.lines.Len() != 0 {
-					w.Errorf("logged %s", w.lines)
-				}
-
-				w.fault.Store(nil)
-				for _, tenant := range slices.Backward(tenants) {
-					if got := w.get(tenant); got.StatusCode != http.StatusOK {
-						w.Errorf("%s: got %+v", tenant, got)
-					}
+			run(t, func(f *fixture) {
+				f.put(token, time.Hour)
+				f.FailSecrets(fault)
+				prefetch(f, "default", "acme")
+				f.FailSecrets(nil)
+				if got := f.get("acme"); got.StatusCode != http.StatusOK {
+					f.Errorf("got %+v", got)
 				}
 			})
 		})
 	}
-}
-
-// A tenant whose read hangs keeps nobody from the others.
-func TestPrefetchReadsAllAtOnce(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.sm.Fault = func(_, name string) *smtest.Fault {
-			if name == acme {
-				return hanging
+	t.Run("one hangs", func(t *testing.T) {
+		run(t, func(f *fixture) {
+			f.put(token, time.Hour)
+			f.FailSecrets(hanging, harness.TokenName("default"))
+			prefetch(f, "default", "acme")
+			f.FailSecrets(hanging)
+			if got := f.get("acme"); got.StatusCode != http.StatusOK {
+				f.Errorf("got %+v", got)
 			}
-			return nil
-		}
-		w.put("stack/token/globex", token, time.Hour)
-		prefetch(w.fn.cache, []string{"acme", "globex"})
-		w.reads(2)
-		if got := w.get("globex"); got.StatusCode != http.StatusOK {
-			w.Errorf("got %+v", got)
-		}
-		w.reads(2)
-	})
-}
-
-// A tenant that does not exist, or has no token yet, keeps nobody from the others.
-func TestPrefetchOfUnknownTenants(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("stack/token/globex", "token-1", time.Hour)
-		prefetch(w.fn.cache, []string{"nobody", "acme", "globex"})
-		reads := w.sm.Calls("")
-		if got := w.get("globex"); got.StatusCode != http.StatusOK {
-			w.Errorf("got %+v", got)
-		}
-		w.reads(reads)
+		})
 	})
 }

@@ -21,6 +21,7 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -54,7 +55,8 @@ func eventOf(t *testing.T, method, target, body string) object {
 	return event
 }
 
-// The event has these members, null where there is nothing, and no others.
+// The event has these members, null where there is nothing, and no others. So have the sample
+// events.
 func TestRecordedEvent(t *testing.T) { // test_lambda_aws_proxy_integration, 2024-08-02; test_lambda_aws_proxy_integration_request_data_mapping, 2024-07-22
 	members := map[string]string{
 		"": "body headers httpMethod isBase64Encoded multiValueHeaders multiValueQueryStringParameters path pathParameters queryStringParameters requestContext resource stageVariables",
@@ -64,13 +66,27 @@ func TestRecordedEvent(t *testing.T) { // test_lambda_aws_proxy_integration, 202
 	}
 	get := eventOf(t, http.MethodGet, "/v1/tokens/acme", "")
 	post := eventOf(t, http.MethodPost, "/v1/tokens/acme/rejections", `{"message": "hello world"}`)
-	for _, event := range []object{get, post} {
+	check := func(event object) {
 		requestContext := event["requestContext"].(object)
 		for name, of := range map[string]object{"": event, "requestContext": requestContext, "identity": requestContext["identity"].(object)} {
 			if got := strings.Join(slices.Sorted(maps.Keys(of)), " "); got != members[name] {
 				t.Errorf("%q has the members\n%s, want\n%s", name, got, members[name])
 			}
 		}
+	}
+	for _, name := range []string{"vend", "vend-no-cache", "vend-unknown-tenant", "vend-malformed-tenant", "rotate-rejection", "rotate-rejection-malformed"} {
+		text, err := os.ReadFile("../../../events/" + name + ".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sample object
+		if err := json.Unmarshal(text, &sample); err != nil {
+			t.Fatal(err)
+		}
+		check(sample)
+	}
+	for _, event := range []object{get, post} {
+		check(event)
 		for _, name := range []string{"queryStringParameters", "multiValueQueryStringParameters", "stageVariables"} {
 			if event[name] != nil {
 				t.Errorf("%s is %v, want null", name, event[name])
