@@ -1,6 +1,6 @@
 package harness
 
-// The surroundings without the functions, for those that `sam local` runs in containers.
+// The fakes without the functions, for those that `sam local` runs in containers.
 
 import (
 	"encoding/json"
@@ -11,12 +11,12 @@ import (
 // on Linux, --add-host host.docker.internal:host-gateway makes it known.
 const Host = "host.docker.internal"
 
-// StartForContainers starts the stand-ins of Communic8 and Secrets Manager, on every
-// address of this machine, as a container does not reach its loopback. The URLs are
-// those that a container reaches them by. The tenant default has its two secrets, both
-// empty. There is neither a function nor a gateway.
+// StartForContainers starts the fakes of Communic8 and Secrets Manager, on every address of
+// this machine, as a container does not reach its loopback. The URLs are those for
+// containers. The tenant default has its two secrets, both empty. There is neither a
+// function nor a gateway.
 func StartForContainers(ports Ports) (_ *Stack, err error) {
-	s := surroundings()
+	s := newStack()
 	defer func() {
 		if err != nil {
 			s.Stop()
@@ -34,8 +34,8 @@ func StartForContainers(ports Ports) (_ *Stack, err error) {
 	return s, nil
 }
 
-// EnvVars returns the file for `sam local --env-vars` that points the functions at a
-// stand-in of Secrets Manager. SAM passes on only what the template declares.
+// EnvVars returns the file for `sam local --env-vars` by which the functions use that Secrets
+// Manager. SAM passes on only what the template declares.
 func EnvVars(secretsURL string) ([]byte, error) {
 	return json.MarshalIndent(map[string]map[string]string{"Parameters": {
 		"C8AUTH_STACK":                     Name,

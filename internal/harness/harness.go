@@ -1,8 +1,10 @@
-// Package harness is c8auth on one machine: both real function binaries, each on a
-// Lambda Runtime API of its own, between stand-ins of Communic8, Secrets Manager, API
-// Gateway and of what else an operator needs of AWS, that listen on loopback. It serves
-// `make run` and the tests of the whole. Or it is the surroundings alone, for functions in containers: see
-// [StartForContainers].
+// Package harness puts the fakes together, once for all tests of more than one part.
+//
+// [Start] and [StartBuilt] run both real function binaries, each on a Lambda Runtime API of
+// its own, between fakes of Communic8, Secrets Manager, API Gateway and the other services of
+// AWS that an operator uses, all on loopback. `make run` is the same. [StartForContainers]
+// starts the fakes alone, for functions in containers. [InMemory] is for code that runs in a
+// testing/synctest bubble.
 package harness
 
 import (
@@ -17,6 +19,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,16 +33,15 @@ import (
 	"github.com/c8auth/c8auth/internal/fakes/smtest"
 )
 
-// What the stand-ins take for AWS.
 const (
 	Name      = "c8auth" // of the stack
 	Region    = "eu-central-1"
-	AccessKey = "AKIAIOSFODNN7EXAMPLE"
+	AccessKey = "AKIAIOSFODNN7EXAMPLE" // of the caller, who is also the operator
 	SecretKey = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 	Caller    = "arn:aws:iam::123456789012:user/newcomer"
 )
 
-// Stack is c8auth and its surroundings. Between Start and Stop its parts may be
+// Stack is both functions and the fakes around them. Between Start and Stop its parts may be
 // used and changed as each of them allows.
 type Stack struct {
 	Communic8 *c8test.Server
@@ -51,18 +53,19 @@ type Stack struct {
 
 	Communic8URL, SecretsURL, APIURL, AWSURL string // without a slash at the end
 
+	Key aws.Credentials // of the caller, with which Get and Report sign
+
 	dir     string
 	servers []*http.Server
 }
 
-// Ports are where the stand-ins would like to listen. One that is taken is replaced
-// by any that is free; 0 asks for that.
+// Ports are the preferred ports of the fakes. One that is taken is replaced by any that is
+// free; so is 0.
 type Ports struct{ Communic8, Secrets, API, AWS int }
 
-// Start builds the functions from the module that the working directory belongs to
-// and starts the stand-ins. The tenant default has its two secrets, both empty, and
-// the caller may get its token and report it, and do everything else in AWS. What the
-// functions print goes to log, too.
+// Start builds the functions from the module that the working directory belongs to, and
+// starts the fakes. The tenant default has its two secrets, both empty. The caller may get
+// its token and report it, and do everything else in AWS. log gets what the functions print.
 func Start(ctx context.Context, ports Ports, log io.Writer) (_ *Stack, err error) {
 	dir, err := os.MkdirTemp("", "c8auth-")
 	if err != nil {
@@ -95,7 +98,7 @@ func Build(ctx context.Context, dir string) error {
 
 // StartBuilt is Start with the functions that Build has built in dir.
 func StartBuilt(dir string, ports Ports, log io.Writer) (_ *Stack, err error) {
-	s := surroundings()
+	s := newStack()
 	s.Gateway = &gwtest.Gateway{Region: Region, Keys: map[string]gwtest.Key{
 		AccessKey: {SecretAccessKey: SecretKey, ARN: Caller, Tenants: []string{"default"}, Reports: []string{"default"}},
 	}}
@@ -137,13 +140,21 @@ func StartBuilt(dir string, ports Ports, log io.Writer) (_ *Stack, err error) {
 	return s, err
 }
 
-// surroundings is what there is apart from the functions and their API: Communic8, and
-// the two secrets of the tenant default.
-func surroundings() *Stack {
-	s := &Stack{Communic8: new(c8test.Server), Secrets: &smtest.Server{Region: Region}}
-	s.Secrets.Create(Name + "/credentials/default")
-	s.Secrets.Create(Name + "/token/default")
+// newStack returns Communic8, and the two secrets of the tenant default.
+func newStack() *Stack {
+	s := &Stack{
+		Communic8: new(c8test.Server), Secrets: &smtest.Server{Region: Region},
+		Key: aws.Credentials{AccessKeyID: AccessKey, SecretAccessKey: SecretKey},
+	}
+	s.Secrets.Create(CredentialsName("default"))
+	s.Secrets.Create(TokenName("default"))
 	return s
+}
+
+// Sandbox returns one more sandbox of a function, with more variables in its environment. Stop
+// it before the Stack.
+func Sandbox(f *lambdatest.Function, env ...string) *lambdatest.Function {
+	return &lambdatest.Function{Name: f.Name, Bootstrap: f.Bootstrap, Timeout: f.Timeout, Log: f.Log, Env: slices.Concat(f.Env, env)}
 }
 
 // listenLocally serves h on loopback and returns its URL.
@@ -169,7 +180,7 @@ func (s *Stack) listen(host string, port int, h http.Handler) (int, error) {
 	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
-// Environ is how the AWS SDK finds the stand-ins, as the one whom they take for Caller.
+// Environ is the environment in which the AWS SDK uses the fakes, as the caller.
 func (s *Stack) Environ() []string {
 	return []string{"AWS_ENDPOINT_URL=" + s.AWSURL, "AWS_REGION=" + Region, "AWS_ACCESS_KEY_ID=" + AccessKey, "AWS_SECRET_ACCESS_KEY=" + SecretKey}
 }
@@ -207,8 +218,7 @@ func (s *Stack) send(ctx context.Context, method, path string, header http.Heade
 	}
 	maps.Copy(req.Header, header)
 	digest := sha256.Sum256([]byte(body))
-	caller := aws.Credentials{AccessKeyID: AccessKey, SecretAccessKey: SecretKey}
-	if err := v4.NewSigner().SignHTTP(ctx, caller, req, hex.EncodeToString(digest[:]), "execute-api", Region, time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(ctx, s.Key, req, hex.EncodeToString(digest[:]), "execute-api", Region, time.Now()); err != nil {
 		return nil, nil, err
 	}
 	resp, err := http.DefaultClient.Do(req)

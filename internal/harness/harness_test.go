@@ -2,6 +2,7 @@ package harness_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,10 +11,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,17 +21,52 @@ import (
 	"github.com/c8auth/c8auth/internal/harness"
 )
 
-// start starts a stack whose tenant has credentials that Communic8 takes.
+var (
+	functions string // the directory that they are built in, once
+	build     = sync.OnceValue(func() error { return harness.Build(context.Background(), functions) })
+)
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "c8auth-harness-")
+	if err != nil {
+		panic(err)
+	}
+	functions = dir
+	status := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(status)
+}
+
+// start starts a stack.
 func start(t *testing.T) *harness.Stack {
 	t.Helper()
-	s, err := harness.Start(t.Context(), harness.Ports{}, io.Discard)
+	if err := build(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := harness.StartBuilt(functions, harness.Ports{}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Stop)
-	s.Communic8.AddClient("id", "secret")
-	s.Secrets.Put(credentialsName, fmt.Sprintf(`{"base_url":%q,"client_id":"id","client_secret":"secret"}`, s.Communic8URL))
 	return s
+}
+
+const heartbeat = `{"tenant":"default"}`
+
+// started is a stack whose tenant has a token.
+func started(t *testing.T) *harness.Stack {
+	t.Helper()
+	s := start(t)
+	firstToken(t, s)
+	return s
+}
+
+// firstToken stores credentials that Communic8 accepts, and rotates.
+func firstToken(t *testing.T, s *harness.Stack) {
+	t.Helper()
+	s.Communic8.AddClient("id", "secret")
+	s.Secrets.Put(credentialsName, harness.Credentials(s.Communic8URL, "id", "secret"))
+	rotate(t, s, "rotated", "first_token")
 }
 
 // rotate invokes rotate and expects the outcome and its reason.
@@ -51,7 +85,7 @@ func rotate(t *testing.T, s *harness.Stack, outcome, reason string) {
 	}
 }
 
-// vend gets the token as a caller does and expects the latest that was issued.
+// vend fetches the token as a caller does, and expects the latest that was issued.
 func vend(t *testing.T, s *harness.Stack, header http.Header) {
 	t.Helper()
 	resp, body, err := s.Get(t.Context(), "default", header)
@@ -86,15 +120,14 @@ func vend(t *testing.T, s *harness.Stack, header http.Header) {
 	}
 }
 
-// TestMainJob: credentials become a token, a caller gets it, and a token that was
-// revoked is replaced for those who ask for a fresh one.
+// TestMainJob: credentials become a token, a caller gets it, and a token that was revoked is
+// replaced for those who request a fresh one.
 func TestMainJob(t *testing.T) {
-	s := start(t)
-	rotate(t, s, "rotated", "first_token")
+	s := started(t)
 	vend(t, s, nil)
 	rotate(t, s, "fresh", "")
 
-	time.Sleep(time.Second) // the store is not asked more often, however fresh the wish
+	time.Sleep(time.Second) // the store is read no more often, also for a fresh token
 	s.Communic8.Revoke(s.Communic8.Issued()[0])
 	rotate(t, s, "rotated", "rejected")
 	vend(t, s, http.Header{"Cache-Control": {"no-cache"}})
@@ -103,8 +136,7 @@ func TestMainJob(t *testing.T) {
 // TestSpellings: of all spellings of a path that IAM and the API let pass, only the tenant's own
 // leads to a token or a report.
 func TestSpellings(t *testing.T) {
-	s := start(t)
-	rotate(t, s, "rotated", "first_token")
+	s := started(t)
 	all := gwtest.Key{SecretAccessKey: harness.SecretKey, ARN: harness.Caller, Tenants: []string{"*"}, Reports: []string{"*"}}
 	api := httptest.NewServer(&gwtest.Gateway{Keys: map[string]gwtest.Key{harness.AccessKey: all}, Invoke: s.Vend.Invoke, Report: s.Rotate.Invoke})
 	t.Cleanup(api.Close)
@@ -131,99 +163,32 @@ func TestSpellings(t *testing.T) {
 	}
 }
 
-// TestCrash: the request after a crash of vend is served.
-func TestCrash(t *testing.T) {
-	s := start(t)
-	rotate(t, s, "rotated", "first_token")
-	vend(t, s, nil)
-	s.Vend.Kill(syscall.SIGKILL)
-	vend(t, s, nil)
-	if got := s.Vend.Starts(); got != 2 {
-		t.Errorf("vend was started %d times, want 2", got)
-	}
-}
-
-// TestSettings: settings that are missing or malformed end the initialization of
-// either function, with one line that names all of them.
+// TestSettings: settings that are missing or malformed end the initialization of either
+// function, with one line that names all of them.
 func TestSettings(t *testing.T) {
-	bootstraps := build(t)
-	for name, bootstrap := range bootstraps {
-		t.Run(name, func(t *testing.T) {
+	s := start(t)
+	for _, function := range []*lambdatest.Function{s.Rotate, s.Vend} {
+		t.Run(function.Name, func(t *testing.T) {
 			var printed record
-			f := &lambdatest.Function{Bootstrap: bootstrap, Name: name, Log: &printed, Env: []string{
-				"C8AUTH_CACHE_TTL=soon", "C8AUTH_PROBE_PATH=elsewhere",
-			}}
+			f := &lambdatest.Function{Bootstrap: function.Bootstrap, Log: &printed, Env: []string{"C8AUTH_CACHE_TTL=soon", "C8AUTH_PROBE_PATH=elsewhere"}}
 			defer f.Stop()
 			_, err := f.Invoke(t.Context(), []byte(`{}`))
 			if failure := new(lambdatest.Error); !errors.As(err, &failure) || failure.Kind != lambdatest.InitError {
 				t.Fatalf("got %v, want an init error", err)
 			}
 			lines := printed.all()
-			if len(lines) != 1 {
-				t.Fatalf("it prints %q, want one line", lines)
-			}
 			for _, variable := range []string{"C8AUTH_STACK", "C8AUTH_CACHE_TTL", "C8AUTH_PROBE_PATH"} {
-				if !strings.Contains(lines[0], variable) {
-					t.Errorf("%s does not name %s", lines[0], variable)
+				if len(lines) != 1 || !strings.Contains(lines[0], variable) {
+					t.Errorf("%q is not one line that names %s", lines, variable)
 				}
 			}
 		})
 	}
 }
 
-// TestEvents: every sample event comes to what its name says.
-func TestEvents(t *testing.T) {
-	s := start(t)
-	rotate(t, s, "rotated", "first_token")
-	samples := map[string]struct {
-		function *lambdatest.Function
-		want     string // in the answer or in the error
-	}{
-		"rotate-eventbridge-rule.json":    {s.Rotate, `"outcome":"fresh"`},
-		"rotate-forced.json":              {s.Rotate, `"outcome":"fresh"`}, // the token is not a minute old
-		"rotate-rejection-malformed.json": {s.Rotate, `"statusCode":400`},
-		"rotate-rejection.json":           {s.Rotate, `\"outcome\":\"kept\"`},
-		"rotate-schedule.json":            {s.Rotate, `"outcome":"fresh"`},
-		"rotate-unknown-shape.json":       {s.Rotate, "malformed input"},
-		"vend-malformed-tenant.json":      {s.Vend, `"statusCode":400`},
-		"vend-no-cache.json":              {s.Vend, `"statusCode":200`},
-		"vend-test-invocation.json":       {s.Vend, `"statusCode":400`},
-		"vend-unknown-tenant.json":        {s.Vend, `"statusCode":404`},
-		"vend.json":                       {s.Vend, `"statusCode":200`},
-	}
-	root, err := lambdatest.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	files, err := filepath.Glob(filepath.Join(root, "events", "*.json"))
-	if err != nil || len(files) < len(samples) {
-		t.Fatalf("events holds %q (%v), want %d files at least", files, err, len(samples))
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			sample, ok := samples[filepath.Base(file)]
-			if !ok {
-				t.Fatal("nobody says what is to come of it")
-			}
-			event, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			answer, err := sample.function.Invoke(t.Context(), event)
-			got := string(answer)
-			if err != nil {
-				got = harness.Reason(err)
-			}
-			if !strings.Contains(got, sample.want) {
-				t.Errorf("got %s, want %s in it", got, sample.want)
-			}
-		})
-	}
-}
-
-// TestNothingIsLeftBehind: ports that are taken are replaced, and after Stop there is
-// no process, no port and no file.
-func TestNothingIsLeftBehind(t *testing.T) {
+// TestStop: ports that are taken are replaced, and after Stop nothing listens and no file is
+// left.
+func TestStop(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -238,28 +203,23 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 	defer s.Stop()
 	rotate(t, s, "waiting", "")
-	resp, body, err := s.Get(t.Context(), "default", nil)
-	if err != nil || resp.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("got %v %s (%v), want 503 without a token", resp, body, err)
-	}
-
+	pid := s.Rotate.PID()
 	s.Stop()
+	if s.Rotate.PID() != 0 || pid == 0 {
+		t.Errorf("rotate was process %d, and is %d", pid, s.Rotate.PID())
+	}
 	for _, url := range []string{s.Communic8URL, s.SecretsURL, s.APIURL, s.AWSURL} {
 		address := strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/v1")
+		if address == fmt.Sprintf("127.0.0.1:%d", port) {
+			t.Errorf("%s was taken", address)
+		}
 		if conn, err := net.Dial("tcp", address); err == nil {
 			_ = conn.Close()
 			t.Errorf("%s is still served", url)
 		}
 	}
-	if runtime.GOOS == "linux" {
-		for _, f := range []*lambdatest.Function{s.Rotate, s.Vend} {
-			if pids := processes(t, f.Bootstrap); pids != nil {
-				t.Errorf("%s still runs as %v", f.Name, pids)
-			}
-		}
-	}
 	left, err := os.ReadDir(temp)
 	if err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v (%v)", left, err)
+		t.Errorf("left: %v (%v)", left, err)
 	}
 }

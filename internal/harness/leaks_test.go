@@ -1,6 +1,6 @@
 package harness_test
 
-// Law 5: nothing secret is ever written where it does not belong.
+// Nothing secret is ever written where it does not belong.
 
 import (
 	"bytes"
@@ -34,24 +34,18 @@ import (
 )
 
 const (
-	clientID         = "the-client"
-	credentialsName  = harness.Name + "/credentials/default"
-	tokenName        = harness.Name + "/token/default"
-	heartbeat        = `{"tenant":"default"}`
 	force            = `{"tenant":"default","force":true}`
 	storeUnavailable = "the secret store is unavailable"
 )
 
-// TestNoSecretIsWrittenWhereItDoesNotBelong drives every path of both real binaries,
-// good and bad, with marked secrets. A mark may show up in the Authorization header
-// of a request to Communic8, in Secrets Manager's values, and as the access_token of
-// vend's 200. What is looked at: all that the functions print, all that they answer,
-// errors too, and all that they send.
-func TestNoSecretIsWrittenWhereItDoesNotBelong(t *testing.T) {
-	bootstraps := build(t)
+// TestNoLeak takes every path of both real binaries, good and bad, with marked secrets. A mark
+// may be in the Authorization header of a request to Communic8, in Secrets Manager's values, and
+// in the access_token of vend's 200. Searched is all that the functions print, all that they
+// answer, errors too, and all that they send.
+func TestNoLeak(t *testing.T) {
 	cases := slices.Concat(rotations(), refusals(), upstreamAnswers(), wireFaults(), malformedCredentials(), events(),
 		storeFaults(), vends(), reports(), settings())
-	// Most of the time goes by in waiting: for a retry, for a deadline.
+	// Most of the time is spent in waiting: for a retry, for a deadline.
 	var running sync.WaitGroup
 	places := make(chan struct{}, 32)
 	for _, c := range cases {
@@ -59,9 +53,9 @@ func TestNoSecretIsWrittenWhereItDoesNotBelong(t *testing.T) {
 			places <- struct{}{}
 			defer func() { <-places }()
 			t.Run(c.name, func(t *testing.T) {
-				w := newWorld(t, bootstraps)
-				c.drive(w)
-				w.check()
+				o := observe(t)
+				c.run(o)
+				o.check()
 			})
 		})
 	}
@@ -70,112 +64,112 @@ func TestNoSecretIsWrittenWhereItDoesNotBelong(t *testing.T) {
 
 // leakCase is a path through the functions.
 type leakCase struct {
-	name  string
-	drive func(w *world)
+	name string
+	run  func(o *observed)
 }
 
-// rotations are the paths of rotate on which Communic8 behaves.
+// rotations are the paths of rotate on which Communic8 answers as documented.
 func rotations() []leakCase {
 	return []leakCase{
-		{"waiting", func(w *world) {
-			w.rotates(heartbeat, `"waiting"`)
+		{"waiting", func(o *observed) {
+			o.rotates(heartbeat, `"waiting"`)
 		}},
-		{"first token, fresh, forced, forced too soon", func(w *world) {
-			w.store(w.oauth())
-			w.rotates(heartbeat, `"first_token"`)
-			w.rotates(heartbeat, `"fresh"`)
-			w.rotates(force, `"fresh"`)
-			w.put(w.token(time.Now().Add(-2*time.Minute), 24*time.Hour))
-			w.c8.AddAccessKey(accessToken)
-			w.rotates(force, `"forced"`)
+		{"first token, fresh, forced, forced too soon", func(o *observed) {
+			o.store(o.oauth())
+			o.rotates(heartbeat, `"first_token"`)
+			o.rotates(heartbeat, `"fresh"`)
+			o.rotates(force, `"fresh"`)
+			o.put(o.token(time.Now().Add(-2*time.Minute), 24*time.Hour))
+			o.Communic8.AddAccessKey(accessToken)
+			o.rotates(force, `"forced"`)
 		}},
-		{"half life", func(w *world) {
-			w.store(w.oauth())
-			w.put(w.token(time.Now().Add(-13*time.Hour), 24*time.Hour))
-			w.rotates(heartbeat, `"half_life"`)
+		{"half life", func(o *observed) {
+			o.store(o.oauth())
+			o.put(o.token(time.Now().Add(-13*time.Hour), 24*time.Hour))
+			o.rotates(heartbeat, `"half_life"`)
 		}},
-		{"credentials changed", func(w *world) {
-			w.store(w.oauth())
-			w.put(w.token(time.Now(), 24*time.Hour))
-			w.store(w.oauth())
-			w.rotates(heartbeat, `"credentials_changed"`)
+		{"credentials changed", func(o *observed) {
+			o.store(o.oauth())
+			o.put(o.token(time.Now(), 24*time.Hour))
+			o.store(o.oauth())
+			o.rotates(heartbeat, `"credentials_changed"`)
 		}},
-		{"access key, then OAuth 2", func(w *world) {
-			w.c8.AddAccessKey(accessKey)
-			w.store(w.bearer())
-			w.rotates(heartbeat, `"first_token"`)
-			w.rotates(heartbeat, `"fresh"`)
-			w.store(w.oauth())
-			w.rotates(heartbeat, `"credentials_changed"`)
+		{"access key, then OAuth 2", func(o *observed) {
+			o.Communic8.AddAccessKey(accessKey)
+			o.store(o.bearer())
+			o.rotates(heartbeat, `"first_token"`)
+			o.rotates(heartbeat, `"fresh"`)
+			o.store(o.oauth())
+			o.rotates(heartbeat, `"credentials_changed"`)
 		}},
-		{"access key rejected", func(w *world) {
-			w.store(w.bearer())
-			w.rotates(heartbeat, "credentials refused")
+		{"access key rejected", func(o *observed) {
+			o.store(o.bearer())
+			o.rotates(heartbeat, "credentials refused")
 		}},
-		{"unreadable token", func(w *world) {
-			w.store(w.oauth())
-			for _, stored := range unreadableTokens(w) {
-				w.put(stored)
-				w.rotates(heartbeat, `"unreadable_token"`)
+		{"unreadable token", func(o *observed) {
+			o.store(o.oauth())
+			for _, stored := range unreadableTokens(o) {
+				o.put(stored)
+				o.rotates(heartbeat, `"unreadable_token"`)
 			}
 		}},
-		{"revoked", func(w *world) {
-			w.store(w.oauth())
-			w.rotates(heartbeat, `"first_token"`)
-			w.c8.Revoke(w.c8.Issued()[0])
-			w.rotates(heartbeat, `"rejected"`)
+		{"revoked", func(o *observed) {
+			o.store(o.oauth())
+			o.rotates(heartbeat, `"first_token"`)
+			o.Communic8.Revoke(o.Communic8.Issued()[0])
+			o.rotates(heartbeat, `"rejected"`)
 		}},
-		{"issued token with a mark of ours", func(w *world) {
-			w.store(w.oauth())
-			w.c8.AddAccessKey(accessToken)
-			w.at(c8test.TokenPath, func(string) *c8test.Fault {
+		{"issued token with a mark of ours", func(o *observed) {
+			o.store(o.oauth())
+			o.Communic8.AddAccessKey(accessToken)
+			o.at(c8test.TokenPath, func(string) *c8test.Fault {
 				return &c8test.Fault{Body: fmt.Sprintf(`{"access_token":%s,"token_type":"Bearer","expires_in":86400}`, quote(accessToken))}
 			})
-			w.rotates(heartbeat, `"first_token"`)
-			w.vends("default", nil, http.StatusOK, "")
+			o.rotates(heartbeat, `"first_token"`)
+			o.vends("default", nil, http.StatusOK, "")
 		}},
-		{"fallback", func(w *world) {
-			w.store(w.oauth())
-			w.rotates(heartbeat, `"first_token"`)
-			w.store(fmt.Sprintf(`{"base_url":%q,"client_id":"unknown","client_secret":%s}`, w.c8URL, quote(clientSecret)))
+		{"fallback", func(o *observed) {
+			o.store(o.oauth())
+			o.rotates(heartbeat, `"first_token"`)
+			o.store(fmt.Sprintf(`{"base_url":%q,"client_id":"unknown","client_secret":%s}`, o.c8URL, quote(clientSecret)))
 			time.Sleep(time.Second) // a token's age is known to the second
-			w.rotates(heartbeat, `"credentials_changed"`)
-			w.rotates(heartbeat, `"fresh"`)
+			o.rotates(heartbeat, `"credentials_changed"`)
+			o.rotates(heartbeat, `"fresh"`)
 		}},
-		{"fallback to malformed credentials", func(w *world) {
-			w.c8.RemoveClient(clientID)
-			w.store(quote(clientSecret))
-			w.store(w.oauth())
-			w.rotates(heartbeat, "refuses the credentials")
+		{"fallback to malformed credentials", func(o *observed) {
+			o.Communic8.RemoveClient(clientID)
+			o.store(quote(clientSecret))
+			o.store(o.oauth())
+			o.rotates(heartbeat, "refuses the credentials")
 		}},
-		{"lost race", func(w *world) {
-			w.store(w.oauth())
-			w.c8.AddAccessKey(accessToken)
+		{"lost race", func(o *observed) {
+			o.store(o.oauth())
+			o.Communic8.AddAccessKey(accessToken)
 			var lost atomic.Bool
-			w.onStore("PutSecretValue", func(r *http.Request, _ string) *smtest.Fault {
+			o.onStore("PutSecretValue", func(r *http.Request, _ string) *smtest.Fault {
 				if lost.CompareAndSwap(false, true) {
-					w.sm.ServeHTTP(httptest.NewRecorder(), w.rival(r))
+					o.Secrets.ServeHTTP(httptest.NewRecorder(), o.winner(r))
 				}
 				return nil
 			})
-			w.rotates(heartbeat, `"fresh"`)
+			o.rotates(heartbeat, `"fresh"`)
 		}},
 	}
 }
 
-// rival is the same write as r by another rotation, which got another token.
-func (w *world) rival(r *http.Request) *http.Request {
+// winner is the same write as r by another rotation, with another token.
+func (o *observed) winner(r *http.Request) *http.Request {
 	var in map[string]any
-	w.mu.Lock()
-	written := w.written
-	w.mu.Unlock()
+	o.mu.Lock()
+	written := o.written
+	o.mu.Unlock()
 	if err := json.Unmarshal([]byte(written), &in); err != nil {
-		w.t.Error(err)
+		o.t.Error(err)
 	}
-	in["SecretString"] = w.token(time.Now(), 24*time.Hour)
+	in["SecretString"] = o.token(time.Now(), 24*time.Hour)
 	body, err := json.Marshal(in)
 	if err != nil {
-		w.t.Error(err)
+		o.t.Error(err)
 	}
 	r = r.Clone(r.Context())
 	r.Body = io.NopCloser(bytes.NewReader(body))
@@ -185,18 +179,18 @@ func (w *world) rival(r *http.Request) *http.Request {
 // refusals are both credentials refused, in each form.
 func refusals() (cases []leakCase) {
 	for _, refusal := range []c8test.Refusal{c8test.Refuse401, c8test.Refuse400, c8test.Refuse200, c8test.Refuse200Error, c8test.Refuse404} {
-		cases = append(cases, leakCase{fmt.Sprintf("both refused, form %d", refusal), func(w *world) {
-			w.c8.Set(func(b *c8test.Behaviour) { b.Refusal = refusal })
-			w.c8.RemoveClient(clientID)
-			w.store(w.oauth())
-			w.store(w.oauth())
-			w.rotates(heartbeat, "and with the previous ones")
+		cases = append(cases, leakCase{fmt.Sprintf("both refused, form %d", refusal), func(o *observed) {
+			o.Communic8.Set(func(b *c8test.Behaviour) { b.Refusal = refusal })
+			o.Communic8.RemoveClient(clientID)
+			o.store(o.oauth())
+			o.store(o.oauth())
+			o.rotates(heartbeat, "and with the previous ones")
 		}})
 	}
 	return cases
 }
 
-// upstreamAnswers are Communic8's odd answers, all of which repeat what was sent to
+// upstreamAnswers are undocumented answers of Communic8, all of which repeat what was sent to
 // it: each at the token endpoint first, then at the probe path.
 func upstreamAnswers() (cases []leakCase) {
 	const (
@@ -206,7 +200,7 @@ func upstreamAnswers() (cases []leakCase) {
 		busy         = "busy or out of order"
 		rejected     = "new token rejected"
 		noToken      = "gives no token"
-		noLife       = "expires in under 30 seconds"
+		tooShort     = "expires in under 30 seconds"
 		unusable     = "without a usable access_token"
 		disconnected = "broke the connection off"
 	)
@@ -228,9 +222,9 @@ func upstreamAnswers() (cases []leakCase) {
 	}
 	const grant = `{"access_token":"0123456789abcdef","token_type":"Bearer","expires_in":`
 	for _, answer := range []struct {
-		name       string
-		fault      func(echo string) *c8test.Fault
-		ask, probe string
+		name           string
+		fault          func(echo string) *c8test.Fault
+		request, probe string
 	}{
 		{"401", status(401, `%s`), refused, rejected},
 		{"401 invalid_client", status(401, `{"error":"invalid_client","error_description":%s}`), refused, rejected},
@@ -268,18 +262,18 @@ func upstreamAnswers() (cases []leakCase) {
 		{"expires_in is an object", status(200, grant+`{"value":%s}}`), rejected, rotated},
 		{"expires_in is 0", status(200, grant+`0,"message":%s}`), rejected, rotated},
 		{"expires_in is negative", status(200, grant+`-1,"message":%s}`), rejected, rotated},
-		{"expires_in is 29", status(200, grant+`29,"message":%s}`), noLife, rotated},
+		{"expires_in is 29", status(200, grant+`29,"message":%s}`), tooShort, rotated},
 		{"expires_in is absurd", status(200, grant+`1e400,"message":%s}`), rejected, rotated},
 	} {
-		cases = append(cases, leakCase{"Communic8 answers: " + answer.name, func(w *world) {
-			w.store(w.oauth())
-			w.at(c8test.TokenPath, answer.fault)
-			w.rotates(heartbeat, answer.ask)
-			w.store(w.oauth()) // for which no Retry-After counts
-			w.at(probePath, answer.fault)
-			w.rotates(heartbeat, answer.probe)
+		cases = append(cases, leakCase{"Communic8 answers: " + answer.name, func(o *observed) {
+			o.store(o.oauth())
+			o.at(c8test.TokenPath, answer.fault)
+			o.rotates(heartbeat, answer.request)
+			o.store(o.oauth()) // for which no Retry-After counts
+			o.at(probePath, answer.fault)
+			o.rotates(heartbeat, answer.probe)
 			if answer.probe == rotated {
-				w.rotates(heartbeat, `"fresh"`) // the stored token is tried as well
+				o.rotates(heartbeat, `"fresh"`) // the stored token is probed as well
 			}
 		}})
 	}
@@ -308,31 +302,31 @@ func wireFaults() (cases []leakCase) {
 			return fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s%s", head, len(body), body, echo)
 		}, `"rotated"`},
 	} {
-		cases = append(cases, leakCase{"Communic8 sends " + answer.name, func(w *world) {
-			w.store(w.oauth())
-			w.onWire(answer.raw)
-			w.rotates(heartbeat, answer.want)
+		cases = append(cases, leakCase{"Communic8 sends " + answer.name, func(o *observed) {
+			o.store(o.oauth())
+			o.onWire(answer.raw)
+			o.rotates(heartbeat, answer.want)
 		}})
 	}
 	return append(cases,
-		leakCase{"Communic8 does not speak TLS", func(w *world) {
-			w.store(strings.Replace(w.oauth(), "http:", "https:", 1))
-			w.rotates(heartbeat, "not speak")
+		leakCase{"Communic8 does not speak TLS", func(o *observed) {
+			o.store(strings.Replace(o.oauth(), "http:", "https:", 1))
+			o.rotates(heartbeat, "not speak")
 		}},
-		leakCase{"Communic8 shows a certificate of its own", func(w *world) {
+		leakCase{"Communic8 shows a certificate of its own", func(o *observed) {
 			for _, names := range [][]string{nil, {plainSecret}, {accessToken, "\x1b[2J" + plainSecret}} {
 				server := httptest.NewUnstartedServer(http.NotFoundHandler())
 				server.Config.ErrorLog = log.New(io.Discard, "", 0)
-				server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(w.t, names)}}
+				server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(o.t, names)}}
 				server.StartTLS()
-				w.t.Cleanup(server.Close)
-				w.store(strings.Replace(w.oauth(), w.c8URL, server.URL, 1))
-				w.rotates(heartbeat, "shows a certificate")
+				o.t.Cleanup(server.Close)
+				o.store(strings.Replace(o.oauth(), o.c8URL, server.URL, 1))
+				o.rotates(heartbeat, "shows a certificate")
 			}
 		}},
-		leakCase{"Communic8 is not there", func(w *world) {
-			w.store(strings.Replace(w.oauth(), w.c8URL, "http://127.0.0.1:1", 1)) // a port that was free could be somebody's now
-			w.rotates(heartbeat, "cannot be reached")
+		leakCase{"Communic8 is not there", func(o *observed) {
+			o.store(strings.Replace(o.oauth(), o.c8URL, "http://127.0.0.1:1", 1)) // a port that was free could be somebody's now
+			o.rotates(heartbeat, "cannot be reached")
 		}},
 	)
 }
@@ -359,8 +353,7 @@ func certificate(t *testing.T, names []string) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// malformedCredentials are what people store by mistake. An unknown key is named, so
-// none is a secret.
+// malformedCredentials are what people store by mistake.
 func malformedCredentials() []leakCase {
 	s, k := quote(clientSecret), quote(accessKey)
 	malformed := []string{
@@ -397,15 +390,15 @@ func malformedCredentials() []leakCase {
 			`{"base_url":`+quote(base)+`,"access_key":`+k+`}`,
 			`{"base_url":`+quote(base)+`,"client_id":"id","client_secret":`+s+`}`)
 	}
-	return []leakCase{{"malformed credentials", func(w *world) {
+	return []leakCase{{"malformed credentials", func(o *observed) {
 		for _, text := range malformed {
-			w.store(text)
-			w.rotates(heartbeat, "malformed credentials")
+			o.store(text)
+			o.rotates(heartbeat, "malformed credentials")
 		}
 	}}}
 }
 
-// events are inputs of both functions in which secrets have gone astray.
+// events are inputs of both functions with secrets in the wrong place.
 func events() []leakCase {
 	inPath := strings.Trim(quote(accessToken), `"`)
 	// Of a proxy request, everything but the caller's identity may hold anything.
@@ -418,8 +411,8 @@ func events() []leakCase {
 		quote(accessToken), quote(callerSession), harness.Caller, inPath)
 	about := func(tenant string) string { return strings.ReplaceAll(hostile, "TENANT", tenant) }
 	return []leakCase{
-		{"unknown events", func(w *world) {
-			w.store(w.oauth())
+		{"unknown events", func(o *observed) {
+			o.store(o.oauth())
 			for _, secret := range []string{clientSecret, accessKey, accessToken} {
 				q := quote(secret)
 				for _, event := range []string{
@@ -428,25 +421,25 @@ func events() []leakCase {
 					`{"detail-type":` + q + `,"detail":{"token":` + q + `}}`, `{"Records":[{"body":` + q + `}]}`,
 					secret, `{"tenant":` + q, `{"tenant":"default","force":true}` + secret,
 				} {
-					w.rotates(event, "expected")
+					o.rotates(event, "expected")
 				}
 			}
-			w.rotates(`{"detail-type":"Scheduled Event","detail":{"token":`+quote(accessToken)+`}}`, `"first_token"`)
+			o.rotates(`{"detail-type":"Scheduled Event","detail":{"token":`+quote(accessToken)+`}}`, `"first_token"`)
 		}},
-		{"requests that are none", func(w *world) {
+		{"requests that are none", func(o *observed) {
 			for _, event := range []string{accessToken, quote(accessToken), `{` + quote(accessToken) + `:` + quote(accessToken) + `}`, `{"pathParameters":` + quote(accessToken) + `}`} {
-				w.answers(event, http.StatusBadRequest)
+				o.answers(o.Vend, event, http.StatusBadRequest, "")
 			}
 		}},
-		{"requests full of secrets", func(w *world) {
-			w.answers(strings.Replace(hostile, `"TENANT"`, quote(accessToken), 1), http.StatusBadRequest)
-			w.answers(strings.Replace(about("default"), "/tokens/default", "/tokens/"+inPath, 1), http.StatusBadRequest)
-			w.answers(strings.Replace(about("default"), `"v1"`, `"test-invoke-stage"`, 1), http.StatusBadRequest)
-			w.answers(about("nobody"), http.StatusNotFound)
-			w.answers(about("default"), http.StatusServiceUnavailable)
-			w.put(w.token(time.Now(), 24*time.Hour))
+		{"requests full of secrets", func(o *observed) {
+			o.answers(o.Vend, strings.Replace(hostile, `"TENANT"`, quote(accessToken), 1), http.StatusBadRequest, "")
+			o.answers(o.Vend, strings.Replace(about("default"), "/tokens/default", "/tokens/"+inPath, 1), http.StatusBadRequest, "")
+			o.answers(o.Vend, strings.Replace(about("default"), `"v1"`, `"test-invoke-stage"`, 1), http.StatusBadRequest, "")
+			o.answers(o.Vend, about("nobody"), http.StatusNotFound, "")
+			o.answers(o.Vend, about("default"), http.StatusServiceUnavailable, "")
+			o.put(o.token(time.Now(), 24*time.Hour))
 			time.Sleep(1100 * time.Millisecond) // a failure is remembered for a second
-			w.answers(about("default"), http.StatusOK)
+			o.answers(o.Vend, about("default"), http.StatusOK, "")
 		}},
 	}
 }
@@ -481,76 +474,76 @@ func unavailabilities(echo string) []*smtest.Fault {
 // storeFaults are Secrets Manager's failures during a rotation.
 func storeFaults() (cases []leakCase) {
 	for _, op := range []string{"GetSecretValue", "DescribeSecret", "PutSecretValue"} {
-		prepare := func(w *world) {
-			w.store(w.oauth())
+		prepare := func(o *observed) {
+			o.store(o.oauth())
 			if op == "DescribeSecret" { // which is asked about credentials whose token is not due
-				w.put(w.token(time.Now(), 24*time.Hour))
+				o.put(o.token(time.Now(), 24*time.Hour))
 			}
 		}
-		cases = append(cases, leakCase{"Secrets Manager fails: " + op, func(w *world) {
-			w.rotate.Env = append(w.rotate.Env, "AWS_MAX_ATTEMPTS=1")
-			prepare(w)
+		cases = append(cases, leakCase{"Secrets Manager fails: " + op, func(o *observed) {
+			o.Rotate.Env = append(o.Rotate.Env, "AWS_MAX_ATTEMPTS=1")
+			prepare(o)
 			for n := range unavailabilities("") {
-				w.onStore(op, func(_ *http.Request, echo string) *smtest.Fault { return unavailabilities(echo)[n] })
-				w.rotates(heartbeat, storeUnavailable)
-				w.sm.Destroy(tokenName) // in case that it was written
-				w.sm.Create(tokenName)
-				prepare(w)
+				o.onStore(op, func(_ *http.Request, echo string) *smtest.Fault { return unavailabilities(echo)[n] })
+				o.rotates(heartbeat, storeUnavailable)
+				o.Secrets.Destroy(tokenName) // in case that it was written
+				o.Secrets.Create(tokenName)
+				prepare(o)
 			}
-		}}, leakCase{"Secrets Manager has no secret: " + op, func(w *world) {
-			w.rotate.Env = append(w.rotate.Env, "AWS_MAX_ATTEMPTS=1")
-			prepare(w)
+		}}, leakCase{"Secrets Manager has no secret: " + op, func(o *observed) {
+			o.Rotate.Env = append(o.Rotate.Env, "AWS_MAX_ATTEMPTS=1")
+			prepare(o)
 			for kind, message := range map[string]string{"ResourceNotFoundException": "", "InvalidRequestException": "marked for deletion"} {
-				w.onStore(op, func(_ *http.Request, echo string) *smtest.Fault {
+				o.onStore(op, func(_ *http.Request, echo string) *smtest.Fault {
 					return &smtest.Fault{Status: 400, Type: kind, Message: message + echo}
 				})
-				w.rotates(heartbeat, "unknown tenant")
+				o.rotates(heartbeat, "unknown tenant")
 			}
-		}}, leakCase{"Secrets Manager hangs: " + op, func(w *world) {
-			w.rotate.Env = append(w.rotate.Env, "AWS_MAX_ATTEMPTS=1")
-			prepare(w)
-			w.onStore(op, func(*http.Request, string) *smtest.Fault { return &smtest.Fault{Hang: true} })
-			w.rotates(heartbeat, storeUnavailable)
+		}}, leakCase{"Secrets Manager hangs: " + op, func(o *observed) {
+			o.Rotate.Env = append(o.Rotate.Env, "AWS_MAX_ATTEMPTS=1")
+			prepare(o)
+			o.onStore(op, func(*http.Request, string) *smtest.Fault { return &smtest.Fault{Hang: true} })
+			o.rotates(heartbeat, storeUnavailable)
 		}})
 	}
 	return append(cases,
-		leakCase{"Secrets Manager throttles once", func(w *world) {
-			w.store(w.oauth())
-			w.onStore("PutSecretValue", func(_ *http.Request, echo string) *smtest.Fault {
-				if w.sm.Calls("PutSecretValue") > 1 {
+		leakCase{"Secrets Manager throttles once", func(o *observed) {
+			o.store(o.oauth())
+			o.onStore("PutSecretValue", func(_ *http.Request, echo string) *smtest.Fault {
+				if o.Secrets.Calls("PutSecretValue") > 1 {
 					return nil
 				}
 				return &smtest.Fault{Status: 400, Type: "ThrottlingException", Message: echo, After: true}
 			})
-			w.rotates(heartbeat, `"first_token"`)
+			o.rotates(heartbeat, `"first_token"`)
 		}},
-		leakCase{"Secrets Manager takes no more versions", func(w *world) {
-			w.store(w.oauth())
-			w.onStore("PutSecretValue", func(_ *http.Request, echo string) *smtest.Fault {
+		leakCase{"Secrets Manager takes no more versions", func(o *observed) {
+			o.store(o.oauth())
+			o.onStore("PutSecretValue", func(_ *http.Request, echo string) *smtest.Fault {
 				return &smtest.Fault{Status: 400, Type: "LimitExceededException", Message: echo}
 			})
-			w.rotates(heartbeat, "too many versions")
-			w.rotates(heartbeat, "too many versions")
+			o.rotates(heartbeat, "too many versions")
+			o.rotates(heartbeat, "too many versions")
 		}},
-		leakCase{"Secrets Manager writes and says that another did", func(w *world) {
-			w.store(w.oauth())
-			w.onStore("PutSecretValue", func(_ *http.Request, echo string) *smtest.Fault {
+		leakCase{"Secrets Manager writes and says that another did", func(o *observed) {
+			o.store(o.oauth())
+			o.onStore("PutSecretValue", func(_ *http.Request, echo string) *smtest.Fault {
 				return &smtest.Fault{Status: 400, Type: "ResourceExistsException", Message: echo, After: true}
 			})
-			w.rotates(heartbeat, `"fresh"`)
+			o.rotates(heartbeat, `"fresh"`)
 		}},
 	)
 }
 
 // unreadableTokens are stored values that hold a secret and are no tokens.
-func unreadableTokens(w *world) []string {
+func unreadableTokens(o *observed) []string {
 	q := quote(accessToken)
 	return []string{
 		accessToken, q, "{" + q + ":" + q + "}", `{"access_token":` + q, `{"access_token":` + q + `}`,
-		strings.Replace(w.token(time.Now(), time.Hour), `"Bearer"`, q, 1),
-		strings.Replace(w.token(time.Now(), time.Hour), w.c8URL, "https://user:"+url.QueryEscape(accessToken)+"@localhost", 1),
-		fmt.Sprintf(`{"base_url":%q,"access_token":%s,"token_type":"Bearer","issued_at":%[2]s}`, w.c8URL, q),
-		fmt.Sprintf(`{"base_url":%q,"access_token":%s,"token_type":"Bearer","issued_at":"2026-01-02T03:04:05Z","expires_at":%[2]s}`, w.c8URL, q),
+		strings.Replace(o.token(time.Now(), time.Hour), `"Bearer"`, q, 1),
+		strings.Replace(o.token(time.Now(), time.Hour), o.c8URL, "https://user:"+url.QueryEscape(accessToken)+"@localhost", 1),
+		fmt.Sprintf(`{"base_url":%q,"access_token":%s,"token_type":"Bearer","issued_at":%[2]s}`, o.c8URL, q),
+		fmt.Sprintf(`{"base_url":%q,"access_token":%s,"token_type":"Bearer","issued_at":"2026-01-02T03:04:05Z","expires_at":%[2]s}`, o.c8URL, q),
 	}
 }
 
@@ -558,70 +551,112 @@ func unreadableTokens(w *world) []string {
 func vends() []leakCase {
 	noCache := http.Header{"Cache-Control": {"no-cache"}}
 	return []leakCase{
-		{"vend", func(w *world) {
-			w.put(w.token(time.Now(), 24*time.Hour))
-			w.vends("default", nil, http.StatusOK, "")
-			w.vends("default", noCache, http.StatusOK, "")
-			w.vends("default", http.Header{"Cookie": {"token=" + url.QueryEscape(accessToken)}, "X-Token": {accessToken}}, http.StatusOK, "")
-			w.vends("default?access_token="+url.QueryEscape(accessToken), nil, http.StatusOK, "")
+		{"vend", func(o *observed) {
+			o.put(o.token(time.Now(), 24*time.Hour))
+			o.vends("default", nil, http.StatusOK, "")
+			o.vends("default", noCache, http.StatusOK, "")
+			o.vends("default", http.Header{"Cookie": {"token=" + url.QueryEscape(accessToken)}, "X-Token": {accessToken}}, http.StatusOK, "")
+			o.vends("default?access_token="+url.QueryEscape(accessToken), nil, http.StatusOK, "")
 		}},
-		{"vend of an access key", func(w *world) {
-			w.c8.AddAccessKey(accessKey)
-			w.store(w.bearer())
-			w.rotates(heartbeat, `"rotated"`)
-			w.vends("default", nil, http.StatusOK, "")
+		{"vend of an access key", func(o *observed) {
+			o.Communic8.AddAccessKey(accessKey)
+			o.store(o.bearer())
+			o.rotates(heartbeat, `"rotated"`)
+			o.vends("default", nil, http.StatusOK, "")
 		}},
-		{"vend: a secret in the place of the tenant", func(w *world) {
+		{"vend: a secret in the place of the tenant", func(o *observed) {
 			for _, secret := range marks {
-				w.vends(url.PathEscape(secret), nil, http.StatusBadRequest, "invalid_request")
+				o.vends(url.PathEscape(secret), nil, http.StatusBadRequest, "invalid_request")
 			}
 		}},
-		{"vend: unknown tenant", func(w *world) {
-			w.vends("nobody", nil, http.StatusNotFound, "unknown_tenant")
+		{"vend: unknown tenant", func(o *observed) {
+			o.vends("nobody", nil, http.StatusNotFound, "unknown_tenant")
 		}},
-		{"vend: nothing stored", func(w *world) {
-			w.vends("default", nil, http.StatusServiceUnavailable, "no token has been stored yet")
+		{"vend: nothing stored", func(o *observed) {
+			o.vends("default", nil, http.StatusServiceUnavailable, "no token has been stored yet")
 		}},
-		{"vend: expired", func(w *world) {
-			w.put(w.token(time.Now().Add(-time.Hour), time.Hour))
-			w.vends("default", nil, http.StatusServiceUnavailable, "expired")
+		{"vend: expired", func(o *observed) {
+			o.put(o.token(time.Now().Add(-time.Hour), time.Hour))
+			o.vends("default", nil, http.StatusServiceUnavailable, "expired")
 		}},
-		{"vend: unreadable", func(w *world) {
-			for i, stored := range unreadableTokens(w) {
+		{"vend: unreadable", func(o *observed) {
+			for i, stored := range unreadableTokens(o) {
 				tenant := fmt.Sprintf("t%d", i)
-				w.sm.Put(harness.Name+"/token/"+tenant, stored)
-				w.vends(tenant, nil, http.StatusInternalServerError, "server_error")
+				o.Secrets.Put(harness.TokenName(tenant), stored)
+				o.vends(tenant, nil, http.StatusInternalServerError, "server_error")
 			}
 		}},
-		{"vend: Secrets Manager fails", func(w *world) {
-			w.vend.Env = append(w.vend.Env, "AWS_MAX_ATTEMPTS=1")
+		{"vend: Secrets Manager fails", func(o *observed) {
+			o.Vend.Env = append(o.Vend.Env, "AWS_MAX_ATTEMPTS=1")
 			for n := range unavailabilities("") {
 				tenant := fmt.Sprintf("t%d", n)
-				w.sm.Put(harness.Name+"/token/"+tenant, w.token(time.Now(), time.Hour))
-				w.onStore("", func(_ *http.Request, echo string) *smtest.Fault { return unavailabilities(echo)[n] })
-				w.vends(tenant, nil, http.StatusServiceUnavailable, "temporarily_unavailable")
+				o.Secrets.Put(harness.TokenName(tenant), o.token(time.Now(), time.Hour))
+				o.onStore("", func(_ *http.Request, echo string) *smtest.Fault { return unavailabilities(echo)[n] })
+				o.vends(tenant, nil, http.StatusServiceUnavailable, "temporarily_unavailable")
 			}
 		}},
-		{"vend: Secrets Manager fails after it worked", func(w *world) {
-			w.vend.Env = append(w.vend.Env, "AWS_MAX_ATTEMPTS=1", "C8AUTH_CACHE_TTL=1s", "C8AUTH_PREFETCH=default")
-			w.put(w.token(time.Now(), 24*time.Hour))
-			w.vends("default", nil, http.StatusOK, "")
+		{"vend: Secrets Manager fails after it worked", func(o *observed) {
+			o.Vend.Env = append(o.Vend.Env, "AWS_MAX_ATTEMPTS=1", "C8AUTH_CACHE_TTL=1s", "C8AUTH_PREFETCH=default")
+			o.put(o.token(time.Now(), 24*time.Hour))
+			o.vends("default", nil, http.StatusOK, "")
 			for _, hang := range []bool{false, true} {
-				w.onStore("", func(_ *http.Request, echo string) *smtest.Fault {
+				o.onStore("", func(_ *http.Request, echo string) *smtest.Fault {
 					return &smtest.Fault{Status: 400, Type: "ValidationException", Message: echo, Hang: hang}
 				})
 				time.Sleep(1100 * time.Millisecond)
-				w.vends("default", noCache, http.StatusOK, "")
+				o.vends("default", noCache, http.StatusOK, "")
 			}
 		}},
-		{"vend: dump of all goroutines", func(w *world) {
-			w.put(w.token(time.Now(), 24*time.Hour))
-			w.vends("default", nil, http.StatusOK, "")
-			w.vend.Kill(syscall.SIGQUIT)
-			w.vend.Stop()
-			if !strings.Contains(w.seen.String(), "SIGQUIT") {
-				w.t.Error("there was no dump")
+		{"vend: dump of all goroutines", func(o *observed) {
+			o.put(o.token(time.Now(), 24*time.Hour))
+			o.vends("default", nil, http.StatusOK, "")
+			o.Vend.Kill(syscall.SIGQUIT)
+			o.Vend.Stop()
+			if !o.seen.has("SIGQUIT") {
+				o.t.Error("there was no dump")
 			}
+		}},
+	}
+}
+
+// reports are the paths of rotate that begin at the API, with marks for what callers should not
+// send and for what Communic8 and the store repeat.
+func reports() []leakCase {
+	reporting := func(version string) string { return `{"version":` + quote(version) + `}` }
+	// rejected makes a token that Communic8 rejects, and returns its version.
+	rejected := func(o *observed) string {
+		o.store(o.oauth())
+		o.rotates(heartbeat, `"first_token"`)
+		_, version := o.Secrets.Value(tokenName)
+		o.Communic8.Revoke(o.Communic8.Issued()[0])
+		return version
+	}
+	return []leakCase{
+		{"reports of all kinds", func(o *observed) {
+			first := rejected(o)
+			o.reported(reporting(first), http.StatusOK, `"rotated"`)
+			_, second := o.Secrets.Value(tokenName)
+			o.reported(reporting(second), http.StatusOK, `"kept"`)
+			o.reported(reporting(first), http.StatusOK, `"superseded"`)
+			o.reported(reporting(accessToken), http.StatusOK, `"superseded"`)
+			for _, body := range []string{`{"access_token":` + quote(accessToken) + `}`, quote(accessToken), accessToken} {
+				o.reported(body, http.StatusBadRequest, "invalid_request")
+			}
+		}},
+		{"a report while Communic8 repeats all that it is sent", func(o *observed) {
+			first := rejected(o)
+			o.at(c8test.TokenPath, func(echo string) *c8test.Fault {
+				return &c8test.Fault{Status: http.StatusUnauthorized, Body: echo}
+			})
+			o.reported(reporting(first), http.StatusServiceUnavailable, "no new one yet")
+			o.reported(reporting(first), http.StatusServiceUnavailable, "another report")
+		}},
+		{"a report while the store repeats all that it is sent", func(o *observed) {
+			first := rejected(o)
+			o.onStore("PutSecretValue", func(_ *http.Request, echo string) *smtest.Fault {
+				return &smtest.Fault{Status: http.StatusBadRequest, Type: "EncryptionFailure", Message: echo}
+			})
+			o.reported(reporting(first), http.StatusServiceUnavailable, "cannot be reached")
 		}},
 	}
 }
@@ -629,30 +664,30 @@ func vends() []leakCase {
 // settings are those of each function with a secret in the wrong place.
 func settings() (cases []leakCase) {
 	for _, name := range []string{"rotate", "vend"} {
-		cases = append(cases, leakCase{"settings of " + name, func(w *world) {
-			f := map[string]*lambdatest.Function{"rotate": w.rotate, "vend": w.vend}[name]
+		cases = append(cases, leakCase{"settings of " + name, func(o *observed) {
+			f := map[string]*lambdatest.Function{"rotate": o.Rotate, "vend": o.Vend}[name]
 			environment := slices.Clone(f.Env)
 			for _, variable := range []string{"C8AUTH_STACK", "C8AUTH_PROBE_PATH", "C8AUTH_CACHE_TTL", "C8AUTH_PREFETCH", "AWS_ENDPOINT_URL_SECRETS_MANAGER"} {
 				for _, value := range []string{clientSecret, accessToken, "http://user:" + accessToken + "@localhost"} {
 					f.Env = append(slices.Clone(environment), variable+"="+value)
-					_, err := f.Invoke(w.t.Context(), []byte(heartbeat))
-					if failure := w.failure(name, err); failure.Kind != lambdatest.InitError {
-						w.t.Errorf("%s=%s: got %v, want an init error", variable, value, err)
+					_, err := f.Invoke(o.t.Context(), []byte(heartbeat))
+					if failure := o.failure(name, err); failure.Kind != lambdatest.InitError {
+						o.t.Errorf("%s=%s: got %v, want an init error", variable, value, err)
 					}
 				}
 			}
-			if !strings.Contains(w.seen.String(), "C8AUTH_STACK") {
-				w.t.Error("no message names a variable")
+			if !o.seen.has("C8AUTH_STACK") {
+				o.t.Error("no message names a variable")
 			}
 		}})
-		cases = append(cases, leakCase{"a password in the endpoint of " + name, func(w *world) {
+		cases = append(cases, leakCase{"a password in the endpoint of " + name, func(o *observed) {
 			endpoint := "AWS_ENDPOINT_URL_SECRETS_MANAGER=http://user:" + url.QueryEscape(accessToken) + "@127.0.0.1:1"
-			w.rotate.Env = append(w.rotate.Env, endpoint, "AWS_MAX_ATTEMPTS=1")
-			w.vend.Env = append(w.vend.Env, endpoint, "AWS_MAX_ATTEMPTS=1")
+			o.Rotate.Env = append(o.Rotate.Env, endpoint, "AWS_MAX_ATTEMPTS=1")
+			o.Vend.Env = append(o.Vend.Env, endpoint, "AWS_MAX_ATTEMPTS=1")
 			if name == "rotate" {
-				w.rotates(heartbeat, storeUnavailable)
+				o.rotates(heartbeat, storeUnavailable)
 			} else {
-				w.vends("default", nil, http.StatusServiceUnavailable, "temporarily_unavailable")
+				o.vends("default", nil, http.StatusServiceUnavailable, "temporarily_unavailable")
 			}
 		}})
 	}

@@ -63,7 +63,7 @@ func InMemory(tenants ...string) *Memory {
 // is called again; nil ends that.
 func (m *Memory) FailSecrets(f *smtest.Fault, secrets ...string) { m.fault.Store(&fault{f, secrets}) }
 
-// CredentialsName and TokenName are the names of a tenant's secrets.
+// CredentialsName is the name of a tenant's credentials secret.
 func CredentialsName(tenant string) string { return Name + "/credentials/" + tenant }
 
 // TokenName is the name of a tenant's token secret.

@@ -1,6 +1,6 @@
 package harness_test
 
-// Both functions between stand-ins of their own, watched.
+// Both functions with marked secrets, and a record of all that must not hold any.
 
 import (
 	"encoding/base64"
@@ -8,21 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
 	"github.com/c8auth/c8auth/internal/fakes/gwtest"
@@ -32,35 +27,34 @@ import (
 	"github.com/c8auth/c8auth/internal/secretscan"
 )
 
-const probePath = "/int/v1/broadcast"
+// The marked secrets hold what changes under escaping. Those that travel in a header can only
+// be ASCII.
+const (
+	clientID        = "the-client"
+	clientSecret    = `MARK+/ü&"x<cl13nt-s3cr3t>%41=\é;:tail`
+	accessKey       = `MARK+/~&"x<4cc3ss-k3y>%42=\;:tail`
+	accessToken     = `MARK+/~&"x<4cc3ss-t0k3n>%43=\;:tail` // stored by hand, or issued where a case says so
+	functionSecret  = `MARK+/fUnCt10nS3cr3t4cc3ssK3yEXAMPLEKEY`
+	functionSession = `MARK+/fUnCt10nS3ss10n//////////wEaCmV1LWNlbnRyYWwtMSJHMEUCIQ==`
+	plainSecret     = `MARKSecretOfLettersException` // could be a key, or the name of an error
+	callerSecret    = `MARK+/c4ll3rS3cr3t4cc3ssK3yEXAMPLEKEYxyz`
+	callerSession   = `MARK+/c4ll3rS3ss10n//////////wEaCmV1LWNlbnRyYWwtMSJHMEUCIQ==`
 
-// build compiles both functions and returns the paths of their binaries by name.
-func build(t *testing.T) map[string]string {
-	t.Helper()
-	root, err := lambdatest.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	bootstraps := make(map[string]string)
-	for _, name := range []string{"rotate", "vend"} {
-		if bootstraps[name], err = lambdatest.Build(t.Context(), root, filepath.Join(dir, name), name); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return bootstraps
-}
+	probePath = "/int/v1/broadcast"
+)
 
-// world is both functions between stand-ins, with marks for secrets, and a record of
-// all that a mark must not be in.
-type world struct {
-	t            *testing.T
-	c8           *c8test.Server
-	sm           *smtest.Server
-	rotate, vend *lambdatest.Function
-	seen         record
+var (
+	marks           = []string{clientSecret, accessKey, accessToken, functionSecret, functionSession, plainSecret, callerSecret, callerSession}
+	credentialsName = harness.CredentialsName("default")
+	tokenName       = harness.TokenName("default")
+)
 
-	c8URL, apiURL string
+// observed is a Stack whose functions reach the fakes through handlers that record requests.
+type observed struct {
+	t *testing.T
+	*harness.Stack
+	c8URL string
+	seen  record
 
 	mu      sync.Mutex
 	raw     func(echo string) string                                    // answers for Communic8, on the wire
@@ -70,85 +64,65 @@ type world struct {
 	written string                                                      // the latest PutSecretValue
 }
 
-func newWorld(t *testing.T, bootstraps map[string]string) *world {
-	w := &world{t: t, c8: new(c8test.Server), sm: &smtest.Server{Region: harness.Region}}
-	w.c8.AddClient(clientID, clientSecret)
-	w.sm.Create(credentialsName)
-	w.sm.Create(tokenName)
-	w.sm.Fault = func(op, _ string) *smtest.Fault {
-		w.mu.Lock()
-		fault, r, echo := w.fault, w.now, w.echo
-		w.mu.Unlock()
+func observe(t *testing.T) *observed {
+	o := &observed{t: t, Stack: start(t)}
+	o.Communic8.AddClient(clientID, clientSecret)
+	o.Secrets.Fault = func(op, _ string) *smtest.Fault {
+		o.mu.Lock()
+		fault, r, echo := o.fault, o.now, o.echo
+		o.mu.Unlock()
 		if fault == nil {
 			return nil
 		}
 		return fault(op, r, echo)
 	}
-
 	serve := func(h http.HandlerFunc) string {
 		server := httptest.NewServer(h)
 		t.Cleanup(server.Close)
 		return server.URL
 	}
-	w.c8URL = serve(w.communic8)
-	secretsURL := serve(w.secretsManager)
-	function := func(name string) *lambdatest.Function {
-		f := &lambdatest.Function{
-			Name:      harness.Name + "-" + name,
-			Bootstrap: bootstraps[name],
-			Timeout:   time.Minute,
-			Log:       &w.seen,
-			Env: []string{
-				"C8AUTH_STACK=" + harness.Name,
-				"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + secretsURL,
-				"AWS_REGION=" + harness.Region,
-				"AWS_ACCESS_KEY_ID=AKIAI44QH8DHBEXAMPLE",
-				"AWS_SECRET_ACCESS_KEY=" + functionSecret,
-				"AWS_SESSION_TOKEN=" + functionSession,
-			},
-		}
-		t.Cleanup(f.Stop)
-		return f
+	o.c8URL = serve(o.communic8)
+	secretsURL := serve(o.secretsManager)
+	for _, f := range []*lambdatest.Function{o.Rotate, o.Vend} {
+		f.Timeout, f.Log = time.Minute, &o.seen
+		f.Env = append(f.Env, "AWS_ENDPOINT_URL_SECRETS_MANAGER="+secretsURL, "AWS_SECRET_ACCESS_KEY="+functionSecret, "AWS_SESSION_TOKEN="+functionSession)
 	}
-	w.rotate, w.vend = function("rotate"), function("vend")
-	gateway := &gwtest.Gateway{Region: harness.Region, Invoke: w.vend.Invoke, Keys: map[string]gwtest.Key{
-		harness.AccessKey: {SecretAccessKey: callerSecret, SessionToken: callerSession, ARN: harness.Caller, Tenants: []string{"*"}},
-	}}
-	w.apiURL = serve(gateway.ServeHTTP)
-	return w
+	o.Key = aws.Credentials{AccessKeyID: harness.AccessKey, SecretAccessKey: callerSecret, SessionToken: callerSession}
+	o.Gateway.Keys[harness.AccessKey] = gwtest.Key{SecretAccessKey: callerSecret, SessionToken: callerSession, ARN: harness.Caller, Tenants: []string{"*"}}
+	return o
 }
 
-// communic8 is Communic8 as the functions reach it. What they send must hold marks in
-// the Authorization header only.
-func (w *world) communic8(rw http.ResponseWriter, r *http.Request) {
+// communic8 is Communic8 as the functions reach it. What they send may hold marks in the
+// Authorization header only.
+func (o *observed) communic8(w http.ResponseWriter, r *http.Request) {
 	echo := repeat(r)
 	sent := r.Clone(r.Context())
 	sent.Header.Del("Authorization")
-	w.seen.add("to Communic8", dump(sent))
+	o.seen.add("to Communic8", dump(sent))
 	r.Body = sent.Body // which can be read again
-	w.mu.Lock()
-	raw := w.raw
-	w.mu.Unlock()
+	o.mu.Lock()
+	raw := o.raw
+	o.mu.Unlock()
 	if raw == nil {
-		w.c8.ServeHTTP(rw, r)
+		o.Communic8.ServeHTTP(w, r)
 		return
 	}
 	_, _ = io.Copy(io.Discard, r.Body)
-	conn, _, err := http.NewResponseController(rw).Hijack()
+	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		w.t.Error(err)
+		o.t.Error(err)
 		return
 	}
 	defer func() { _ = conn.Close() }()
 	_, _ = io.WriteString(conn, raw(strings.Join(strings.Fields(echo), " ")))
 	_ = conn.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
-	_, _ = io.Copy(io.Discard, conn) // until the other side has closed it, or does not mean to
+	_, _ = io.Copy(io.Discard, conn) // until the other side has closed it, or does not
 }
 
-// secretsManager is Secrets Manager as the functions reach it. What they send must
-// hold the token in PutSecretValue only, and the session's token where AWS has it.
-func (w *world) secretsManager(rw http.ResponseWriter, r *http.Request) {
-	echo := repeat(r) + strings.Join(w.secrets(), " ")
+// secretsManager is Secrets Manager as the functions reach it. What they send may hold the
+// token in PutSecretValue only, and the session's token where AWS has it.
+func (o *observed) secretsManager(w http.ResponseWriter, r *http.Request) {
+	echo := repeat(r) + strings.Join(o.secrets(), " ")
 	sent := r.Clone(r.Context())
 	sent.Header.Del("X-Amz-Security-Token")
 	text := dump(sent)
@@ -157,16 +131,16 @@ func (w *world) secretsManager(rw http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("X-Amz-Target") == "secretsmanager.PutSecretValue" {
 		text, written, _ = strings.Cut(text, "\r\n\r\n")
 	}
-	w.seen.add("to Secrets Manager", text)
-	w.mu.Lock()
-	w.now, w.echo, w.written = r, echo, written
-	w.mu.Unlock()
-	w.sm.ServeHTTP(rw, r)
+	o.seen.add("to Secrets Manager", text)
+	o.mu.Lock()
+	o.now, o.echo, o.written = r, echo, written
+	o.mu.Unlock()
+	o.Secrets.ServeHTTP(w, r)
 }
 
 // at makes Communic8 answer for the path what fault makes of all that was sent.
-func (w *world) at(path string, fault func(echo string) *c8test.Fault) {
-	w.c8.Set(func(b *c8test.Behaviour) {
+func (o *observed) at(path string, fault func(echo string) *c8test.Fault) {
+	o.Communic8.Set(func(b *c8test.Behaviour) {
 		b.Fault = func(r *http.Request, _ int) *c8test.Fault {
 			if r.URL.Path != path {
 				return nil
@@ -177,18 +151,18 @@ func (w *world) at(path string, fault func(echo string) *c8test.Fault) {
 }
 
 // onWire makes Communic8 answer with bytes.
-func (w *world) onWire(raw func(echo string) string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.raw = raw
+func (o *observed) onWire(raw func(echo string) string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.raw = raw
 }
 
-// onStore makes Secrets Manager answer to the operation, empty for any, what fault
-// makes of the request and of all secrets.
-func (w *world) onStore(op string, fault func(r *http.Request, echo string) *smtest.Fault) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.fault = func(called string, r *http.Request, echo string) *smtest.Fault {
+// onStore makes Secrets Manager answer to the operation, empty for any, what fault makes of the
+// request and of all secrets.
+func (o *observed) onStore(op string, fault func(r *http.Request, echo string) *smtest.Fault) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.fault = func(called string, r *http.Request, echo string) *smtest.Fault {
 		if op != "" && op != called {
 			return nil
 		}
@@ -197,58 +171,55 @@ func (w *world) onStore(op string, fault func(r *http.Request, echo string) *smt
 }
 
 // store stores credentials, as a person does.
-func (w *world) store(text string) { w.sm.Put(credentialsName, text) }
+func (o *observed) store(text string) { o.Secrets.Put(credentialsName, text) }
 
 // put stores a token, as nobody should.
-func (w *world) put(text string) { w.sm.Put(tokenName, text) }
+func (o *observed) put(text string) { o.Secrets.Put(tokenName, text) }
 
-// oauth and bearer are good credentials.
-func (w *world) oauth() string {
-	return fmt.Sprintf(`{"base_url":%q,"client_id":%q,"client_secret":%s}`, w.c8URL, clientID, quote(clientSecret))
+// oauth and bearer are credentials that Communic8 accepts.
+func (o *observed) oauth() string { return harness.Credentials(o.c8URL, clientID, clientSecret) }
+
+func (o *observed) bearer() string {
+	return fmt.Sprintf(`{"base_url":%q,"access_key":%s}`, o.c8URL, quote(accessKey))
 }
 
-func (w *world) bearer() string {
-	return fmt.Sprintf(`{"base_url":%q,"access_key":%s}`, w.c8URL, quote(accessKey))
-}
-
-// token is a good token made from the current credentials, as it is stored.
-func (w *world) token(issued time.Time, life time.Duration) string {
-	_, version := w.sm.Value(credentialsName)
-	return fmt.Sprintf(`{"base_url":%q,"access_token":%s,"token_type":"Bearer","issued_at":%q,"expires_at":%q,"credentials_version":%q}`,
-		w.c8URL, quote(accessToken), issued.UTC().Format(time.RFC3339), issued.Add(life).UTC().Format(time.RFC3339), version)
+// token is a valid token made from the current credentials, as it is stored.
+func (o *observed) token(issued time.Time, lifetime time.Duration) string {
+	_, version := o.Secrets.Value(credentialsName)
+	return harness.Token(o.c8URL, accessToken, version, issued, lifetime)
 }
 
 // rotates invokes rotate and expects want in its answer or in its error.
-func (w *world) rotates(event, want string) {
-	w.t.Helper()
-	answer, err := w.rotate.Invoke(w.t.Context(), []byte(event))
+func (o *observed) rotates(event, want string) {
+	o.t.Helper()
+	answer, err := o.Rotate.Invoke(o.t.Context(), []byte(event))
 	got := string(answer)
 	if err != nil {
-		got = w.failure("rotate", err).Message
+		got = o.failure("rotate", err).Message
 	}
-	w.seen.add("answer of rotate", got)
+	o.seen.add("answer of rotate", got)
 	if !strings.Contains(got, want) {
-		w.t.Errorf("rotate answers %s, want %s in it", got, want)
+		o.t.Errorf("rotate answers %s, want %s in it", got, want)
 	}
 }
 
 // failure records all that there is of a failed invocation.
-func (w *world) failure(name string, err error) *lambdatest.Error {
-	w.t.Helper()
+func (o *observed) failure(name string, err error) *lambdatest.Error {
+	o.t.Helper()
 	failure := new(lambdatest.Error)
 	if !errors.As(err, &failure) {
-		w.t.Errorf("%s was not invoked: %v", name, err)
+		o.t.Errorf("%s was not invoked: %v", name, err)
 	}
-	w.seen.add("failure of "+name, failure.Type+" "+failure.Message+" "+string(failure.Payload))
+	o.seen.add("failure of "+name, failure.Type+" "+failure.Message+" "+string(failure.Payload))
 	return failure
 }
 
-// answers invokes vend and expects the status in its answer.
-func (w *world) answers(event string, status int) {
-	w.t.Helper()
-	answer, err := w.vend.Invoke(w.t.Context(), []byte(event))
+// answers invokes a function as API Gateway does, and expects the status and want in the body.
+func (o *observed) answers(f *lambdatest.Function, event string, status int, want string) {
+	o.t.Helper()
+	answer, err := f.Invoke(o.t.Context(), []byte(event))
 	if err != nil {
-		w.t.Errorf("vend fails: %v", w.failure("vend", err))
+		o.t.Errorf("%s fails: %v", f.Name, o.failure(f.Name, err))
 		return
 	}
 	var got struct {
@@ -256,39 +227,36 @@ func (w *world) answers(event string, status int) {
 		Body       json.RawMessage `json:"body"`
 	}
 	var body string
-	if err := json.Unmarshal(answer, &got); err != nil || got.StatusCode != status || json.Unmarshal(got.Body, &body) != nil {
-		w.t.Errorf("vend answers %d, want %d", got.StatusCode, status)
+	if err := json.Unmarshal(answer, &got); err != nil || got.StatusCode != status || json.Unmarshal(got.Body, &body) != nil || !strings.Contains(body, want) {
+		o.t.Errorf("%s answers %d %s, want %d with %s", f.Name, got.StatusCode, body, status, want)
 	}
-	w.seen.add("body of vend", withoutToken(got.StatusCode, body))
-	w.seen.add("answer of vend", strings.Replace(string(answer), string(got.Body), "", 1))
+	o.seen.add("body of "+f.Name, withoutToken(got.StatusCode, body))
+	o.seen.add("answer of "+f.Name, strings.Replace(string(answer), string(got.Body), "", 1))
 }
 
-// vends sends a signed request for the token and expects the status, and want in the
-// body.
-func (w *world) vends(tenant string, header http.Header, status int, want string) {
-	w.t.Helper()
-	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, w.apiURL+"/v1/tokens/"+tenant, nil)
+// reported sends a report, and expects the status and want in the body.
+func (o *observed) reported(body string, status int, want string) {
+	o.t.Helper()
+	event, err := json.Marshal(map[string]any{
+		"resource": "/tokens/{tenant}/rejections", "path": "/tokens/default/rejections", "httpMethod": http.MethodPost,
+		"pathParameters": map[string]string{"tenant": "default"}, "body": body,
+	})
 	if err != nil {
-		w.t.Fatal(err)
+		o.t.Fatal(err)
 	}
-	maps.Copy(req.Header, header)
-	caller := aws.Credentials{AccessKeyID: harness.AccessKey, SecretAccessKey: callerSecret, SessionToken: callerSession}
-	const emptyPayload = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" // SHA-256
-	if err := v4.NewSigner().SignHTTP(req.Context(), caller, req, emptyPayload, "execute-api", harness.Region, time.Now()); err != nil {
-		w.t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
+	o.answers(o.Rotate, string(event), status, want)
+}
+
+// vends sends a signed request for the token, and expects the status and want in the body.
+func (o *observed) vends(tenant string, header http.Header, status int, want string) {
+	o.t.Helper()
+	resp, body, err := o.Get(o.t.Context(), tenant, header)
 	if err != nil {
-		w.t.Fatal(err)
+		o.t.Fatal(err)
 	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.seen.add("answer of vend", resp.Status+fmt.Sprintf(" %q ", resp.Header)+withoutToken(resp.StatusCode, string(body)))
+	o.seen.add("answer of vend", resp.Status+fmt.Sprintf(" %q ", resp.Header)+withoutToken(resp.StatusCode, string(body)))
 	if resp.StatusCode != status || !strings.Contains(string(body), want) {
-		w.t.Errorf("GET /tokens/%s: %s %s, want %d with %s", tenant, resp.Status, body, status, want)
+		o.t.Errorf("GET /tokens/%s: %s %s, want %d with %s", tenant, resp.Status, body, status, want)
 	}
 }
 
@@ -304,28 +272,28 @@ func withoutToken(status int, body string) string {
 }
 
 // secrets are all marks, and the tokens that Communic8 has issued.
-func (w *world) secrets() []string { return append(slices.Clone(marks), w.c8.Issued()...) }
+func (o *observed) secrets() []string { return append(slices.Clone(marks), o.Communic8.Issued()...) }
 
-// check ends the functions and fails if there is a mark in what was seen.
-func (w *world) check() {
-	w.t.Helper()
-	w.rotate.Stop()
-	w.vend.Stop()
-	secrets := w.secrets()
-	if w.seen.String() == "" {
-		w.t.Error("nothing was seen")
+// check ends the functions, and fails if there is a mark in what was seen.
+func (o *observed) check() {
+	o.t.Helper()
+	o.Rotate.Stop()
+	o.Vend.Stop()
+	secrets, entries := o.secrets(), o.seen.all()
+	if len(entries) == 0 {
+		o.t.Error("nothing was seen")
 	}
 	shown := 0
-	for _, entry := range w.seen.all() {
+	for _, entry := range entries {
 		found := secretscan.Find(entry, secrets...)
 		if found == nil {
 			continue
 		}
-		if shown++; shown == 3 { // they are all alike
-			w.t.Error("and so on")
+		if shown++; shown == 3 {
+			o.t.Error("and so on")
 			return
 		}
-		w.t.Errorf("%q in %.1500s", found, entry)
+		o.t.Errorf("%q in %.1500s", found, entry)
 	}
 }
 
@@ -353,16 +321,19 @@ func (r *record) all() []string {
 	return slices.Clone(r.entries)
 }
 
-func (r *record) String() string { return strings.Join(r.all(), "\n") }
+// has reports whether an entry contains the text.
+func (r *record) has(text string) bool {
+	return slices.ContainsFunc(r.all(), func(entry string) bool { return strings.Contains(entry, text) })
+}
 
-// repeat is all that a request says, and what is in its Authorization header.
+// repeat is all of a request, and what its Authorization header encodes.
 func repeat(r *http.Request) string {
 	_, credential, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	pair, _ := base64.StdEncoding.DecodeString(credential)
 	return dump(r) + string(pair)
 }
 
-// dump is a request in words; it can be read again.
+// dump is a request as text; it can be read again.
 func dump(r *http.Request) string {
 	text, _ := httputil.DumpRequest(r, true) // what could be read of it
 	return string(text)
@@ -375,25 +346,4 @@ func quote(s string) string {
 		panic(err) // of a string: cannot be
 	}
 	return string(text)
-}
-
-// processes are those that run the binary.
-func processes(t *testing.T, binary string) (pids []int) {
-	t.Helper()
-	links, err := filepath.Glob("/proc/[0-9]*/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, link := range links {
-		target, err := os.Readlink(link)
-		if err != nil || strings.TrimSuffix(target, " (deleted)") != binary {
-			continue // another's, or it has ended
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		pids = append(pids, pid)
-	}
-	return pids
 }

@@ -34,11 +34,7 @@ var callers = []struct{ name, language, begins, file, command string }{
 }
 
 func TestReadme(t *testing.T) {
-	s, err := harness.Start(t.Context(), harness.Ports{}, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Stop)
+	s := start(t)
 	s.Communic8.AddClient("<token's ID>", "<token's value>")
 
 	t.Run("operator", func(t *testing.T) { operate(t, s) })
@@ -62,10 +58,10 @@ func TestReadme(t *testing.T) {
 			t.Run(caller.name+"/"+credentials, func(t *testing.T) {
 				out := run(t, caller.command, caller.file, snippet, env)
 				if token := vended(out); !s.Communic8.Valid(token) {
-					t.Errorf("no token came of\n%s\n%s", snippet, out)
+					t.Errorf("no token from\n%s\n%s", snippet, out)
 				}
 			})
-			// The stand-in is no pushover: it takes nothing but the right service's signature.
+			// The fake accepts no signature for another service.
 			t.Run(caller.name+"/"+credentials+", wrong service", func(t *testing.T) {
 				wrong := strings.Replace(snippet, "execute-api", "lambda", 1)
 				if wrong == snippet {

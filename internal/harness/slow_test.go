@@ -9,14 +9,14 @@ import (
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
 )
 
-// TestProgramThroughExpiry: in real time, with heartbeats every second and tokens that
-// live for 80 seconds, the program goes on until two of them have expired, though for
-// half the life of one, from its birth on, there was none to be had.
+// TestProgramThroughExpiry: in real time, with heartbeats every second and tokens that are
+// valid for 80 seconds, the program runs on until two of them have expired, though none is
+// issued for half the lifetime of one, from its issue on.
 func TestProgramThroughExpiry(t *testing.T) {
-	const life = 80 * time.Second
+	const lifetime = 80 * time.Second
 	s := start(t)
-	s.Communic8.Set(func(b *c8test.Behaviour) { b.Lifetime = life })
-	rotate(t, s, "rotated", "first_token")
+	s.Communic8.Set(func(b *c8test.Behaviour) { b.Lifetime = lifetime })
+	firstToken(t, s)
 	p := runProgram(t, s)
 	begin, requests, sent := time.Now(), 0, make(map[string]bool)
 	var outage time.Time // when it began
@@ -27,7 +27,7 @@ func TestProgramThroughExpiry(t *testing.T) {
 		if outage.IsZero() && len(issued) == 2 {
 			outage = time.Now()
 		}
-		p.down(time.Since(outage) < life/2)
+		p.down(time.Since(outage) < lifetime/2)
 		select {
 		case <-heartbeats.C:
 			select {
@@ -42,7 +42,7 @@ func TestProgramThroughExpiry(t *testing.T) {
 			requests++
 			sent[authorization] = true
 		case <-p.ended:
-			t.Fatalf("after %v, a request of the program failed: %s", time.Since(begin), &p.said)
+			t.Fatalf("after %v, a request of the program failed: %s", time.Since(begin), &p.output)
 		}
 	}
 	t.Logf("%d requests with %d tokens in %v", requests, len(sent), time.Since(begin))
