@@ -3,6 +3,9 @@
 .DEFAULT_GOAL := help
 .PHONY: run install test simulate soak bench build deployment image e2e lint help build-RotateFunction build-VendFunction
 
+# Without a version from git, which refuses to read a checkout that belongs to somebody else.
+export GOFLAGS := $(shell go env GOFLAGS) -buildvcs=false
+
 ## make run     the main job on this machine, until Ctrl-C
 ##              ONCE=1: until the first vend; COMMUNIC8=name: how its stand-in behaves
 ##              SAM=1: only what surrounds the functions, for sam local in another terminal
@@ -12,9 +15,11 @@ run:
 		exec .aws-sam/local $(if $(ONCE),-once) $(if $(SAM),-sam) $(if $(COMMUNIC8),-communic8 $(COMMUNIC8))
 
 ## make install  c8auth, the operator's tool, where go install puts it
-# Its version is the commit's, whatever GOFLAGS says.
+# Its version is the commit's, unless git does not read the checkout.
 install:
-	go install -buildvcs=auto ./cmd/c8auth
+	go install -buildvcs=$(VCS) ./cmd/c8auth
+
+VCS = $(if $(shell git rev-parse HEAD 2>/dev/null),auto,false)
 
 ## make test    all tests that need no Docker and no AWS
 test:
@@ -76,7 +81,7 @@ image:
 	@$(NEED_DOCKER)
 	mkdir -p .aws-sam/image/run
 	cp $(CERTIFICATES) .aws-sam/image/ca-certificates.crt
-	CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w' -o .aws-sam/image/c8auth ./cmd/c8auth
+	CGO_ENABLED=0 GOOS=linux go build -buildvcs=$(VCS) -trimpath -ldflags '-s -w' -o .aws-sam/image/c8auth ./cmd/c8auth
 	docker build -q -t c8auth -f docs/examples/Dockerfile .aws-sam/image
 
 ## make e2e     sam validate, sam build, and sam local with every file in events/
