@@ -93,13 +93,13 @@ func (p *program) converse(ctx context.Context, talk func(*term.Terminal) error)
 	t := term.NewTerminal(struct {
 		io.Reader
 		io.Writer
-	}{p.stdin, p.stderr}, "")
+	}{p.stdin, p.stderr.stream}, "")
 	_, err = abandon(ctx, func() (struct{}, error) { return struct{}{}, talk(t) })
 	if failed := term.Restore(fd, before); failed != nil {
 		return fmt.Errorf("terminal: %w", failed)
 	}
 	if errors.Is(err, io.EOF) || ctx.Err() != nil { // Ctrl-C and Ctrl-D, of which a raw terminal makes no signals
-		fmt.Fprintln(p.stderr)
+		p.stderr.printf("\n")
 		return fail(statusInterrupted, "", "stopped")
 	}
 	return err

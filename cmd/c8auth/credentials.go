@@ -104,7 +104,7 @@ func (p *program) set(ctx context.Context, wish setting) error {
 	}
 	disturbed, err := try(ctx, credentials, d.parameters["ProbePath"])
 	if err != nil && wish.insist && ctx.Err() == nil {
-		fmt.Fprintf(p.stderr, "%v. They are stored all the same, as you insist.\n", err)
+		p.stderr.printf("%v. They are stored all the same, as you insist.\n", err)
 		err = nil
 	}
 	out := changed{Tenant: wish.tenant}
@@ -125,7 +125,7 @@ func (p *program) set(ctx context.Context, wish setting) error {
 		p.say("A token is made of them at the next heartbeat, within five minutes; c8auth rotate %s\ndoes not wait for it.", wish.tenant)
 	}
 	if err == nil && p.json {
-		err = p.show(out)
+		err = p.stdout.json(out)
 	}
 	return err
 }

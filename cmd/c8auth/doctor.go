@@ -118,12 +118,12 @@ func (doc *doctor) visit(ctx context.Context, measure bool) error {
 	}
 	if measure {
 		doc.measured, err = doc.measure(ctx)
-		if doc.measured != nil {
-			doc.say("\n%s", doc.measured)
+		if doc.measured != nil && !doc.json {
+			doc.measured.print(doc.stdout)
 		}
 	}
 	if doc.json {
-		failed := doc.show(struct {
+		failed := doc.stdout.json(struct {
 			Tenant   string       `json:"tenant"`
 			Steps    []step       `json:"steps"`
 			Measured *measurement `json:"measured,omitempty"`
@@ -175,9 +175,11 @@ func (doc *doctor) note(name, tried, verdict, seen, do string) {
 		return
 	}
 	colour := map[string]string{fine: green, wrong: red, unseen: bold}[verdict]
-	doc.say("%s  %-12s  %s [%s]", doc.paint(doc.stdout, colour, fmt.Sprintf("%-5s", verdict)), name, seen, tried)
+	doc.stdout.paint(colour, "%-5s", verdict)
+	doc.stdout.printf("  %-12s  %s [%s]\n", name, seen, tried)
 	if do != "" {
-		doc.say("%s", doc.paint(doc.stdout, colour, strings.Repeat(" ", 21)+"Do: "+do))
+		doc.stdout.paint(colour, "%21sDo: %s", "", do)
+		doc.stdout.printf("\n")
 	}
 }
 
@@ -667,7 +669,7 @@ func (doc *doctor) consents(ctx context.Context) (bool, error) {
 	if doc.json || !isTerminal(doc.stdin) || doc.deployment == nil || doc.patient.Stored.IsZero() || doc.patient.young() {
 		return false, nil
 	}
-	fmt.Fprintf(doc.stderr, "\nShall I measure what Communic8 does not document? I would read the credentials of %s,\nhave two tokens made, and have rotate replace the one in use, which may die of it.\n", doc.patient.Name)
+	doc.stderr.printf("\nShall I measure what Communic8 does not document? I would read the credentials of %s,\nhave two tokens made, and have rotate replace the one in use, which may die of it.\n", doc.patient.Name)
 	yes := false
 	err := doc.converse(ctx, func(t *term.Terminal) error {
 		answer, err := question(t, "Measure? [y/N] ")

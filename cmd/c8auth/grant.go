@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -43,7 +44,7 @@ It needs cloudformation:DescribeStacks and secretsmanager:DescribeSecret.`,
 				return err
 			}
 			if p.json {
-				return p.show(g)
+				return p.stdout.json(g)
 			}
 			return p.instruct(d, g)
 		}),
@@ -132,7 +133,7 @@ func (p *program) instruct(d *deployment, g *granted) error {
 	}
 	name := g.Role[strings.LastIndex(g.Role, "/")+1:]
 	p.say("For the role, in account %s:\n", g.Account)
-	p.say("aws iam put-role-policy --role-name %s --policy-name %s-%s --policy-document '%s'", name, d.name, g.Tenant, text)
+	fmt.Fprintf(p.stdout, "aws iam put-role-policy --role-name %s --policy-name %s-%s --policy-document '%s'\n", name, d.name, g.Tenant, text)
 	if g.Account == d.id.AccountID {
 		return nil
 	}

@@ -39,14 +39,12 @@ func (m *measurement) note(question, format string, args ...any) {
 	m.Findings = append(m.Findings, finding{question, fmt.Sprintf(format, args...)})
 }
 
-// String is the report.
-func (m *measurement) String() string {
-	var out strings.Builder
-	fmt.Fprintf(&out, "Communic8 at %s, measured at %s. Without secrets.", m.BaseURL, m.At.Format(time.RFC3339))
+// print prints the report.
+func (m *measurement) print(out *printer) {
+	out.printf("\nCommunic8 at %s, measured at %s. Without secrets.\n", m.BaseURL, m.At.Format(time.RFC3339))
 	for _, f := range m.Findings {
-		fmt.Fprintf(&out, "\n\n%s\n  %s", f.Question, f.Answer)
+		out.printf("\n%s\n  %s\n", f.Question, f.Answer)
 	}
-	return out.String()
 }
 
 // measure has tokens made. From the first of them on, whatever happens, rotate looks
@@ -61,7 +59,7 @@ func (doc *doctor) measure(ctx context.Context) (*measurement, error) {
 	case t.young():
 		return nil, fail(statusAgain, "try again in a minute", "the token is too young: if it died of this, rotate could refuse to replace it so soon")
 	}
-	fmt.Fprintf(doc.stderr, "Reading %s/credentials/%s by your own rights, to measure.\n", doc.name, t.Name)
+	doc.stderr.printf("Reading %s/credentials/%s by your own rights, to measure.\n", doc.name, t.Name)
 	credentials, err := doc.readCredentials(ctx, t.Name)
 	if err != nil {
 		return nil, err
@@ -79,7 +77,7 @@ func (doc *doctor) measure(ctx context.Context) (*measurement, error) {
 	} else {
 		err = run.tokens(ctx, credentials, doc.vended)
 		if ctx.Err() != nil {
-			fmt.Fprintln(doc.stderr, "Stopping, as soon as rotate has looked after the tenant.")
+			doc.stderr.printf("Stopping, as soon as rotate has looked after the tenant.\n")
 		}
 		result, failed := doc.deployment.rotate(context.WithoutCancel(ctx), t.Name, true)
 		if ctx.Err() != nil {

@@ -5,7 +5,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,10 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
-	"golang.org/x/term"
-
 	"github.com/c8auth/c8auth/pkg/c8auth"
+	"github.com/spf13/cobra"
 )
 
 // Exit statuses; the help of the root command describes them.
@@ -47,10 +44,10 @@ Exit status:
 // program is one run of the tool.
 type program struct {
 	stdin          io.Reader
-	stdout, stderr io.Writer
+	stdout, stderr *printer
 
 	stack, region, profile string
-	json, plain            bool
+	json                   bool
 
 	started bool // a command has: what went wrong before is the command line
 }
@@ -58,25 +55,33 @@ type program struct {
 // run is the whole program: it returns the exit status. What a person or a program asked
 // for goes to stdout, everything else to stderr.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr}
+	p := &program{stdin: stdin, stdout: newPrinter(stdout), stderr: newPrinter(stderr)}
 	root := p.root()
 	root.SetArgs(append([]string{}, args...)) // of nil it would make os.Args
 	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
 	command, err := root.ExecuteContextC(ctx)
-	child, ran := errors.AsType[ended](err)
-	switch {
-	case ran:
+	if child, ran := errors.AsType[ended](err); ran {
 		return int(child)
-	case err == nil:
-		return 0
-	case ctx.Err() != nil:
-		return statusInterrupted
-	case !p.started:
-		err = &failure{status: statusUsage, error: err, do: command.CommandPath() + " --help"}
 	}
-	return p.report(err)
+	if err != nil && ctx.Err() != nil {
+		return statusInterrupted
+	}
+	if err != nil && !p.started {
+		err = &failure{status: statusUsage, error: err, do: meant(command, args) + command.CommandPath() + " --help"}
+	}
+	if failed := p.stdout.failed(); failed != nil {
+		err = fmt.Errorf("the standard output could not be written: %w", failed)
+	}
+	status := 0
+	if err != nil {
+		status = p.report(err)
+	}
+	if status == 0 && p.stderr.failed() != nil {
+		status = statusFailure
+	}
+	return status
 }
 
 func (p *program) root() *cobra.Command {
@@ -92,15 +97,32 @@ func (p *program) root() *cobra.Command {
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
+
+		DisableSuggestions: true, // they would be lines of the error
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&p.stack, "stack", cmp.Or(os.Getenv("C8AUTH_STACK"), "c8auth"), "name of the CloudFormation stack; also C8AUTH_STACK")
 	flags.StringVar(&p.region, "region", "", "AWS region; also AWS_REGION, or the profile's")
 	flags.StringVar(&p.profile, "profile", "", "AWS profile; also AWS_PROFILE")
 	flags.BoolVar(&p.json, "json", false, "print JSON, for programs")
-	flags.BoolVar(&p.plain, "no-color", false, "no colour, as where there is no terminal; also NO_COLOR")
+	flags.BoolVar(&p.stdout.plain, "no-color", p.stdout.plain, "no colour, as where there is no terminal; also NO_COLOR")
 	root.AddCommand(p.tokenCommand(), p.proxyCommand(), p.rotateCommand(), p.grantCommand(), p.credentialsCommand(), p.statusCommand(), p.doctorCommand())
 	return root
+}
+
+// meant returns the question whether one of the command's own was meant, empty if nothing
+// that was typed is near one.
+func meant(command *cobra.Command, args []string) string {
+	var names []string
+	for _, c := range command.Commands() {
+		names = append(names, c.Name())
+	}
+	for _, arg := range args {
+		if name := nearest(arg, names); name != "" {
+			return "did you mean " + name + "? "
+		}
+	}
+	return ""
 }
 
 // version is what the build says: of a release its tag, of anything else the commit.
@@ -115,7 +137,7 @@ func version() string {
 // does makes a command of f. Errors of cobra's own come before it.
 func (p *program) does(f func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
 	return func(command *cobra.Command, args []string) error {
-		p.started = true
+		p.started, p.stderr.plain = true, p.stdout.plain
 		return f(command.Context(), args)
 	}
 }
@@ -162,45 +184,23 @@ func fail(status int, do, format string, args ...any) error {
 
 // report prints an error and returns the exit status.
 func (p *program) report(err error) int {
-	fmt.Fprintln(p.stderr, p.paint(p.stderr, red, "c8auth:"), strings.TrimPrefix(err.Error(), "c8auth: "))
+	p.stderr.paint(red, "c8auth:")
+	p.stderr.printf(" %s\n", shorten(strings.TrimPrefix(visible(err.Error(), ""), "c8auth: ")))
 	f, ok := errors.AsType[*failure](err)
 	if !ok {
 		return statusFailure
 	}
 	if f.do != "" {
-		fmt.Fprintln(p.stderr, "  Do:", f.do)
+		p.stderr.printf("  Do: %s\n", f.do)
 	}
 	return cmp.Or(f.status, statusFailure)
 }
 
-// show prints v as JSON.
-func (p *program) show(v any) error {
-	out := json.NewEncoder(p.stdout)
-	out.SetEscapeHTML(false)
-	out.SetIndent("", "  ")
-	return out.Encode(v)
-}
-
-// say prints a line for people: nothing, where show prints JSON.
+// say prints a line for people: nothing, where JSON is printed.
 func (p *program) say(format string, args ...any) {
 	if !p.json {
-		fmt.Fprintf(p.stdout, format+"\n", args...)
+		p.stdout.printf(format+"\n", args...)
 	}
-}
-
-// What paint takes.
-const (
-	red   = "31"
-	green = "32"
-	bold  = "1"
-)
-
-// paint gives text a colour, if w is a terminal whose user has not said no.
-func (p *program) paint(w io.Writer, colour, text string) string {
-	if p.plain || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" || !isTerminal(w) {
-		return text
-	}
-	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
 // span is a duration for people, in its two largest units.
@@ -216,10 +216,4 @@ func span(d time.Duration) string {
 		}
 	}
 	return fmt.Sprintf("%d s", d/time.Second)
-}
-
-// isTerminal reports whether a stream is one.
-func isTerminal(stream any) bool {
-	file, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd()))
 }

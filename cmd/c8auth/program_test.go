@@ -167,17 +167,22 @@ func TestUsage(t *testing.T) {
 	s.golden("usage")
 }
 
+// empty is a program that prints nothing.
+func empty() *program {
+	return &program{stdout: newPrinter(io.Discard), stderr: newPrinter(io.Discard)}
+}
+
 // Every command has examples, and they are command lines that it takes.
 func TestExamples(t *testing.T) {
 	line := regexp.MustCompile(`c8auth ([a-z][^|)>\n]*)`)
-	for queue := []*cobra.Command{(&program{}).root()}; len(queue) > 0; queue = queue[1:] {
+	for queue := []*cobra.Command{empty().root()}; len(queue) > 0; queue = queue[1:] {
 		queue = append(queue, queue[0].Commands()...)
 		examples := line.FindAllStringSubmatch(queue[0].Example, -1)
 		if len(examples) == 0 && !queue[0].HasSubCommands() {
 			t.Errorf("%s: no example", queue[0].CommandPath())
 		}
 		for _, example := range examples {
-			root := (&program{}).root()
+			root := empty().root()
 			root.InitDefaultCompletionCmd()
 			command, rest, err := root.Find(strings.Fields(example[1]))
 			if err == nil {

@@ -186,7 +186,7 @@ func (e ended) Error() string { return fmt.Sprintf("the command ended with statu
 // matter: the command gets the signal that it came from, and decides.
 func (p *program) child(ctx context.Context, command []string, base string) error {
 	child := exec.CommandContext(context.WithoutCancel(ctx), command[0], command[1:]...) // #nosec G204 -- it is the user's own
-	child.Stdin, child.Stdout, child.Stderr = p.stdin, p.stdout, p.stderr
+	child.Stdin, child.Stdout, child.Stderr = p.stdin, p.stdout.stream, p.stderr.stream
 	child.Env = append(os.Environ(), baseVariable+"="+base)
 	// Many clients would send even what is for loopback to an HTTP_PROXY, and the URL with it.
 	for name, other := range map[string]string{"NO_PROXY": "no_proxy", "no_proxy": "NO_PROXY"} {

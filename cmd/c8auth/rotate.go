@@ -36,7 +36,7 @@ It needs lambda:InvokeFunction on <stack>-rotate.`,
 			}
 			result, err := d.rotate(ctx, args[0], force)
 			if err == nil && p.json {
-				err = p.show(result)
+				err = p.stdout.json(result)
 			}
 			if err != nil {
 				return err

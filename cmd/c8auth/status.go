@@ -50,7 +50,7 @@ cloudwatch:DescribeAlarms, scheduler:ListSchedules, cloudformation:DescribeStack
 			if err != nil {
 				return err
 			}
-			if err := p.showStatus(s, ""); err != nil {
+			if err := p.showStatus(s, false); err != nil {
 				return err
 			}
 			return s.verdict()
@@ -64,24 +64,20 @@ cloudwatch:DescribeAlarms, scheduler:ListSchedules, cloudformation:DescribeStack
 // watch shows the status until ctx ends. A look that fails is told of and not the last,
 // unless it is the first.
 func (p *program) watch(ctx context.Context, d *deployment, every time.Duration) error {
-	before := ""
-	for {
+	for shown := false; ; {
 		s, err := d.status(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err == nil:
-			err = p.showStatus(s, before)
-		case before != "":
+			err = p.showStatus(s, shown)
+			shown = true
+		case shown:
 			p.report(err)
 			err = nil
 		}
 		if err != nil {
 			return err
-		}
-		before = "\n"
-		if isTerminal(p.stdout) {
-			before = "\x1b[H\x1b[2J" // the screen's first line, and all of it empty
 		}
 		select {
 		case <-ctx.Done():
@@ -279,19 +275,24 @@ func (s *status) verdict() error {
 	return nil
 }
 
-// showStatus prints it after what is to come before it, in one go: a screen that is
-// watched does not flicker.
-func (p *program) showStatus(s *status, before string) error {
+// showStatus prints it in one go, so that a screen that is watched does not flicker. again
+// is whether another one was printed before.
+func (p *program) showStatus(s *status, again bool) error {
 	if p.json {
-		return p.show(s)
+		return p.stdout.json(s)
 	}
-	_, err := p.stdout.Write([]byte(before + p.render(s)))
-	return err
+	var text bytes.Buffer
+	screen := &printer{stream: &text, escapes: p.stdout.escapes, plain: p.stdout.plain}
+	if again {
+		screen.clear()
+	}
+	s.print(screen)
+	p.stdout.send(text.String())
+	return p.stdout.failed()
 }
 
-func (p *program) render(s *status) string {
-	var out bytes.Buffer
-	fmt.Fprintf(&out, "%s in %s, %s\n\n", s.Stack, s.Region, s.At.Format("2006-01-02 15:04:05 UTC"))
+func (s *status) print(out *printer) {
+	out.printf("%s in %s, %s\n\n", s.Stack, s.Region, s.At.Format("2006-01-02 15:04:05 UTC"))
 	table := [][]string{{"TENANT", "METHOD", "TOKEN", "NEXT ROTATION", "CREDENTIALS", "LAST HEARTBEAT", "ALARMS"}}
 	for _, t := range s.Tenants {
 		table = append(table, t.row(s.At))
@@ -307,34 +308,37 @@ func (p *program) render(s *status) string {
 		for i, cell := range row {
 			line += cell + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2)
 		}
-		line = strings.TrimRight(line, " ")
+		style := ""
 		switch {
 		case n == 0:
-			line = p.paint(p.stdout, bold, line)
+			style = bold
 		case s.Tenants[n-1].Act != nil:
-			line = p.paint(p.stdout, red, line)
+			style = red
 		}
-		fmt.Fprintln(&out, line)
+		out.paint(style, "%s", strings.TrimRight(line, " "))
+		out.printf("\n")
 	}
 	if len(s.Tenants) == 0 {
-		fmt.Fprintln(&out, "There are no tenants.")
+		out.printf("There are no tenants.\n")
 	}
 	separate := "\n"
+	add := func(style, format string, args ...any) {
+		out.printf(separate)
+		out.paint(style, format, args...)
+		out.printf("\n")
+		separate = ""
+	}
 	for _, t := range s.Tenants {
 		for _, what := range t.Act {
-			fmt.Fprintln(&out, separate+p.paint(p.stdout, red, t.Name+": "+what))
-			separate = ""
+			add(red, "%s: %s", t.Name, what)
 		}
 	}
 	for _, a := range s.Alarms {
-		fmt.Fprintln(&out, separate+p.paint(p.stdout, red, fmt.Sprintf("%s: the alarm %s rings: %s", s.Stack, a.Name, a.Description)))
-		separate = ""
+		add(red, "%s: the alarm %s rings: %s", s.Stack, a.Name, a.Description)
 	}
 	for _, what := range s.Unseen {
-		fmt.Fprintln(&out, separate+"Not seen: "+what)
-		separate = ""
+		add("", "Not seen: %s", what)
 	}
-	return out.String()
 }
 
 // row is a tenant's line in the table.

@@ -163,28 +163,32 @@ func TestStatusTroubles(t *testing.T) {
 	s.golden("status-troubles")
 }
 
+// line adds one of rotate's to its log, about a token that is an hour old. rest is members
+// of it besides.
+func (s *session) line(age time.Duration, rest string) {
+	s.Helper()
+	_, version := s.Secrets.Value(tokenName)
+	_, credentials := s.Secrets.Value(credentialsName)
+	now := time.Now().UTC()
+	if _, err := fmt.Fprintf(s.AWS.Log("/aws/lambda/c8auth-rotate"), `{"timestamp":%q,"message":"rotation","tenant":"default","version":%q,"credentials_version":%q,"issued_at":%q,"expires_at":%q,%s}`+"\n",
+		now.Add(-age).Format(time.RFC3339Nano), version, credentials, now.Add(-time.Hour).Format(time.RFC3339), now.Add(day-time.Hour).Format(time.RFC3339), rest); err != nil {
+		s.Fatal(err)
+	}
+}
+
 // An error that is told once is no reason to act while the token lives; silence is.
 func TestStatusOfLines(t *testing.T) {
 	s := operate(t)
 	s.store("default", s.oauth(clientSecret))
 	s.aged("default", time.Hour, day)
-	_, version := s.Secrets.Value(tokenName)
-	_, credentials := s.Secrets.Value(credentialsName)
-	line := func(age time.Duration, rest string) {
-		now := time.Now().UTC()
-		if _, err := fmt.Fprintf(s.AWS.Log("/aws/lambda/c8auth-rotate"), `{"timestamp":%q,"message":"rotation","tenant":"default","version":%q,"credentials_version":%q,"issued_at":%q,"expires_at":%q,%s}`+"\n",
-			now.Add(-age).Format(time.RFC3339Nano), version, credentials, now.Add(-time.Hour).Format(time.RFC3339), now.Add(day-time.Hour).Format(time.RFC3339), rest); err != nil {
-			t.Fatal(err)
-		}
-	}
 	s.says("rotate has said nothing for 19 minutes")
-	line(19*time.Minute, `"outcome":"fresh"`)
+	s.line(19*time.Minute, `"outcome":"fresh"`)
 	s.c8auth("status")
 	s.says("two heartbeats ago one failed")
-	line(8*time.Minute, `"error":"Communic8 did not answer in time"`)
+	s.line(8*time.Minute, `"error":"Communic8 did not answer in time"`)
 	s.c8auth("status")
 	s.says("and then another")
-	line(3*time.Minute, `"error":"Communic8 did not answer in time"`)
+	s.line(3*time.Minute, `"error":"Communic8 did not answer in time"`)
 	s.c8auth("status")
 	s.squeeze()
 	s.golden("status-lines")

@@ -37,7 +37,7 @@ Without, it finds the URL by the stack's name, which needs cloudformation:Descri
 			case err != nil:
 				return err
 			case p.json:
-				return p.show(token)
+				return p.stdout.json(token)
 			case header:
 				p.say("Authorization: %s %s", token.TokenType, token.AccessToken)
 			default:
