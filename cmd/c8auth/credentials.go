@@ -89,7 +89,7 @@ func (p *program) set(ctx context.Context, wish setting) error {
 	if err != nil {
 		return err
 	}
-	value, err := p.ask(ctx, wish.tenant)
+	value, err := p.askCredentials(ctx, wish.tenant)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,6 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/c8auth/c8auth/pkg/c8auth"
 	"github.com/c8auth/c8auth/pkg/c8auth/caller"
@@ -671,8 +670,8 @@ func (doc *doctor) consents(ctx context.Context) (bool, error) {
 	}
 	doc.stderr.printf("\nShall I measure what Communic8 does not document? I would read the credentials of %s,\nhave two tokens made, and have rotate replace the one in use, which may die of it.\n", doc.patient.Name)
 	yes := false
-	err := doc.converse(ctx, func(t *term.Terminal) error {
-		answer, err := question(t, "Measure? [y/N] ")
+	err := doc.converse(ctx, func(c *conversation) error {
+		answer, err := c.ask("Measure? [y/N] ", false)
 		yes = strings.HasPrefix(strings.ToLower(answer), "y")
 		return err
 	})

@@ -127,6 +127,7 @@ var varying = map[string]*regexp.Regexp{
 	"remaining: 99 %":      regexp.MustCompile(`remaining: (100|99) %`),
 	"N s ago":              regexp.MustCompile(`\b(\d+ min )?\d+ s ago`),
 	"N s old":              regexp.MustCompile(`\b(\d+ min )?\d+ s old`),
+	"before 03:04:05 UTC":  regexp.MustCompile(`before \d\d:\d\d:\d\d UTC`),
 	"2026-01-02 03:04:05":  regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`),
 	"2026-01-02T03:04:05Z": regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`),
 }

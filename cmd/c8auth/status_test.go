@@ -239,4 +239,14 @@ func TestStatusAtATerminal(t *testing.T) {
 	x.sees("no credentials")
 	x.types("\x03")
 	x.ends(statusInterrupted)
+
+	t.Setenv("TERM", "dumb")
+	x = open(t, binary, "status", "--watch", "--every", "1s")
+	x.sees("no credentials")
+	x.sees("no credentials")
+	x.types("\x03")
+	x.ends(statusInterrupted)
+	if strings.Contains(x.seen.String(), "\x1b") {
+		t.Errorf("a dumb terminal gets %q", x.seen.String())
+	}
 }

@@ -218,3 +218,42 @@ func TestInterruptedPipe(t *testing.T) {
 		t.Errorf("it ends with %d", status)
 	}
 }
+
+// A secret arrives as it was typed or pasted, however long it is, and a terminal that
+// understands no escape sequences gets none.
+func TestLongSecrets(t *testing.T) {
+	binary := build(t)
+	s := operate(t)
+	t.Setenv("TERM", "dumb")
+	long := strings.Repeat("0123456789<", 5000/11) + "end"
+	s.Communic8.AddAccessKey(long)
+	set := func(secret string) *terminal {
+		x := open(t, binary, "credentials", "set", "default")
+		x.sees("Base URL")
+		x.types("\ufeff" + s.Communic8URL + "?\b \x1b[D\r")
+		x.sees("Method")
+		x.types("2\r")
+		x.sees("value")
+		x.types(secret + "\r")
+		return x
+	}
+	x := set("wrong\x15\u200b" + long + "\ufeff \u200b")
+	x.sees("does not wait")
+	x.ends(0)
+	if stored, _ := s.Secrets.Value(credentialsName); !strings.Contains(stored, `"`+long+`"`) {
+		t.Errorf("stored are %d bytes: %.60s", len(stored), stored)
+	}
+	if strings.Contains(x.seen.String(), "\x1b") {
+		t.Errorf("the screen gets %q", x.seen.String())
+	}
+	before := s.Secrets.Versions(credentialsName)
+	x = set(strings.Repeat(long, 14))
+	x.sees("longer than the 65536 bytes")
+	x.ends(statusFailure)
+	x = set(accessKey[:5] + "\u200b" + accessKey[5:])
+	x.sees("U+200B")
+	x.ends(statusFailure)
+	if n := s.Secrets.Versions(credentialsName); n != before {
+		t.Errorf("%d versions are stored", n-before)
+	}
+}
