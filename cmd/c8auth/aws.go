@@ -6,8 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"regexp"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -19,6 +18,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 
 // deployment is a stack that was made from template.yaml.
@@ -62,7 +64,7 @@ func (p *program) deployment(ctx context.Context) (*deployment, error) {
 			"there is no stack %s in %s of this account", p.stack, cfg.Region)
 	}
 	if err != nil {
-		return nil, awsFailure(err, cfg.Region, "cloudformation:DescribeStacks", "the stack "+p.stack)
+		return nil, awsFailure(cfg, err, "cloudformation:DescribeStacks", "the stack "+p.stack)
 	}
 	d := &deployment{Config: cfg, name: p.stack, parameters: make(map[string]string), outputs: make(map[string]string)}
 	stack := out.Stacks[0] // it was asked for by name
@@ -88,7 +90,7 @@ func (d *deployment) tenants(ctx context.Context) (names []string, _ error) {
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, awsFailure(err, d.Region, "secretsmanager:ListSecrets", "*")
+			return nil, awsFailure(d.Config, err, "secretsmanager:ListSecrets", "*")
 		}
 		for _, secret := range page.SecretList {
 			names = append(names, strings.TrimPrefix(aws.ToString(secret.Name), prefix))
@@ -98,51 +100,52 @@ func (d *deployment) tenants(ctx context.Context) (names []string, _ error) {
 	return names, nil
 }
 
+// The codes of AWS's errors that are told apart, and others that may be shown: what an
+// answer calls its error can be any text.
 var (
-	denial      = regexp.MustCompile(`^User: (arn:[\w:+=,.@/-]+) is not authorized`)
-	denied      = []string{"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
-	expired     = []string{"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
-	unknown     = []string{"InvalidClientTokenId", "UnrecognizedClientException", "InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature", "MissingAuthenticationToken"}
-	throttled   = []string{"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded"}
-	awsErrorKey = regexp.MustCompile(`^[A-Z][A-Za-z]{1,60}$`)
+	denied    = []string{"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
+	expired   = []string{"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+	invalid   = []string{"InvalidClientTokenId", "UnrecognizedClientException", "InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature", "MissingAuthenticationToken"}
+	throttled = []string{"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded"}
+	others    = []string{
+		"DecryptionFailure", "EncryptionFailure", "InternalFailure", "InternalServiceError", "InvalidParameterException", "InvalidRequestException",
+		"KMSAccessDeniedException", "KMSDisabledException", "KMSInvalidStateException", "KMSNotFoundException", "LimitExceededException", "NoSuchEntity",
+		"QueueDoesNotExist", "ResourceConflictException", "ResourceNotFoundException", "ServiceException", "ServiceUnavailable", "ValidationException",
+	}
 )
 
-// awsFailure says what an error of AWS means. action and resource are what IAM must
-// allow. Of AWS's messages it shows the caller's ARN alone: others quote the request.
-func awsFailure(err error, region, action, resource string) error {
+// awsFailure says what an error of the SDK means, by its type and a known code alone.
+// action and resource are what IAM must allow.
+func awsFailure(cfg aws.Config, err error, action, resource string) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	service, _, _ := strings.Cut(action, ":")
-	api, ok := errors.AsType[smithy.APIError](err)
+	api, isAPI := errors.AsType[smithy.APIError](err)
+	status, code := 0, ""
+	if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
+		status = answer.HTTPStatusCode()
+	}
+	if isAPI {
+		code = api.ErrorCode()
+	}
 	switch {
-	case !ok:
-		return fail(statusAgain, fmt.Sprintf("is %s a region's name, and this machine online?", region), "AWS (%s in %s) %s", service, region, unreachable(err))
-	case slices.Contains(denied, api.ErrorCode()):
-		who := "you"
-		if match := denial.FindStringSubmatch(api.ErrorMessage()); match != nil {
-			who = match[1]
-		}
-		return fail(0, "have it granted, or take other credentials: --profile", "IAM does not allow %s the action %s on %s", who, action, resource)
-	case slices.Contains(expired, api.ErrorCode()):
-		return fail(0, "sign in again, as by aws sso login", "the AWS credentials have expired (%s)", api.ErrorCode())
-	case slices.Contains(unknown, api.ErrorCode()):
-		return fail(0, "take others, as by --profile; and is this machine's clock right?", "AWS does not take the credentials (%s)", api.ErrorCode())
-	case slices.Contains(throttled, api.ErrorCode()):
-		return fail(statusAgain, "try again in a minute", "AWS is asked too often now for %s (%s)", action, api.ErrorCode())
-	case awsErrorKey.MatchString(api.ErrorCode()):
-		return fail(0, "", "%s on %s fails: %s", action, resource, api.ErrorCode())
+	case status == 0:
+		return fail(statusAgain, fmt.Sprintf("is %s a region's name, and this machine online?", cfg.Region), "AWS (%s in %s) %s", service, cfg.Region, c8auth.DescribeError(err))
+	case slices.Contains(denied, code):
+		return fail(0, "have it granted, or use other credentials: --profile (aws sts get-caller-identity shows whose these are)", "IAM does not allow you the action %s on %s", action, resource)
+	case slices.Contains(expired, code):
+		return fail(0, "sign in again, as by aws sso login", "the AWS credentials have expired (%s)", code)
+	case slices.Contains(invalid, code):
+		return fail(0, "take others, as by --profile; and is this machine's clock right?", "AWS does not accept the credentials (%s)", code)
+	case slices.Contains(throttled, code):
+		return fail(statusAgain, "try again in a minute", "AWS is asked too often now for %s (%s)", action, code)
+	case status >= http.StatusInternalServerError:
+		return fail(statusAgain, "try again in a minute", "AWS (%s in %s) is out of order (HTTP %d)", service, cfg.Region, status)
+	case slices.Contains(others, code):
+		return fail(0, "", "%s on %s fails: %s", action, resource, code)
+	case isAPI:
+		return fail(0, "", "%s on %s fails (HTTP %d)", action, resource, status)
 	}
-	return fail(0, "", "%s on %s fails", action, resource)
-}
-
-// unreachable puts an exchange that came to no answer into words.
-func unreachable(err error) string {
-	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
-		return "does not answer in time"
-	}
-	if dial, ok := errors.AsType[*net.OpError](err); ok {
-		return "cannot be reached: " + dial.Error()
-	}
-	return "gives no answer that can be read"
+	return fail(0, "does a proxy on the way respond in its place?", "AWS (%s in %s) gives a response that cannot be read (HTTP %d)", service, cfg.Region, status)
 }

@@ -171,7 +171,7 @@ func (d *deployment) holds(ctx context.Context, kind, tenant string) (bool, erro
 			"%s has no tenant %s: there is no secret %s", d.name, tenant, name)
 	}
 	if err != nil {
-		return false, awsFailure(err, d.Region, "secretsmanager:DescribeSecret", name)
+		return false, awsFailure(d.Config, err, "secretsmanager:DescribeSecret", name)
 	}
 	if out.DeletedDate != nil {
 		return false, fail(0, "aws secretsmanager restore-secret --secret-id "+name, "the secret %s is scheduled for deletion", name)
@@ -191,7 +191,7 @@ func (d *deployment) store(ctx context.Context, tenant string, value []byte) (na
 	name = d.name + "/credentials/" + tenant
 	out, err := secretsmanager.NewFromConfig(d.Config).PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &name, SecretString: aws.String(string(value))})
 	if err != nil {
-		return "", "", awsFailure(err, d.Region, "secretsmanager:PutSecretValue", name)
+		return "", "", awsFailure(d.Config, err, "secretsmanager:PutSecretValue", name)
 	}
 	return name, aws.ToString(out.VersionId), nil
 }

@@ -209,7 +209,7 @@ func (doc *doctor) identity(ctx context.Context) bool {
 	sent := time.Now()
 	out, err := sts.NewFromConfig(doc.aws).GetCallerIdentity(ctx, nil)
 	if err != nil {
-		doc.noteFailure(name, tried, wrong, awsFailure(err, doc.aws.Region, tried, "*"))
+		doc.noteFailure(name, tried, wrong, awsFailure(doc.aws, err, tried, "*"))
 		return false
 	}
 	doc.account = aws.ToString(out.Account)
@@ -281,7 +281,7 @@ func (doc *doctor) api(ctx context.Context) bool {
 	}
 	seen := &witness{base: http.DefaultTransport}
 	if _, err = seen.RoundTrip(req); err != nil {
-		doc.note(name, tried, wrong, unreachable(err), do)
+		doc.note(name, tried, wrong, c8auth.DescribeError(err), do)
 		return false
 	}
 	if status := seen.saw().status; status != http.StatusForbidden {
@@ -320,7 +320,7 @@ func (doc *doctor) signature(ctx context.Context) {
 	case status == http.StatusServiceUnavailable:
 		doc.note(name, tried, wrong, "HTTP 503: allowed, but there is no living token", "see below for why")
 	case status == 0:
-		doc.note(name, tried, wrong, unreachable(err), "")
+		doc.note(name, tried, wrong, c8auth.DescribeError(err), "")
 	default:
 		doc.note(name, tried, wrong, fmt.Sprintf("HTTP %d: %s", status, strings.TrimPrefix(err.Error(), "c8auth: ")), "see below for why")
 	}
@@ -421,7 +421,7 @@ func (doc *doctor) roles(ctx context.Context) {
 			PolicySourceArn: config.Role, ActionNames: []string{"secretsmanager:GetSecretValue"}, ResourceArns: []string{may.secret.arn},
 		})
 		if err != nil {
-			doc.noteFailure(name, tried, unseen, awsFailure(err, doc.Region, "iam:SimulatePrincipalPolicy", aws.ToString(config.Role)))
+			doc.noteFailure(name, tried, unseen, awsFailure(doc.Config, err, "iam:SimulatePrincipalPolicy", aws.ToString(config.Role)))
 			return
 		}
 		allowed := len(out.EvaluationResults) == 1 && out.EvaluationResults[0].EvalDecision == iamtypes.PolicyEvaluationDecisionTypeAllowed
@@ -443,7 +443,7 @@ func (d *deployment) configuration(ctx context.Context, function string) (*lambd
 	}
 	out, err := lambda.NewFromConfig(d.Config).GetFunctionConfiguration(ctx, in)
 	if err != nil {
-		return nil, awsFailure(err, d.Region, "lambda:GetFunctionConfiguration", name)
+		return nil, awsFailure(d.Config, err, "lambda:GetFunctionConfiguration", name)
 	}
 	return out, nil
 }
@@ -553,7 +553,7 @@ func (doc *doctor) letters(ctx context.Context) {
 			})
 		}
 		if err != nil {
-			doc.noteFailure(name, tried, unseen, awsFailure(err, doc.Region, "sqs:GetQueueUrl and GetQueueAttributes", queue))
+			doc.noteFailure(name, tried, unseen, awsFailure(doc.Config, err, "sqs:GetQueueUrl and GetQueueAttributes", queue))
 			continue
 		}
 		n, err := strconv.Atoi(out.Attributes[string(sqstypes.QueueAttributeNameApproximateNumberOfMessages)])
@@ -604,7 +604,7 @@ func (doc *doctor) subscribers(ctx context.Context) {
 		return
 	}
 	if err != nil {
-		doc.noteFailure(name, tried, unseen, awsFailure(err, doc.Region, "sns:GetTopicAttributes", topic))
+		doc.noteFailure(name, tried, unseen, awsFailure(doc.Config, err, "sns:GetTopicAttributes", topic))
 		return
 	}
 	confirmed, err := strconv.Atoi(out.Attributes["SubscriptionsConfirmed"])

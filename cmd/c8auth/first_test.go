@@ -3,6 +3,7 @@ package main
 // What goes wrong first, and what everybody does in the end.
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -240,5 +241,45 @@ func TestEmptyPendingVersion(t *testing.T) {
 	}
 	if seen := s.c8auth("rotate", "default"); !strings.Contains(seen, "default has a new token (first_token)") {
 		t.Errorf("c8auth rotate prints %s", seen)
+	}
+}
+
+// What AWS, or whatever answers in its place, writes into an error is not shown.
+func TestAWSFailures(t *testing.T) {
+	s := sit(t)
+	t.Setenv("AWS_ACCESS_KEY_ID", stack.AccessKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", stack.SecretKey)
+	t.Setenv("AWS_REGION", stack.Region)
+	t.Setenv("AWS_MAX_ATTEMPTS", "1")
+	for _, answer := range []struct {
+		status     int
+		code, want string
+		exit       int
+	}{
+		{403, "AccessDenied", "IAM does not allow you the action cloudformation:DescribeStacks on the stack c8auth", 1},
+		{400, "ExpiredToken", "the AWS credentials have expired (ExpiredToken)", 1},
+		{400, "Throttling", "AWS is asked too often now for cloudformation:DescribeStacks (Throttling)", 4},
+		{400, "KMSDisabledException", "cloudformation:DescribeStacks on the stack c8auth fails: KMSDisabledException", 1},
+		{400, "M4rkSecret", "cloudformation:DescribeStacks on the stack c8auth fails (HTTP 400)", 1},
+		{503, "M4rkSecret", "AWS (cloudformation in eu-central-1) is out of order (HTTP 503)", 4},
+		{200, "", "AWS (cloudformation in eu-central-1) gives a response that cannot be read (HTTP 200)", 1},
+		{407, "", "AWS (cloudformation in eu-central-1) gives a response that cannot be read (HTTP 407)", 1},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Amzn-Requestid", "M4rkSecret")
+			w.WriteHeader(answer.status)
+			if answer.code == "" {
+				_, _ = w.Write([]byte("<html>M4rkSecret"))
+				return
+			}
+			_, _ = w.Write([]byte("<ErrorResponse><Error><Code>" + answer.code + "</Code><Message>User: arn:aws:iam::123456789012:user/M4rkSecret is not authorized</Message></Error></ErrorResponse>"))
+		}))
+		t.Setenv("AWS_ENDPOINT_URL", server.URL)
+		s.seen.Reset()
+		s.c8auth("rotate", "default")
+		server.Close()
+		if seen := s.seen.String(); strings.Contains(seen, "M4rkSecret") || !strings.Contains(seen, answer.want+"\n") || !strings.Contains(seen, fmt.Sprintf("[status %d]", answer.exit)) {
+			t.Errorf("HTTP %d, %s: want %s, got\n%s", answer.status, answer.code, answer.want, seen)
+		}
 	}
 }

@@ -44,7 +44,7 @@ func (d *deployment) secret(ctx context.Context, name string) (secret, error) {
 		return secret{name: name}, nil
 	}
 	if err != nil {
-		return secret{}, awsFailure(err, d.Region, "secretsmanager:DescribeSecret", name)
+		return secret{}, awsFailure(d.Config, err, "secretsmanager:DescribeSecret", name)
 	}
 	s := secret{name: name, arn: aws.ToString(out.ARN), deleted: out.DeletedDate != nil, changed: aws.ToTime(out.LastChangedDate).UTC().Truncate(time.Second)}
 	for version, labels := range out.VersionIdsToStages {
@@ -96,7 +96,7 @@ func (d *deployment) rotations(ctx context.Context, tenant string, since time.Ti
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, awsFailure(err, d.Region, "logs:FilterLogEvents", group)
+			return nil, awsFailure(d.Config, err, "logs:FilterLogEvents", group)
 		}
 		for _, event := range page.Events {
 			var line rotation
@@ -126,7 +126,7 @@ func (d *deployment) alarms(ctx context.Context) (ringing []alarm, _ error) {
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, awsFailure(err, d.Region, "cloudwatch:DescribeAlarms", prefix+"*")
+			return nil, awsFailure(d.Config, err, "cloudwatch:DescribeAlarms", prefix+"*")
 		}
 		for _, one := range page.MetricAlarms {
 			ringing = append(ringing, alarm{aws.ToString(one.AlarmName), aws.ToString(one.AlarmDescription)})
@@ -143,7 +143,7 @@ func (d *deployment) schedules(ctx context.Context) (map[string]string, error) {
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, awsFailure(err, d.Region, "scheduler:ListSchedules", d.name)
+			return nil, awsFailure(d.Config, err, "scheduler:ListSchedules", d.name)
 		}
 		for _, schedule := range page.Schedules {
 			states[aws.ToString(schedule.Name)] = string(schedule.State)

@@ -110,7 +110,7 @@ func (d *deployment) readCredentials(ctx context.Context, tenant string) (c c8au
 	name := d.name + "/credentials/" + tenant
 	out, err := secretsmanager.NewFromConfig(d.Config).GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name})
 	if err != nil {
-		return c, awsFailure(err, d.Region, "secretsmanager:GetSecretValue", name)
+		return c, awsFailure(d.Config, err, "secretsmanager:GetSecretValue", name)
 	}
 	c, err = c8auth.ParseCredentials([]byte(aws.ToString(out.SecretString)))
 	if err != nil {

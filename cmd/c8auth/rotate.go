@@ -78,7 +78,7 @@ func (d *deployment) rotate(ctx context.Context, tenant string, force bool) (res
 	function := d.name + "-rotate"
 	out, err := lambda.NewFromConfig(d.Config).Invoke(ctx, &lambda.InvokeInput{FunctionName: &function, Payload: event})
 	if err != nil {
-		return result, awsFailure(err, d.Region, "lambda:InvokeFunction", function)
+		return result, awsFailure(d.Config, err, "lambda:InvokeFunction", function)
 	}
 	if out.FunctionError != nil {
 		var failed struct {

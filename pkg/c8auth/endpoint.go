@@ -109,3 +109,8 @@ func (e *Endpoint) do(req *http.Request) (*http.Response, []byte, error) {
 	}
 	return resp, body, nil
 }
+
+// DescribeError describes a failed HTTP exchange by the type of err alone, to follow the
+// name of the other side: "did not answer in time". It shows nothing that the other side
+// sent.
+func DescribeError(err error) string { return oauth.DescribeError(err) }
