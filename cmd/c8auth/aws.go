@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -47,6 +48,15 @@ func (p *program) aws(ctx context.Context) (aws.Config, error) {
 		return cfg, fail(0, "sign in (aws sso login, aws configure) or name a --profile; aws sts get-caller-identity shows whether it worked", "there are no AWS credentials, or they have run out")
 	}
 	return cfg, nil
+}
+
+// transport returns what carries requests to the API. Like the SDK, it trusts the
+// certificates in AWS_CA_BUNDLE.
+func transport(cfg aws.Config) http.RoundTripper {
+	if client, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
+		return client.GetTransport()
+	}
+	return http.DefaultTransport
 }
 
 // deployment finds the stack.

@@ -279,7 +279,7 @@ func (doc *doctor) api(ctx context.Context) bool {
 		doc.note(name, tried, wrong, "that is no URL", "name the stack's output Url")
 		return false
 	}
-	seen := &witness{base: http.DefaultTransport}
+	seen := &witness{base: transport(doc.aws)}
 	if _, err = seen.RoundTrip(req); err != nil {
 		doc.note(name, tried, wrong, c8auth.DescribeError(err), do)
 		return false
@@ -298,7 +298,7 @@ func (doc *doctor) signature(ctx context.Context) {
 	defer cancel()
 	const name = "signature"
 	tried := "the same, signed"
-	seen := &witness{base: http.DefaultTransport}
+	seen := &witness{base: transport(doc.aws)}
 	token, err := (&caller.Source{URL: doc.url, Tenant: doc.patient.Name, AWS: doc.aws, Base: seen}).TokenContext(ctx)
 	status := seen.saw().status
 	refused, by := denialOf(seen.saw())

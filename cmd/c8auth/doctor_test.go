@@ -2,8 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/pem"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -230,6 +235,31 @@ func TestDoctorOfTheCaller(t *testing.T) {
 	s.c8auth("doctor")
 	s.complaints()
 	s.golden("doctor-of-the-caller")
+}
+
+// The certificate of a company's proxy is accepted for the API if AWS_CA_BUNDLE holds it.
+func TestCABundle(t *testing.T) {
+	s := healthy(t)
+	server := httptest.NewUnstartedServer(s.Gateway)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of a handshake that fails
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	s.outputs(server.URL + "/v1")
+	bundle := filepath.Join(t.TempDir(), "bundle.pem")
+	if err := os.WriteFile(bundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if status := run(t.Context(), []string{"doctor"}, strings.NewReader(""), io.Discard, io.Discard); status != statusAttention {
+		t.Errorf("without the bundle: status %d", status)
+	}
+	t.Setenv("AWS_CA_BUNDLE", bundle)
+	var printed strings.Builder
+	if status := run(t.Context(), []string{"doctor"}, strings.NewReader(""), &printed, &printed); status != 0 {
+		t.Errorf("status %d, after\n%s", status, &printed)
+	}
+	if token := s.c8auth("token", "default"); !s.Communic8.Valid(strings.TrimSuffix(token, "\n")) {
+		t.Errorf("there is no token in\n%s", &s.seen)
+	}
 }
 
 // What may be wrong with secrets, rotations and Communic8.
