@@ -220,7 +220,7 @@ func (s *Source) classify(resp *http.Response, body []byte, at endpoint, what st
 	status := resp.StatusCode
 	switch {
 	case status == http.StatusForbidden && signature:
-		failed := fail(ErrDenied, "the signature is not accepted (%s): are the AWS credentials valid, is the clock right, and is %s the API's region?", kind, at.region)
+		failed := fail(ErrSignature, "are the AWS credentials valid, is the clock right, and is %s the API's region? (%s)", at.region, kind)
 		failed.signature = true
 		return failed
 	case status == http.StatusForbidden && kind == "MissingAuthenticationTokenException":

@@ -34,7 +34,10 @@
 // and holds no secret and nothing that a server or a provider of credentials wrote.
 package caller
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // What goes wrong, to be told apart by errors.Is. The errors of a Transport come out
 // of http.Client wrapped in *url.Error, which errors.Is sees through.
@@ -42,8 +45,12 @@ var (
 	// ErrCredentials: there are no AWS credentials to sign with, or malformed ones.
 	ErrCredentials = errors.New("no AWS credentials")
 	// ErrDenied: IAM does not allow it, and the text names the action and the resource that
-	// a policy must grant; or API Gateway does not accept the signature.
+	// a policy must grant; or API Gateway does not accept the signature, which is an
+	// ErrSignature, too.
 	ErrDenied = errors.New("not allowed by IAM")
+	// ErrSignature: API Gateway does not accept the signature. Another key, or the right
+	// clock or region, is needed, and not a policy. It is an ErrDenied, too.
+	ErrSignature = fmt.Errorf("%w: the signature is not accepted", ErrDenied)
 	// ErrTenant: c8auth knows no such tenant.
 	ErrTenant = errors.New("unknown tenant")
 	// ErrNoToken: the tenant has no living token now. It has none yet, it has expired and

@@ -379,11 +379,11 @@ func TestErrors(t *testing.T) {
 	}{
 		{"IAM does not allow it", answer(403, "AccessDeniedException", `{"Message":"MARK"}`), caller.ErrDenied,
 			"a policy must grant execute-api:Invoke on arn:aws:execute-api:eu-central-1:*:c8auth0api/v1/GET/tokens/default"},
-		{"expired credentials", answer(403, "ExpiredTokenException", `{"message":"MARK"}`), caller.ErrDenied, "(ExpiredTokenException)"},
-		{"a wrong clock", answer(403, "InvalidSignatureException", `{"message":"Signature expired: MARK"}`), caller.ErrDenied, "is the clock right"},
+		{"expired credentials", answer(403, "ExpiredTokenException", `{"message":"MARK"}`), caller.ErrSignature, "(ExpiredTokenException)"},
+		{"a wrong clock", answer(403, "InvalidSignatureException", `{"message":"Signature expired: MARK"}`), caller.ErrSignature, "is the clock right"},
 		{"a wrong path", answer(403, "MissingAuthenticationTokenException", `{"message":"MARK"}`), caller.ErrUnreachable, "with the stage at its end"},
-		{"an invalid key", answer(403, "UnrecognizedClientException", `{"message":"MARK"}`), caller.ErrDenied, "(UnrecognizedClientException)"},
-		{"an invalid key, by another name", answer(403, "AccessDeniedException", `{"message":"The security token included in the request is invalid. MARK"}`), caller.ErrDenied, "are the AWS credentials valid"},
+		{"an invalid key", answer(403, "UnrecognizedClientException", `{"message":"MARK"}`), caller.ErrSignature, "(UnrecognizedClientException)"},
+		{"an invalid key, by another name", answer(403, "AccessDeniedException", `{"message":"The security token included in the request is invalid. MARK"}`), caller.ErrSignature, "are the AWS credentials valid"},
 		{"a header stripped", answer(403, "MissingAuthenticationTokenException", `{"message":"MARK"}`), caller.ErrUnreachable, "there is no such route (URL must be the stack's output Url, with the stage at its end), or a proxy on the way strips the header Authorization"},
 		{"AWS WAF, an unmapped domain", answer(403, "ForbiddenException", `{"message":"MARK"}`), caller.ErrUnreachable, "by a rule of AWS WAF, or because the domain name is not mapped"},
 		{"a firewall", answer(403, "", `MARK`), caller.ErrUnreachable, "HTTP 403, no known x-amzn-ErrorType"},
@@ -430,6 +430,9 @@ func TestErrors(t *testing.T) {
 				_, err := w.source().Token()
 				if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
 					t.Errorf("got  %v\nwant %v … %s", err, test.want, test.text)
+				}
+				if errors.Is(err, caller.ErrSignature) != (test.want == caller.ErrSignature) || errors.Is(err, caller.ErrSignature) && !errors.Is(err, caller.ErrDenied) {
+					t.Errorf("%v is, or is not, a refused signature", err)
 				}
 				own(t, err)
 			})
