@@ -71,11 +71,11 @@ func filterLogEvents(c *call) (object, *failure) {
 	return out, nil
 }
 
-// pattern is all that is understood of filter patterns: members of a JSON object that
-// are equal to a string each.
+// pattern is all that is understood of filter patterns: members of a JSON object, each
+// equal to a string or a number.
 var (
 	pattern = regexp.MustCompile(`^\{ *(.*?) *\}$`)
-	term    = regexp.MustCompile(`^\(? *\$\.(\w+) *= *"([^"]*)" *\)?$`)
+	term    = regexp.MustCompile(`^\(? *\$\.(\w+) *= *("[^"]*"|[0-9.]+) *\)?$`)
 )
 
 func parsePattern(text string) (admits func(line string) bool, ok bool) {
@@ -86,13 +86,17 @@ func parsePattern(text string) (admits func(line string) bool, ok bool) {
 	if inner == nil {
 		return nil, false
 	}
-	want := make(map[string]string)
+	want := make(object)
 	for part := range strings.SplitSeq(inner[1], "&&") {
 		equal := term.FindStringSubmatch(strings.TrimSpace(part))
 		if equal == nil {
 			return nil, false
 		}
-		want[equal[1]] = equal[2]
+		var value any
+		if json.Unmarshal([]byte(equal[2]), &value) != nil {
+			return nil, false
+		}
+		want[equal[1]] = value
 	}
 	return func(line string) bool {
 		var members object
