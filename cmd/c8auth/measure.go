@@ -27,16 +27,17 @@ type measurement struct {
 	At       time.Time `json:"at"`
 	BaseURL  string    `json:"base_url"`
 	Method   string    `json:"method"`
-	Findings []finding `json:"findings"`
+	Findings []answer  `json:"findings"`
 }
 
-type finding struct {
+// answer is what was found out about one question.
+type answer struct {
 	Question string `json:"question"`
 	Answer   string `json:"answer"`
 }
 
 func (m *measurement) note(question, format string, args ...any) {
-	m.Findings = append(m.Findings, finding{question, fmt.Sprintf(format, args...)})
+	m.Findings = append(m.Findings, answer{question, fmt.Sprintf(format, args...)})
 }
 
 // print prints the report.
@@ -64,11 +65,11 @@ func (doc *doctor) measure(ctx context.Context) (*measurement, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, seen := watched()
+	client, recorder := recordedClient()
 	run := &measuring{
 		measurement: measurement{At: time.Now().UTC().Truncate(time.Second), BaseURL: credentials.BaseURL, Method: methodOAuth},
 		endpoint:    &c8auth.Endpoint{Client: client, ProbePath: doc.parameters["ProbePath"]},
-		seen:        seen,
+		recorder:    recorder,
 		secrets:     []string{credentials.ClientSecret.Reveal(), credentials.AccessKey.Reveal(), doc.vended.AccessToken.Reveal()},
 	}
 	if credentials.AccessKey.Reveal() != "" {
@@ -92,7 +93,7 @@ func (doc *doctor) measure(ctx context.Context) (*measurement, error) {
 	if err == nil {
 		run.rejection(ctx, credentials.BaseURL)
 	}
-	if ahead, ok := seen.saw().ahead(); ok {
+	if ahead, ok := recorder.response().ahead(); ok {
 		run.note("What time is it there?", "It is %s", apart(ahead))
 	}
 	run.scrub()
@@ -123,7 +124,7 @@ func (d *deployment) readCredentials(ctx context.Context, tenant string) (c c8au
 type measuring struct {
 	measurement
 	endpoint *c8auth.Endpoint
-	seen     *witness
+	recorder *recorder
 	secrets  []string
 }
 
@@ -152,7 +153,7 @@ func (run *measuring) ask(ctx context.Context, c c8auth.Credentials) (c8auth.Tok
 
 // said is what the last answer was like.
 func (run *measuring) said() string {
-	if last := run.seen.saw(); last.status != 0 {
+	if last := run.recorder.response(); last.status != 0 {
 		return last.String()
 	}
 	return "There was no answer"
@@ -171,7 +172,7 @@ func (run *measuring) tokens(ctx context.Context, c c8auth.Credentials, used c8a
 		return err
 	}
 	after, rejection := run.try(ctx, c.BaseURL, first.AccessToken)
-	ended := slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusOK}, run.seen.saw().status)
+	ended := slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusOK}, run.recorder.response().status)
 	newest, welcome := run.try(ctx, c.BaseURL, second.AccessToken)
 
 	run.note(grants, "%s. It lives %s", form, span(first.Lifetime))
@@ -231,13 +232,13 @@ func (run *measuring) scrub() {
 	}
 }
 
-// String is an answer's status, content type and shape.
-func (a answer) String() string {
-	kind, _, err := mime.ParseMediaType(a.header.Get("Content-Type"))
+// String is a response's status, content type and shape.
+func (r response) String() string {
+	kind, _, err := mime.ParseMediaType(r.header.Get("Content-Type"))
 	if err != nil || !mediaType.MatchString(kind) {
 		kind = "no content type"
 	}
-	return fmt.Sprintf("HTTP %d, %s, %s", a.status, kind, shapeOf(a.body))
+	return fmt.Sprintf("HTTP %d, %s, %s", r.status, kind, shapeOf(r.body))
 }
 
 var mediaType = regexp.MustCompile(`^(application|text)/[a-z.+-]{1,40}$`)

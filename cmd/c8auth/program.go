@@ -182,18 +182,30 @@ func fail(status int, do, format string, args ...any) error {
 	return &failure{fmt.Errorf(format, args...), do, status}
 }
 
+// remedy returns what to do about an error, empty if it does not say.
+func remedy(err error) string {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f.do
+	}
+	return ""
+}
+
+// statusOf returns the exit status for an error.
+func statusOf(err error) int {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return cmp.Or(f.status, statusFailure)
+	}
+	return statusFailure
+}
+
 // report prints an error and returns the exit status.
 func (p *program) report(err error) int {
 	p.stderr.paint(red, "c8auth:")
 	p.stderr.printf(" %s\n", shorten(strings.TrimPrefix(visible(err.Error(), ""), "c8auth: ")))
-	f, ok := errors.AsType[*failure](err)
-	if !ok {
-		return statusFailure
+	if do := remedy(err); do != "" {
+		p.stderr.printf("  Do: %s\n", do)
 	}
-	if f.do != "" {
-		p.stderr.printf("  Do: %s\n", f.do)
-	}
-	return cmp.Or(f.status, statusFailure)
+	return statusOf(err)
 }
 
 // say prints a line for people: nothing, where JSON is printed.

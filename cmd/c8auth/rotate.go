@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
@@ -85,11 +84,7 @@ func (d *deployment) rotate(ctx context.Context, tenant string, force bool) (res
 			Message string `json:"errorMessage"` // holds no secret: rotate's or Lambda's own words
 		}
 		_ = json.Unmarshal(out.Payload, &failed)
-		do := "the token that is stored stays; the next heartbeat tries again, within five minutes"
-		if strings.HasPrefix(failed.Message, c8auth.ErrUnknownTenant.Error()) {
-			do = "c8auth status shows which there are"
-		}
-		return result, fail(0, do, "rotate: %s", failed.Message)
+		return result, fail(0, "the stored token is as it was; the next heartbeat tries again, within five minutes", "rotate: %s", failed.Message)
 	}
 	if json.Unmarshal(out.Payload, &result) != nil {
 		return result, fail(0, "", "%s does not answer as c8auth's does", function)

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,7 +54,7 @@ cloudwatch:DescribeAlarms, scheduler:ListSchedules, cloudformation:DescribeStack
 			if err := p.showStatus(s, false); err != nil {
 				return err
 			}
-			return s.verdict()
+			return conclusion(s.Verdict)
 		}),
 	}
 	command.Flags().BoolVarP(&watch, "watch", "w", false, "show it again and again, until Ctrl-C")
@@ -87,17 +88,22 @@ func (p *program) watch(ctx context.Context, d *deployment, every time.Duration)
 	}
 }
 
-// status is how a deployment is.
+// status is what was read of a deployment and its tenants.
 type status struct {
+	Verdict string    `json:"verdict"`
 	Stack   string    `json:"stack"`
 	Region  string    `json:"region"`
 	At      time.Time `json:"at"`
+	Act     []string  `json:"act,omitempty"` // what a person must do about the stack
 	Tenants []tenant  `json:"tenants"`
 	Alarms  []alarm   `json:"alarms,omitempty"` // of the stack
 	Unseen  []string  `json:"unseen,omitempty"` // what could not be looked at, and why
+
+	alarms finding // unless there are some
+	topic  finding
 }
 
-// tenant is how one tenant is.
+// tenant is what was read of one tenant.
 type tenant struct {
 	Name      string    `json:"tenant"`
 	Method    string    `json:"method,omitempty"` // of authorization, as the token shows it
@@ -108,12 +114,15 @@ type tenant struct {
 	Stored    time.Time `json:"credentials_stored_at,omitzero"` // zero: there are none
 	Changed   bool      `json:"credentials_changed"`            // since the token was made
 	Last      *rotation `json:"last_heartbeat,omitempty"`       // nil: none was seen
-	Failures  int       `json:"failures_in_a_row"`              // of late
-	Schedule  string    `json:"schedule,omitempty"`             // ENABLED, DISABLED, or MISSING
-	Alarms    []alarm   `json:"alarms,omitempty"`               // that ring
-	Act       []string  `json:"act,omitempty"`                  // what a person must do
+	Failures  int       `json:"failures_in_a_row"`
+	Rejected  int       `json:"rejected_in_an_hour"` // tokens
+	Schedule  string    `json:"schedule,omitempty"`  // ENABLED, DISABLED, or MISSING
+	Alarms    []alarm   `json:"alarms,omitempty"`    // in the state ALARM
+	Act       []string  `json:"act,omitempty"`       // what a person must do
 
-	token, credentials secret
+	token, credentials                          secret
+	heartbeats                                  int   // that were seen
+	err, scheduleErr, rotationsErr, rejectedErr error // why something could not be read
 }
 
 const (
@@ -121,155 +130,102 @@ const (
 	methodKey   = "access key"
 )
 
-// status looks at everything.
+// checks returns the findings about the tenant.
+func (t *tenant) checks(now time.Time) (findings []finding) {
+	for _, check := range []func(time.Time) finding{t.checkSecrets, t.checkToken, t.checkSchedule, t.checkHeartbeats, t.checkRejections} {
+		findings = append(findings, check(now))
+	}
+	return append(findings, checkAlarms(t.Alarms)...)
+}
+
+// inspect reads what is known of the tenants of those names. If they are all that have a
+// secret, it adds those that only have a schedule.
+func (d *deployment) inspect(ctx context.Context, names []string, all bool) *status {
+	schedules, schedulesErr := d.schedules(ctx)
+	pattern := `{ $.message = "rotation" }`
+	if all {
+		for name := range schedules {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+		slices.Sort(names)
+	} else {
+		pattern = `{ ($.message = "rotation") && ($.tenant = "` + names[0] + `") }`
+	}
+	s := &status{Stack: d.name, Region: d.Region, Tenants: make([]tenant, len(names))}
+	s.alarms = found("alarms", "cloudwatch:DescribeAlarms", "none of the stack and the tenant is in the state ALARM")
+	var rejected map[string]int
+	var lines []rotation
+	var alarms []alarm
+	var rotationsErr, rejectedErr, alarmsErr error
+	var reads errgroup.Group
+	reads.SetLimit(8)
+	read := func(f func()) { reads.Go(func() error { f(); return nil }) }
+	read(func() { lines, rotationsErr = d.rotations(ctx, pattern, time.Now().Add(-lookback)) })
+	read(func() { rejected, rejectedErr = d.rejections(ctx) })
+	read(func() { alarms, alarmsErr = d.alarms(ctx) })
+	read(func() { s.topic = d.checkTopic(ctx) })
+	for i, name := range names {
+		read(func() { s.Tenants[i].Name = name; s.Tenants[i].describe(ctx, d) })
+	}
+	_ = reads.Wait()
+	s.At = time.Now().UTC().Truncate(time.Second)
+	if alarmsErr != nil {
+		s.alarms = s.alarms.failed(alarmsErr)
+	}
+	s.Alarms = d.of("", alarms)
+	for i := range s.Tenants {
+		t := &s.Tenants[i]
+		t.scheduleErr, t.rotationsErr, t.rejectedErr = schedulesErr, rotationsErr, rejectedErr
+		if schedulesErr == nil {
+			t.Schedule = cmp.Or(schedules[t.Name], missing)
+		}
+		t.Rejected, t.Alarms = rejected[t.Name], d.of(t.Name, alarms)
+		t.apply(lines)
+	}
+	return s
+}
+
+// status reads everything about all tenants, and concludes what a person must do.
 func (d *deployment) status(ctx context.Context) (*status, error) {
 	names, err := d.tenants(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s := &status{Stack: d.name, Region: d.Region}
-	unseen := func(err error) {
-		if err != nil {
-			s.Unseen = append(s.Unseen, err.Error())
-		}
-	}
-	schedules, noSchedules := d.schedules(ctx)
-	unseen(noSchedules)
-	for name := range schedules { // whose secret may be missing
-		if !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	s.Tenants = make([]tenant, len(names))
-	var looks errgroup.Group
-	looks.SetLimit(8)
-	for i, name := range names {
-		looks.Go(func() (err error) {
-			s.Tenants[i], err = d.secrets(ctx, name)
-			return err
-		})
-	}
-	if err := looks.Wait(); err != nil {
-		return nil, err
-	}
-	lines, noLines := d.rotations(ctx, "", time.Now().Add(-lately))
-	unseen(noLines)
-	ringing, err := d.alarms(ctx)
-	unseen(err)
-	s.At = time.Now().UTC().Truncate(time.Second)
+	s := d.inspect(ctx, names, true)
+	all := append(checkAlarms(s.Alarms), s.alarms, s.topic)
+	s.Act = s.acts(all)
 	for i := range s.Tenants {
-		t := &s.Tenants[i]
-		if noSchedules == nil {
-			t.Schedule = "MISSING"
-			if state, ok := schedules[t.Name]; ok {
-				t.Schedule = state
-			}
-		}
-		t.hear(lines)
-		ringing = slices.DeleteFunc(ringing, func(a alarm) bool {
-			own := strings.HasPrefix(a.Name, d.name+"/"+t.Name+"/")
-			if own {
-				t.Alarms = append(t.Alarms, a)
-			}
-			return own
-		})
-		t.Act = t.act(s.At, noLines == nil)
+		checks := s.Tenants[i].checks(s.At)
+		s.Tenants[i].Act = s.acts(checks)
+		all = append(all, checks...)
 	}
-	s.Alarms = ringing
+	s.Verdict = verdictOf(all)
 	return s, ctx.Err()
 }
 
-// secrets looks at the tenant's two.
-func (d *deployment) secrets(ctx context.Context, name string) (t tenant, err error) {
-	t.Name = name
-	if t.token, err = d.secret(ctx, d.name+"/token/"+name); err != nil {
-		return t, err
-	}
-	if t.credentials, err = d.secret(ctx, d.name+"/credentials/"+name); err != nil {
-		return t, err
-	}
-	t.Version = t.token.version
-	if t.credentials.version != "" {
-		t.Stored = t.credentials.changed
-	}
-	return t, nil
-}
-
-// hear takes from rotate's lines, the latest first, what concerns the tenant.
-func (t *tenant) hear(lines []rotation) {
-	failing := true
-	for _, line := range lines {
-		if line.Tenant != t.Name {
-			continue
-		}
-		if t.Last == nil {
-			t.Last = &line
-		}
-		if failing = failing && line.Error != ""; failing {
-			t.Failures++
-		}
-		if t.IssuedAt.IsZero() && line.Version == t.Version && !line.IssuedAt.IsZero() {
-			t.IssuedAt, t.ExpiresAt, t.Method = line.IssuedAt, line.ExpiresAt, methodKey
-			t.Changed = line.CredentialsVersion != t.credentials.version
-			if !line.ExpiresAt.IsZero() {
-				t.Method, t.Next = methodOAuth, line.IssuedAt.Add(line.ExpiresAt.Sub(line.IssuedAt)/2)
-			}
-		}
-	}
-}
-
-// act decides what a person must do. What passes by itself is not among it. heard says
-// whether rotate's log could be read.
-func (t *tenant) act(now time.Time, heard bool) (act []string) {
-	must := func(format string, args ...any) { act = append(act, fmt.Sprintf(format, args...)) }
-	for _, s := range []secret{t.token, t.credentials} {
+// acts returns what a person must do, and adds to Unseen what could not be looked at.
+func (s *status) acts(findings []finding) (acts []string) {
+	for _, f := range findings {
 		switch {
-		case s.arn == "":
-			must("there is no secret %s. Do: deploy the tenant's stack again", s.name)
-		case s.deleted:
-			must("the secret %s is scheduled for deletion. Do: aws secretsmanager restore-secret --secret-id %[1]s", s.name)
+		case f.Verdict == act && f.Do != "":
+			acts = append(acts, strings.TrimSuffix(f.Seen, ".")+". Do: "+f.Do)
+		case f.Verdict == act:
+			acts = append(acts, f.Seen)
+		case f.Verdict == unknown && !slices.Contains(s.Unseen, f.Seen):
+			s.Unseen = append(s.Unseen, f.Seen)
 		}
 	}
-	switch t.Schedule {
-	case "MISSING":
-		must("there is no schedule for it, and nothing looks after its token. Do: deploy the tenant's stack again")
-	case "DISABLED":
-		must("its schedule is disabled, and nothing looks after its token. Do: enable it, in the console of EventBridge Scheduler")
-	}
-	silent := heard && (t.Last == nil || now.Sub(t.Last.At) > silence)
-	expired := !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt)
-	none := t.token.arn != "" && t.Version == ""
-	switch {
-	case t.Stored.IsZero() && t.credentials.arn != "" && !t.credentials.deleted:
-		must("no credentials are stored. Do: c8auth credentials set %s", t.Name)
-	case expired:
-		must("its token expired %s ago, and callers fail", span(now.Sub(t.ExpiresAt)))
-	case none && t.Failures > 0:
-		must("it has no token yet, and callers fail")
-	}
-	switch {
-	case silent && t.Schedule == "ENABLED" && !t.Stored.IsZero() && (!none || now.Sub(t.Stored) > silence):
-		must("rotate has said nothing of it for over %.0f minutes. Do: c8auth doctor %s", silence.Minutes(), t.Name)
-	case t.Failures > 1:
-		must("its last %d rotations have failed: %s. Do: %s", t.Failures, t.Last.Error, t.Last.remedy())
-	case t.Failures > 0 && (none || expired):
-		must("its last rotation has failed: %s. Do: %s", t.Last.Error, t.Last.remedy())
-	case t.Last != nil && t.Last.Fallback:
-		must("%s. Do: c8auth credentials set %s", t.Last.Hint, t.Name)
-	}
-	for _, a := range t.Alarms {
-		must("the alarm %s rings: %s", a.Name, a.Description)
-	}
-	return act
+	return acts
 }
 
-// verdict is an error if somebody has something to do.
-func (s *status) verdict() error {
-	switch {
-	case len(s.Alarms) > 0, slices.ContainsFunc(s.Tenants, func(t tenant) bool { return t.Act != nil }):
+// conclusion is the error for which the command ends, nil if all is well.
+func conclusion(verdict string) error {
+	switch verdict {
+	case act:
 		return fail(statusAttention, "", "a person must act")
-	case len(s.Unseen) > 0:
+	case unknown:
 		return errors.New("not everything could be looked at")
 	}
 	return nil
@@ -333,8 +289,8 @@ func (s *status) print(out *printer) {
 			add(red, "%s: %s", t.Name, what)
 		}
 	}
-	for _, a := range s.Alarms {
-		add(red, "%s: the alarm %s rings: %s", s.Stack, a.Name, a.Description)
+	for _, what := range s.Act {
+		add(red, "%s: %s", s.Stack, what)
 	}
 	for _, what := range s.Unseen {
 		add("", "Not seen: %s", what)

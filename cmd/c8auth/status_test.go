@@ -139,6 +139,15 @@ func TestStatusTroubles(t *testing.T) {
 			refuse("logs:FilterLogEvents", "cloudwatch:DescribeAlarms", "scheduler:ListSchedules"), nil},
 		{"nor anything",
 			refuse("secretsmanager:ListSecrets"), state(func(a *awstest.State) { clear(a.Refused) })},
+		{"alarms reach nobody",
+			state(func(a *awstest.State) { a.Topics["c8auth-alarms"] = awstest.Topic{Pending: 1} }), state(func(a *awstest.State) { a.Topics["c8auth-alarms"] = awstest.Topic{Confirmed: 1} })},
+		{"Communic8 rejects three tokens within an hour",
+			func() {
+				for range 3 {
+					s.Communic8.Revoke(s.vended())
+					s.rotates("default")
+				}
+			}, nil},
 		{"somebody has put a version by hand",
 			func() { s.aged("default", 2*time.Hour, time.Hour) }, nil},
 		{"and Communic8 is out of order, for two heartbeats",

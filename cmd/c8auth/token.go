@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -90,7 +89,7 @@ func (p *program) token(ctx context.Context, tenant, url string) (*vended, error
 // vendFailure adds what to do to an error of the package caller.
 func vendFailure(err error, tenant string) error {
 	switch {
-	case errors.Is(err, caller.ErrDenied) && strings.Contains(err.Error(), "execute-api:Invoke"): // else it is the signature
+	case errors.Is(err, caller.ErrDenied) && !errors.Is(err, caller.ErrSignature):
 		return fail(0, "c8auth grant "+tenant+" --role ARN prints the policies that let a role in", "%w", err)
 	case errors.Is(err, caller.ErrTenant):
 		return fail(0, "c8auth status shows which there are", "%w", err)
