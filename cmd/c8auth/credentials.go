@@ -36,7 +36,9 @@ standard input is no terminal, it is the JSON itself, in one of two forms:
   {"base_url": "https://acme.communic8.com", "client_id": "…", "client_secret": "…"}
   {"base_url": "https://acme.communic8.com", "access_key": "…"}
 
-What Communic8 does not take is not stored, unless you insist.
+What Communic8 does not take is not stored, unless you insist. rotate falls back to the
+version before the latest only: wrong credentials that are stored twice in a row leave it
+without any that work. Set warns before it does that.
 
 To try an ID and value, a token is asked for, and for that Communic8 may end the life of
 the one in use. So where credentials were stored before, a rotation follows at once;
@@ -44,7 +46,7 @@ callers get the new token when they ask again after theirs was rejected. Else th
 token is there at the next heartbeat, within five minutes; --now does not wait for that.
 
 It needs secretsmanager:DescribeSecret and PutSecretValue on the secret
-<stack>/credentials/TENANT, kms:Decrypt and GenerateDataKey on its key, and for a
+<stack>/credentials/TENANT (to warn, what status needs), kms:Decrypt and GenerateDataKey on its key, and for a
 rotation lambda:InvokeFunction on <stack>-rotate.`,
 		Example: `  c8auth credentials set default
   c8auth credentials set default --now
@@ -104,8 +106,11 @@ func (p *program) set(ctx context.Context, wish setting) error {
 	}
 	disturbed, err := try(ctx, credentials, d.parameters["ProbePath"])
 	if err != nil && wish.insist && ctx.Err() == nil {
-		p.stderr.printf("%v. They are stored all the same, as you insist.\n", err)
+		p.stderr.printf("%s. They are stored all the same, as you insist.\n", err)
 		err = nil
+		if replaces {
+			err = p.warn(ctx, d, wish.tenant)
+		}
 	}
 	out := changed{Tenant: wish.tenant}
 	if err == nil {
@@ -126,6 +131,30 @@ func (p *program) set(ctx context.Context, wish setting) error {
 	}
 	if err == nil && p.json {
 		err = p.stdout.json(out)
+	}
+	return err
+}
+
+// warn warns of credentials that Communic8 does not accept and that replace others which
+// have not made the token in use: rotate falls back to one version of the credentials, the
+// one before the latest. A person can still decide against it.
+func (p *program) warn(ctx context.Context, d *deployment, name string) error {
+	t := d.inspect(ctx, []string{name}, false).Tenants[0]
+	switch {
+	case t.err != nil, t.rotationsErr != nil, t.IssuedAt.IsZero():
+		p.stderr.printf("Whether the credentials that are stored now work could not be seen.\n")
+	case !t.Changed:
+		return nil
+	default:
+		p.stderr.printf("The credentials that are stored now have made no token; the ones before them have.\n")
+	}
+	p.stderr.printf("rotate falls back to the version before the latest only. If those that work are older than\nthat, and these are wrong, the token is not replaced until you store the right ones.\n")
+	if !isTerminal(p.stdin) {
+		return nil
+	}
+	yes, err := p.confirm(ctx, "Store them? [y/N] ")
+	if err == nil && !yes {
+		return fail(0, "", "nothing was stored")
 	}
 	return err
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/spf13/cobra"
@@ -158,11 +157,5 @@ func (doc *doctor) consents(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	doc.stderr.printf("\nMeasure what Communic8 does not document? That reads the credentials of %s, requests\ntwo tokens, and has rotate replace the one in use, whose validity may end.\n", doc.patient.Name)
-	yes := false
-	err := doc.converse(ctx, func(c *conversation) error {
-		answer, err := c.ask("Measure? [y/N] ", false)
-		yes = strings.HasPrefix(strings.ToLower(answer), "y")
-		return err
-	})
-	return yes && err == nil, err
+	return doc.confirm(ctx, "Measure? [y/N] ")
 }

@@ -283,3 +283,51 @@ func TestAWSFailures(t *testing.T) {
 		}
 	}
 }
+
+// Who stores wrong credentials twice in a row is warned before those that work are out of
+// rotate's reach.
+func TestWrongTwice(t *testing.T) {
+	const warning = "The credentials that are stored now have made no token"
+	s := operate(t)
+	set := []string{"credentials", "set", "default", "--insist"}
+	s.store("default", s.oauth(clientSecret))
+	s.rotates("default")
+	s.reading(s.oauth("wrong"), set...)
+	if strings.Contains(s.seen.String(), "made no token") {
+		t.Errorf("the first time, it warns:\n%s", &s.seen)
+	}
+	binary := build(t)
+	before := s.Secrets.Versions(credentialsName)
+	x := open(t, binary, set...)
+	x.sees("Base URL")
+	x.types(s.Communic8URL + "\r")
+	x.sees("Method")
+	x.types("2\r")
+	x.sees("value")
+	x.types("wrong\r")
+	x.sees(warning)
+	x.sees("[y/N]")
+	x.types("\r")
+	x.sees("nothing was stored")
+	x.ends(statusFailure)
+	if n := s.Secrets.Versions(credentialsName); n != before {
+		t.Errorf("%d versions are stored", n-before)
+	}
+	s.rotates("default") // falls back
+	s.seen.Reset()
+	s.reading(s.oauth("wrong again"), set...)
+	if seen := s.seen.String(); !strings.Contains(seen, warning) {
+		t.Errorf("the second time, it does not warn:\n%s", seen)
+	}
+	s.AWS.Set(func(a *awstest.State) { a.Refused["logs:FilterLogEvents"] = true })
+	s.seen.Reset()
+	s.reading(s.oauth("wrong again"), set...)
+	if seen := s.seen.String(); !strings.Contains(seen, "could not be seen") {
+		t.Errorf("without the log, it does not warn:\n%s", seen)
+	}
+	s.seen.Reset()
+	s.reading(s.oauth(clientSecret), set...)
+	if seen := s.seen.String(); strings.Contains(seen, "fall") {
+		t.Errorf("of credentials that work, it warns:\n%s", seen)
+	}
+}

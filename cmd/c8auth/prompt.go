@@ -69,6 +69,16 @@ func (p *program) converse(ctx context.Context, talk func(*conversation) error) 
 	return err
 }
 
+// confirm asks for a yes.
+func (p *program) confirm(ctx context.Context, question string) (yes bool, _ error) {
+	err := p.converse(ctx, func(c *conversation) error {
+		answer, err := c.ask(question, false)
+		yes = strings.HasPrefix(strings.ToLower(answer), "y")
+		return err
+	})
+	return yes && err == nil, err
+}
+
 // say prints a line.
 func (c *conversation) say(format string, args ...any) { c.screen.printf(format+"\r\n", args...) }
 
