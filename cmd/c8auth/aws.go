@@ -15,8 +15,6 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -89,25 +87,6 @@ func (p *program) deployment(ctx context.Context) (*deployment, error) {
 		return nil, fail(0, "name the one that sam deploy made: --stack, or C8AUTH_STACK", "the stack %s is not one of c8auth, or not complete", p.stack)
 	}
 	return d, nil
-}
-
-// tenants returns the names of the tenants that have a secret for a token.
-func (d *deployment) tenants(ctx context.Context) (names []string, _ error) {
-	prefix := d.name + "/token/"
-	pages := secretsmanager.NewListSecretsPaginator(secretsmanager.NewFromConfig(d.Config), &secretsmanager.ListSecretsInput{
-		Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix}}},
-	})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, awsFailure(d.Config, err, "secretsmanager:ListSecrets", "*")
-		}
-		for _, secret := range page.SecretList {
-			names = append(names, strings.TrimPrefix(aws.ToString(secret.Name), prefix))
-		}
-	}
-	slices.Sort(names)
-	return names, nil
 }
 
 // The codes of AWS's errors that are told apart, and others that may be shown: what an

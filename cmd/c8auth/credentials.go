@@ -6,12 +6,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/spf13/cobra"
 
 	"github.com/c8auth/c8auth/pkg/c8auth"
@@ -87,10 +84,11 @@ func (p *program) set(ctx context.Context, wish setting) error {
 	if err != nil {
 		return err
 	}
-	replaces, err := d.holds(ctx, "credentials", wish.tenant)
+	stored, err := d.existing(ctx, "credentials", wish.tenant)
 	if err != nil {
 		return err
 	}
+	replaces := stored.version != ""
 	value, err := p.askCredentials(ctx, wish.tenant)
 	if err != nil {
 		return err
@@ -188,29 +186,6 @@ func try(ctx context.Context, c c8auth.Credentials, probePath string) (disturbed
 		return false, fail(0, remote, "whether Communic8 takes the access key cannot be seen at %s: %s", probePath, detail)
 	}
 	return disturbed, nil
-}
-
-// holds reports whether a value is stored in the tenant's secret of that kind,
-// "credentials" or "token".
-func (d *deployment) holds(ctx context.Context, kind, tenant string) (bool, error) {
-	name := d.name + "/" + kind + "/" + tenant
-	out, err := secretsmanager.NewFromConfig(d.Config).DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &name})
-	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
-		return false, fail(0, fmt.Sprintf("is it the right name? c8auth status shows which there are. To make it: sam deploy --template tenant.yaml --stack-name %s-%s --parameter-overrides Stack=%[1]s Tenant=%[2]s", d.name, tenant),
-			"%s has no tenant %s: there is no secret %s", d.name, tenant, name)
-	}
-	if err != nil {
-		return false, awsFailure(d.Config, err, "secretsmanager:DescribeSecret", name)
-	}
-	if out.DeletedDate != nil {
-		return false, fail(0, "aws secretsmanager restore-secret --secret-id "+name, "the secret %s is scheduled for deletion", name)
-	}
-	for _, labels := range out.VersionIdsToStages {
-		if slices.Contains(labels, "AWSCURRENT") {
-			return true, nil
-		}
-	}
-	return false, nil // a version under another label alone may be empty
 }
 
 // store puts credentials into the tenant's secret. The SDK gives the request its

@@ -111,6 +111,11 @@ func (doc *doctor) examine(ctx context.Context) error {
 	if err == nil {
 		err = doc.stack(ctx)
 	}
+	if err == nil && doc.deployment != nil {
+		if err = doc.known(ctx, doc.patient.Name); err != nil {
+			doc.note(found("tenant", "secretsmanager:DescribeSecret and ListSecrets", "").failed(err))
+		}
+	}
 	if err != nil {
 		return &failure{errors.New("the rest could not be checked"), "", statusOf(err)}
 	}

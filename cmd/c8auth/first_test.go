@@ -128,9 +128,15 @@ func TestNotAllowed(t *testing.T) {
 	for _, args := range [][]string{{"rotate", "default", "--stack", "c8oauth"}, {"rotate", "default", "--region", "eu-west-1"}} {
 		s.c8auth(args...)
 	}
-	for _, args := range [][]string{{"rotate", "acme"}, {"token", "acme"}, {"credentials", "set", "acme"}, {"grant", "acme", "--role", role}} {
-		s.c8auth(args...)
+	s.Secrets.Create("c8auth/token/globex")
+	for _, name := range []string{"acme", "defualt"} {
+		for _, args := range [][]string{{"rotate", name}, {"token", name}, {"credentials", "set", name}, {"grant", name, "--role", role}, {"doctor", name}} {
+			s.c8auth(args...)
+		}
 	}
+	s.c8auth("credentials", "set", "globex") // half deployed
+	s.c8auth("rotate")
+	s.c8auth("rotate", "default", "acme")
 	for _, refused := range []struct {
 		action string
 		args   []string

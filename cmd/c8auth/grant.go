@@ -40,7 +40,7 @@ It needs cloudformation:DescribeStacks and secretsmanager:DescribeSecret.`,
 			if err != nil {
 				return err
 			}
-			if _, err := d.holds(ctx, "token", g.Tenant); err != nil { // a slip of the pen is no tenant
+			if _, err := d.existing(ctx, "token", g.Tenant); err != nil {
 				return err
 			}
 			if p.json {

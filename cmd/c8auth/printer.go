@@ -22,9 +22,10 @@ import (
 // a log, it shows control characters and does not send them: they could forge lines or clear
 // the screen.
 type printer struct {
-	stream  io.Writer
-	escapes bool // the stream understands escape sequences
-	plain   bool // no colours
+	stream   io.Writer
+	escapes  bool // the stream understands escape sequences
+	plain    bool // no colours
+	answered bool // JSON was printed
 
 	mu  sync.Mutex
 	err error // of the first write that failed
@@ -110,6 +111,7 @@ func (p *printer) json(v any) error {
 			fmt.Fprintf(&ascii, `\u%04x`, unit)
 		}
 	}
+	p.answered = true
 	p.send(ascii.String())
 	return p.failed()
 }

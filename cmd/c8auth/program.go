@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,6 +70,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return statusInterrupted
 	}
 	if err != nil && !p.started {
+		p.json = slices.Contains(args, "--json")
 		err = &failure{status: statusUsage, error: err, do: meant(command, args) + command.CommandPath() + " --help"}
 	}
 	if failed := p.stdout.failed(); failed != nil {
@@ -142,12 +144,15 @@ func (p *program) does(f func(ctx context.Context, args []string) error) func(*c
 	}
 }
 
-// oneTenant is what most commands take.
-func oneTenant(command *cobra.Command, args []string) error {
-	if err := cobra.ExactArgs(1)(command, args); err != nil {
-		return err
+// oneTenant is what most commands take. The error repeats nothing that was typed.
+func oneTenant(_ *cobra.Command, args []string) error {
+	switch len(args) {
+	case 0:
+		return errors.New("the name of a TENANT is missing")
+	case 1:
+		return c8auth.CheckTenant(args[0])
 	}
-	return c8auth.CheckTenant(args[0])
+	return fmt.Errorf("the name of one TENANT is expected, and there are %d words", len(args))
 }
 
 // completeTenant completes a command's first argument.
@@ -198,14 +203,24 @@ func statusOf(err error) int {
 	return statusFailure
 }
 
-// report prints an error and returns the exit status.
+// report prints an error, for programs too unless they have their answer, and returns the
+// exit status.
 func (p *program) report(err error) int {
 	p.stderr.paint(red, "c8auth:")
-	p.stderr.printf(" %s\n", shorten(strings.TrimPrefix(visible(err.Error(), ""), "c8auth: ")))
-	if do := remedy(err); do != "" {
+	text := shorten(strings.TrimPrefix(visible(err.Error(), ""), "c8auth: "))
+	p.stderr.printf(" %s\n", text)
+	do, status := remedy(err), statusOf(err)
+	if do != "" {
 		p.stderr.printf("  Do: %s\n", do)
 	}
-	return statusOf(err)
+	if p.json && !p.stdout.answered && p.stdout.failed() == nil {
+		_ = p.stdout.json(struct {
+			Error  string `json:"error"`
+			Do     string `json:"do,omitempty"`
+			Status int    `json:"exit_status"`
+		}{text, do, status})
+	}
+	return status
 }
 
 // say prints a line for people: nothing, where JSON is printed.

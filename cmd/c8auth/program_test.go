@@ -6,6 +6,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -196,5 +197,40 @@ func TestExamples(t *testing.T) {
 				t.Errorf("%s: example %q: %v", queue[0].CommandPath(), example[0], err)
 			}
 		}
+	}
+}
+
+// A program that asks for JSON gets one object, whatever goes wrong, and the verdict or the
+// error in it.
+func TestJSONErrors(t *testing.T) {
+	s := operate(t)
+	for _, test := range []struct {
+		args   []string
+		status int
+		want   string // of the object
+	}{
+		{[]string{"sttaus", "--json"}, statusUsage, `"error":"unknown command \"sttaus\" for \"c8auth\"","do":"did you mean status? c8auth --help","exit_status":2`},
+		{[]string{"status", "--jsn", "--json"}, statusUsage, `"exit_status":2`},
+		{[]string{"rotate", "--json"}, statusUsage, `"error":"the name of a TENANT is missing"`},
+		{[]string{"rotate", "defualt", "--json"}, statusFailure, `"error":"the stack c8auth has no tenant defualt","do":"did you mean default? The tenants are: default","exit_status":1`},
+		{[]string{"token", "default", "--json"}, statusAgain, `"exit_status":4`},
+		{[]string{"rotate", "default", "--json"}, statusAttention, `"outcome":"waiting"`},
+		{[]string{"status", "--json"}, statusAttention, `"verdict":"act"`},
+		{[]string{"doctor", "--json"}, statusAttention, `"verdict":"act"`},
+		{[]string{"doctor", "--json", "--stack", "c8oauth"}, statusFailure, `"verdict":"unknown"`},
+		{[]string{"status", "--json", "--stack", "c8oauth"}, statusFailure, `"error":"there is no stack c8oauth`},
+		{[]string{"credentials", "set", "default", "--json"}, statusFailure, `"error":"malformed credentials: not a JSON object`},
+		{[]string{"grant", "default", "--role", "payroll", "--json"}, statusUsage, `"error":"--role must be`},
+	} {
+		var stdout, object bytes.Buffer
+		status := run(t.Context(), test.args, strings.NewReader(""), &stdout, io.Discard)
+		if err := json.Compact(&object, stdout.Bytes()); err != nil || status != test.status || !strings.Contains(object.String(), test.want) {
+			t.Errorf("%s: status %d, want %d, %s, in\n%s (%v)", test.args, status, test.status, test.want, &stdout, err)
+		}
+	}
+	s.Stop()
+	var stdout bytes.Buffer
+	if status := run(t.Context(), []string{"status", "--json"}, strings.NewReader(""), &stdout, io.Discard); status != statusAgain || !json.Valid(stdout.Bytes()) {
+		t.Errorf("without AWS: status %d, in\n%s", status, &stdout)
 	}
 }

@@ -293,7 +293,7 @@ func TestProxyWithoutToken(t *testing.T) {
 	}
 	p.end()
 	p.ends(0)
-	if got := p.stderr.String(); !strings.Contains(got, "not allowed by IAM") || !strings.Contains(got, "Do: c8auth grant nobody") {
+	if got := p.stderr.String(); !strings.Contains(got, "not allowed by IAM") || !strings.Contains(got, "c8auth grant nobody") {
 		t.Errorf("got %s", got)
 	}
 }

@@ -23,7 +23,8 @@ func (p *program) rotateCommand() *cobra.Command {
 it is replaced if that is due. --force replaces it in any case, unless it is less than a
 minute old. Whatever fails, the token that is stored stays.
 
-It needs lambda:InvokeFunction on <stack>-rotate.`,
+It needs lambda:InvokeFunction on <stack>-rotate, and to name the tenants that exist
+secretsmanager:DescribeSecret and ListSecrets.`,
 		Example: `  c8auth rotate default
   c8auth rotate acme --force`,
 		Args:              oneTenant,
@@ -33,6 +34,9 @@ It needs lambda:InvokeFunction on <stack>-rotate.`,
 			if err != nil {
 				return err
 			}
+			if err := d.known(ctx, args[0]); err != nil {
+				return err
+			}
 			result, err := d.rotate(ctx, args[0], force)
 			if err == nil && p.json {
 				err = p.stdout.json(result)
@@ -40,15 +44,29 @@ It needs lambda:InvokeFunction on <stack>-rotate.`,
 			if err != nil {
 				return err
 			}
-			p.describe(result)
-			if result.Outcome == c8auth.Waiting {
+			switch {
+			case result.Outcome == c8auth.Waiting:
 				return fail(statusAttention, "c8auth credentials set "+result.Tenant, "no credentials are stored for %s", result.Tenant)
+			case force && result.Outcome == c8auth.Fresh:
+				return fail(statusAgain, "c8auth rotate "+result.Tenant+" --force, "+d.forcible(ctx, args[0], result.Version), "the token is less than a minute old, and was not replaced")
 			}
+			p.describe(result)
 			return nil
 		}),
 	}
 	command.Flags().BoolVar(&force, "force", false, "replace the token though nothing else is due")
 	return command
+}
+
+// forcible says when a token that has just been made can be replaced.
+func (d *deployment) forcible(ctx context.Context, tenant, version string) string {
+	lines, _ := d.rotations(ctx, `{ ($.message = "rotation") && ($.tenant = "`+tenant+`") }`, time.Now().Add(-heartbeat))
+	for _, line := range lines {
+		if from := line.IssuedAt.Add(time.Minute + time.Second); line.Version == version && time.Now().Before(from) {
+			return "from " + from.Format(time.RFC3339) + " on"
+		}
+	}
+	return "in a minute"
 }
 
 // describe tells people what a rotation came to.

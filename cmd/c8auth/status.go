@@ -21,7 +21,8 @@ import (
 func (p *program) statusCommand() *cobra.Command {
 	var watch bool
 	var every time.Duration
-	command := &cobra.Command{
+	var command *cobra.Command
+	command = &cobra.Command{
 		Use:   "status",
 		Short: "Show how all tenants are",
 		Long: `Status shows a line for every tenant: how old its token is and how long it lives yet,
@@ -39,6 +40,9 @@ cloudwatch:DescribeAlarms, scheduler:ListSchedules, cloudformation:DescribeStack
 		RunE: p.does(func(ctx context.Context, _ []string) error {
 			if every < time.Second {
 				return fail(statusUsage, "--every 5s", "--every must be a second at least")
+			}
+			if command.Flags().Changed("every") && !watch {
+				return fail(statusUsage, "--watch --every 5s", "--every needs --watch")
 			}
 			d, err := p.deployment(ctx)
 			if err != nil {
@@ -109,6 +113,7 @@ type tenant struct {
 	Method    string    `json:"method,omitempty"` // of authorization, as the token shows it
 	IssuedAt  time.Time `json:"issued_at,omitzero"`
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
+	ExpiresIn *int64    `json:"expires_in,omitempty"` // seconds left; nil: the token does not expire
 	Next      time.Time `json:"next_rotation_at,omitzero"`
 	Version   string    `json:"version,omitempty"`              // of the token that is stored
 	Stored    time.Time `json:"credentials_stored_at,omitzero"` // zero: there are none
@@ -183,6 +188,10 @@ func (d *deployment) inspect(ctx context.Context, names []string, all bool) *sta
 		}
 		t.Rejected, t.Alarms = rejected[t.Name], d.of(t.Name, alarms)
 		t.apply(lines)
+		if !t.ExpiresAt.IsZero() {
+			left := max(0, int64(t.ExpiresAt.Sub(s.At)/time.Second))
+			t.ExpiresIn = &left
+		}
 	}
 	return s
 }

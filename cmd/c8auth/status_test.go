@@ -100,6 +100,8 @@ func TestStatus(t *testing.T) {
 	s.says("an access key")
 	s.c8auth("status")
 	s.c8auth("status", "--json")
+	s.c8auth("status", "--every", "10s")
+	s.c8auth("token", "default", "--json", "--header")
 	s.squeeze()
 	s.golden("status")
 }

@@ -31,6 +31,9 @@ Without, it finds the URL by the stack's name, which needs cloudformation:Descri
 		Args:              oneTenant,
 		ValidArgsFunction: p.completeTenant,
 		RunE: p.does(func(ctx context.Context, args []string) error {
+			if header && p.json {
+				return fail(statusUsage, "leave out one of them", "--header and --json exclude each other")
+			}
 			token, err := p.token(ctx, args[0], url)
 			switch {
 			case err != nil:
@@ -63,8 +66,8 @@ type vended struct {
 // token fetches the tenant's token from the API at url or, if that is empty, the stack's.
 func (p *program) token(ctx context.Context, tenant, url string) (*vended, error) {
 	cfg, err := p.aws(ctx)
+	var d *deployment
 	if err == nil && url == "" {
-		var d *deployment
 		if d, err = p.deployment(ctx); err == nil {
 			url = d.outputs["Url"]
 		} else if f, ok := errors.AsType[*failure](err); ok {
@@ -75,6 +78,11 @@ func (p *program) token(ctx context.Context, tenant, url string) (*vended, error
 		return nil, err
 	}
 	token, err := (&caller.Source{URL: url, Tenant: tenant, AWS: cfg}).TokenContext(ctx)
+	if err != nil && d != nil && (errors.Is(err, caller.ErrDenied) || errors.Is(err, caller.ErrTenant)) {
+		if unknown := d.known(ctx, tenant); unknown != nil {
+			return nil, unknown
+		}
+	}
 	if err != nil {
 		return nil, vendFailure(err, tenant)
 	}
@@ -90,7 +98,7 @@ func (p *program) token(ctx context.Context, tenant, url string) (*vended, error
 func vendFailure(err error, tenant string) error {
 	switch {
 	case errors.Is(err, caller.ErrDenied) && !errors.Is(err, caller.ErrSignature):
-		return fail(0, "c8auth grant "+tenant+" --role ARN prints the policies that let a role in", "%w", err)
+		return fail(0, "is "+tenant+" the right name? API Gateway says the same of one that no policy of yours names. If it is, c8auth grant "+tenant+" --role ARN prints the policies that let a role in", "%w", err)
 	case errors.Is(err, caller.ErrTenant):
 		return fail(0, "c8auth status shows which there are", "%w", err)
 	case errors.Is(err, caller.ErrNoToken):
