@@ -156,7 +156,7 @@ func (doc *doctor) signature(ctx context.Context) {
 func (doc *doctor) grantor() string {
 	const denies = ". If there are such policies, another one denies it: your organization's, your role's boundary or the API's (VpcEndpoints)"
 	if doc.deployment != nil {
-		return "c8auth grant " + doc.patient.Name + " --role ARN prints the policy, if you are to have the token" + denies
+		return "`c8auth grant " + doc.patient.Name + " --role ARN` prints the policy, if you are to have the token" + denies
 	}
 	return "give your role, in account " + doc.account + ", a policy that allows this, and have c8auth's operator add the role to the stack's parameter OtherCallers, and " +
 		doc.patient.Name + " to OtherCallersTenants. Is that the right name? Of one that does not exist, API Gateway says the same" + denies

@@ -87,7 +87,7 @@ func (d *deployment) checkTopic(ctx context.Context) finding {
 		f.Seen += fmt.Sprintf(", not confirmed: %d", pending)
 	}
 	if confirmed == 0 {
-		return f.actFor(fmt.Sprintf("deploy with AlarmEmail=you@example.com, or aws sns subscribe --topic-arn %s --protocol email --notification-endpoint you@example.com; then confirm by the link in the mail that AWS sends, which is valid for three days", arn),
+		return f.actFor(fmt.Sprintf("deploy with AlarmEmail=you@example.com, or `aws sns subscribe --topic-arn %s --protocol email --notification-endpoint you@example.com`; then confirm by the link in the mail that AWS sends, which is valid for three days", arn),
 			"alarms reach nobody: %s", f.Seen)
 	}
 	return f

@@ -36,14 +36,14 @@ type deployment struct {
 func (p *program) aws(ctx context.Context) (aws.Config, error) {
 	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(p.region), config.WithSharedConfigProfile(p.profile), config.WithLogger(logging.Nop{}))
 	if profile, ok := errors.AsType[config.SharedConfigProfileNotExistError](err); ok {
-		return cfg, fail(0, "aws configure list-profiles shows which there are", "there is no AWS profile %s", profile.Profile)
+		return cfg, fail(0, "`aws configure list-profiles` shows which there are", "there is no AWS profile %s", profile.Profile)
 	}
 	if err != nil {
-		return cfg, fail(0, "aws sts get-caller-identity says more", "the AWS configuration cannot be read")
+		return cfg, fail(0, "`aws sts get-caller-identity` says more", "the AWS configuration cannot be read")
 	}
 	// The errors are not shown: that of a credential_process holds what it printed.
 	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
-		return cfg, fail(0, "sign in (aws sso login, aws configure) or name a --profile; aws sts get-caller-identity shows whether it worked", "there are no AWS credentials, or they have run out")
+		return cfg, fail(0, "sign in (`aws sso login`, `aws configure`) or name a --profile; `aws sts get-caller-identity` shows whether it worked", "there are no AWS credentials, or they have run out")
 	}
 	return cfg, nil
 }
@@ -122,9 +122,9 @@ func awsFailure(cfg aws.Config, err error, action, resource string) error {
 	case status == 0:
 		return fail(statusAgain, fmt.Sprintf("is %s a region's name, and this machine online?", cfg.Region), "AWS (%s in %s) %s", service, cfg.Region, c8auth.DescribeError(err))
 	case slices.Contains(denied, code):
-		return fail(0, "have it granted, or use other credentials: --profile (aws sts get-caller-identity shows whose these are)", "IAM does not allow you the action %s on %s", action, resource)
+		return fail(0, "have it granted, or use other credentials: --profile (`aws sts get-caller-identity` shows whose these are)", "IAM does not allow you the action %s on %s", action, resource)
 	case slices.Contains(expired, code):
-		return fail(0, "sign in again, as by aws sso login", "the AWS credentials have expired (%s)", code)
+		return fail(0, "sign in again, as by `aws sso login`", "the AWS credentials have expired (%s)", code)
 	case slices.Contains(invalid, code):
 		return fail(0, "take others, as by --profile; and is this machine's clock right?", "AWS does not accept the credentials (%s)", code)
 	case slices.Contains(throttled, code):

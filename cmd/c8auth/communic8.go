@@ -39,7 +39,7 @@ func (doc *doctor) communic8(ctx context.Context) []finding {
 	case probe == c8auth.ProbeRejected && doc.patient.Version != "" && doc.version != doc.patient.Version:
 		f = f.actFor("ask again in a minute, when vend has read the stored one", "it rejects the token that vend has in its cache (%s), which was replaced", detail)
 	case probe == c8auth.ProbeRejected:
-		f = f.actFor("c8auth rotate "+doc.patient.Name+" has it replaced, which callers see within a minute; if that does not help, give the token's user the right to that path", "it rejects the token (%s)", detail)
+		f = f.actFor("`c8auth rotate "+doc.patient.Name+"` has it replaced, which callers see within a minute; if that does not help, give the token's user the right to that path", "it rejects the token (%s)", detail)
 	case last.status == 0:
 		f = f.actFor(outage, "it %s", detail)
 	case last.status == http.StatusTooManyRequests || last.status >= 500:

@@ -104,7 +104,7 @@ func (p *program) set(ctx context.Context, wish setting) error {
 	}
 	disturbed, err := try(ctx, credentials, d.parameters["ProbePath"])
 	if err != nil && wish.insist && ctx.Err() == nil {
-		p.stderr.printf("%s. They are stored all the same, as you insist.\n", err)
+		p.stderr.line("", "", 0, "%s. They are stored all the same, as you insist.", err)
 		err = nil
 		if replaces {
 			err = p.warn(ctx, d, wish.tenant)
@@ -125,7 +125,7 @@ func (p *program) set(ctx context.Context, wish setting) error {
 		}
 		err = cmp.Or(err, failed)
 	} else if err == nil {
-		p.say("A token is made of them at the next heartbeat, within five minutes; c8auth rotate %s\ndoes not wait for it.", wish.tenant)
+		p.say("A token is made of them at the next heartbeat, within five minutes; `c8auth rotate %s` does not wait for it.", wish.tenant)
 	}
 	if err == nil && p.json {
 		err = p.stdout.json(out)
@@ -140,13 +140,13 @@ func (p *program) warn(ctx context.Context, d *deployment, name string) error {
 	t := d.inspect(ctx, []string{name}, false).Tenants[0]
 	switch {
 	case t.err != nil, t.rotationsErr != nil, t.IssuedAt.IsZero():
-		p.stderr.printf("Whether the credentials that are stored now work could not be seen.\n")
+		p.stderr.line("", "", 0, "Whether the credentials that are stored now work could not be seen.")
 	case !t.Changed:
 		return nil
 	default:
-		p.stderr.printf("The credentials that are stored now have made no token; the ones before them have.\n")
+		p.stderr.line("", "", 0, "The credentials that are stored now have made no token; the ones before them have.")
 	}
-	p.stderr.printf("rotate falls back to the version before the latest only. If those that work are older than\nthat, and these are wrong, the token is not replaced until you store the right ones.\n")
+	p.stderr.line("", "", 0, "rotate falls back to the version before the latest only. If those that work are older than that, and these are wrong, the token is not replaced until you store the right ones.")
 	if !isTerminal(p.stdin) {
 		return nil
 	}

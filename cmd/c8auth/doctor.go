@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/spf13/cobra"
@@ -145,13 +146,15 @@ func (doc *doctor) note(steps ...finding) {
 	if doc.json {
 		return
 	}
+	indent := 29
+	if width := doc.stdout.columns(); width > 0 && width < 100 {
+		indent = 9
+	}
 	for _, s := range steps {
 		style := map[string]string{ok: green, act: red, unknown: bold}[s.Verdict]
-		doc.stdout.paint(style, "%-7s", s.Verdict)
-		doc.stdout.printf("  %-18s  %s [%s]\n", s.Step, s.Seen, s.Tried)
+		doc.stdout.line(style, sprintf("%-7s", s.Verdict), indent, "  %-18s  %s [%s]", s.Step, s.Seen, s.Tried)
 		if s.Do != "" {
-			doc.stdout.paint(style, "%29sDo: %s", "", s.Do)
-			doc.stdout.printf("\n")
+			doc.stdout.line(style, strings.Repeat(" ", indent)+"Do: "+s.Do, indent+4, "")
 		}
 	}
 }
@@ -161,6 +164,7 @@ func (doc *doctor) consents(ctx context.Context) (bool, error) {
 	if doc.json || !isTerminal(doc.stdin) || doc.deployment == nil || doc.patient.Stored.IsZero() || doc.patient.young() {
 		return false, nil
 	}
-	doc.stderr.printf("\nMeasure what Communic8 does not document? That reads the credentials of %s, requests\ntwo tokens, and has rotate replace the one in use, whose validity may end.\n", doc.patient.Name)
+	doc.stderr.printf("\n")
+	doc.stderr.line("", "", 0, "Measure what Communic8 does not document? That reads the credentials of %s, requests two tokens, and has rotate replace the one in use, whose validity may end.", doc.patient.Name)
 	return doc.confirm(ctx, "Measure? [y/N] ")
 }

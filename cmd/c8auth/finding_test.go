@@ -14,7 +14,7 @@ func TestChecks(t *testing.T) {
 	well := func(f func(*tenant)) *tenant {
 		t := &tenant{
 			Name: "acme", Version: "v", Stored: now.Add(-time.Hour), IssuedAt: now.Add(-time.Hour), ExpiresAt: now.Add(time.Hour), Schedule: "ENABLED",
-			token: secret{exists: true, version: "v", changed: now.Add(-time.Hour)}, credentials: secret{exists: true, version: "c"},
+			token: secret{exists: true, version: "v", changed: now.Add(-time.Hour)}, credentials: secret{name: "c8auth/credentials/acme", exists: true, version: "c"},
 		}
 		t.apply([]rotation{{At: now.Add(-time.Minute), Tenant: "acme", Outcome: "fresh"}})
 		f(t)
@@ -44,16 +44,16 @@ func TestChecks(t *testing.T) {
 	}{
 		{"all is well", func(*tenant) {}, (*tenant).checkSecrets, ok, ""},
 		{"a secret is missing", func(t *tenant) { t.token.exists = false }, (*tenant).checkSecrets, act, "deploy the tenant's stack again"},
-		{"a secret is being deleted", func(t *tenant) { t.credentials.deleted = true }, (*tenant).checkSecrets, act, "aws secretsmanager restore-secret --secret-id "},
-		{"no credentials", func(t *tenant) { t.Stored = time.Time{} }, (*tenant).checkSecrets, act, "c8auth credentials set acme"},
+		{"a secret is being deleted", func(t *tenant) { t.credentials.deleted = true }, (*tenant).checkSecrets, act, "`aws secretsmanager restore-secret --secret-id c8auth/credentials/acme`"},
+		{"no credentials", func(t *tenant) { t.Stored = time.Time{} }, (*tenant).checkSecrets, act, "`c8auth credentials set acme`"},
 		{"secrets not visible", func(t *tenant) { t.err = denied }, (*tenant).checkSecrets, unknown, ""},
 
 		{"all is well", func(*tenant) {}, (*tenant).checkToken, ok, ""},
 		{"no token, no credentials", both(none, func(t *tenant) { t.Stored = time.Time{} }), (*tenant).checkToken, ok, ""},
 		{"no token, new credentials", both(none, func(t *tenant) { t.Stored = now.Add(-time.Minute) }), (*tenant).checkToken, ok, ""},
-		{"no token, new credentials that fail", both(none, func(t *tenant) { t.Stored = now }, failed("", 1)), (*tenant).checkToken, act, "c8auth rotate acme requests one, or says why there is none"},
-		{"no token, old credentials", none, (*tenant).checkToken, act, "c8auth rotate acme requests one, or says why there is none"},
-		{"an expired token", expired, (*tenant).checkToken, act, "c8auth rotate acme requests one, or says why there is none"},
+		{"no token, new credentials that fail", both(none, func(t *tenant) { t.Stored = now }, failed("", 1)), (*tenant).checkToken, act, "`c8auth rotate acme` requests one, or says why there is none"},
+		{"no token, old credentials", none, (*tenant).checkToken, act, "`c8auth rotate acme` requests one, or says why there is none"},
+		{"an expired token", expired, (*tenant).checkToken, act, "`c8auth rotate acme` requests one, or says why there is none"},
 		{"an access key", func(t *tenant) { t.ExpiresAt = time.Time{} }, (*tenant).checkToken, ok, ""},
 		{"secrets not visible", func(t *tenant) { t.err = denied }, (*tenant).checkToken, unknown, ""},
 
@@ -66,14 +66,14 @@ func TestChecks(t *testing.T) {
 		{"a failure that can pass", failed("communic8_unavailable", 1), (*tenant).checkHeartbeats, ok, ""},
 		{"an unknown failure", failed("", 1), (*tenant).checkHeartbeats, ok, ""},
 		{"two in a row", failed("communic8_unavailable", 2), (*tenant).checkHeartbeats, act, "wait: every heartbeat tries again. If it lasts, ask Communic8"},
-		{"two in a row, unknown", failed("brand_new", 2), (*tenant).checkHeartbeats, act, "what it says; c8auth rotate acme tries again now"},
+		{"two in a row, unknown", failed("brand_new", 2), (*tenant).checkHeartbeats, act, "what it says; `c8auth rotate acme` tries again now"},
 		{"one, and no valid token", both(expired, failed("communic8_unavailable", 1)), (*tenant).checkHeartbeats, act, "wait: every heartbeat tries again. If it lasts, ask Communic8"},
-		{"one that cannot pass", failed("credentials_refused", 1), (*tenant).checkHeartbeats, act, "c8auth credentials set acme"},
+		{"one that cannot pass", failed("credentials_refused", 1), (*tenant).checkHeartbeats, act, "`c8auth credentials set acme`"},
 		{"a role was changed", failed("access_denied", 1), (*tenant).checkHeartbeats, act, "somebody has changed rotate's role or the key: deploy the stack again"},
-		{"previous credentials", func(t *tenant) { t.Last.Fallback, t.Last.Hint = true, "refused" }, (*tenant).checkHeartbeats, act, "c8auth credentials set acme"},
+		{"previous credentials", func(t *tenant) { t.Last.Fallback, t.Last.Hint = true, "refused" }, (*tenant).checkHeartbeats, act, "`c8auth credentials set acme`"},
 		{"lifetimes that fill the quota", func(t *tenant) { t.Last.Quota, t.Last.Hint = true, "quota" }, (*tenant).checkHeartbeats, act, "have Communic8 grant a longer lifetime"},
-		{"silence", silent, (*tenant).checkHeartbeats, act, "c8auth rotate acme shows whether rotate works; c8auth doctor acme, whether heartbeats reach it"},
-		{"an old heartbeat", func(t *tenant) { t.Last.At = now.Add(-silence - 1) }, (*tenant).checkHeartbeats, act, "c8auth rotate acme shows whether rotate works; c8auth doctor acme, whether heartbeats reach it"},
+		{"silence", silent, (*tenant).checkHeartbeats, act, "`c8auth rotate acme` shows whether rotate works; `c8auth doctor acme`, whether heartbeats reach it"},
+		{"an old heartbeat", func(t *tenant) { t.Last.At = now.Add(-silence - 1) }, (*tenant).checkHeartbeats, act, "`c8auth rotate acme` shows whether rotate works; `c8auth doctor acme`, whether heartbeats reach it"},
 		{"silence without a schedule", both(silent, func(t *tenant) { t.Schedule = missing }), (*tenant).checkHeartbeats, ok, ""},
 		{"silence without credentials", both(silent, none, func(t *tenant) { t.Stored = time.Time{} }), (*tenant).checkHeartbeats, ok, ""},
 		{"silence after new credentials", both(silent, none, func(t *tenant) { t.Stored = now }), (*tenant).checkHeartbeats, ok, ""},

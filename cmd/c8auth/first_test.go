@@ -129,7 +129,7 @@ func TestNotAllowed(t *testing.T) {
 		s.c8auth(args...)
 	}
 	s.Secrets.Create("c8auth/token/globex")
-	for _, name := range []string{"acme", "defualt"} {
+	for _, name := range []string{"acme", "defaul"} {
 		for _, args := range [][]string{{"rotate", name}, {"token", name}, {"credentials", "set", name}, {"grant", name, "--role", role}, {"doctor", name}} {
 			s.c8auth(args...)
 		}

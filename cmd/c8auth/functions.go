@@ -89,9 +89,9 @@ func (doc *doctor) logging(ctx context.Context, function string) finding {
 	if lost == nil {
 		return f
 	}
-	do := "aws lambda update-function-configuration --function-name " + doc.name + "-" + function + " --logging-config LogFormat=JSON,ApplicationLogLevel=INFO,SystemLogLevel=INFO"
+	do := "`aws lambda update-function-configuration --function-name " + doc.name + "-" + function + " --logging-config LogFormat=JSON,ApplicationLogLevel=INFO,SystemLogLevel=INFO`"
 	if function == "vend" {
-		do += "; then publish a version and have the alias live lead to it, by aws lambda publish-version and update-alias"
+		do += "; then publish a version and have the alias live lead to it, by `aws lambda publish-version` and `update-alias`"
 	}
 	return f.actFor(do, "%s", strings.Join(lost, "; "))
 }

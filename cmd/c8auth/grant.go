@@ -83,7 +83,7 @@ var roleARN = regexp.MustCompile(`^arn:[a-z-]+:iam::\d{12}:role/[\w+=.@/-]+$`)
 func (d *deployment) grant(tenant, role string, report bool) (*granted, error) {
 	id, err := arn.Parse(role)
 	if err != nil || !roleARN.MatchString(role) {
-		return nil, fail(statusUsage, "aws iam get-role --role-name NAME --query Role.Arn", "--role must be a role's ARN, such as arn:aws:iam::123456789012:role/payroll")
+		return nil, fail(statusUsage, "`aws iam get-role --role-name NAME --query Role.Arn`", "--role must be a role's ARN, such as arn:aws:iam::123456789012:role/payroll")
 	}
 	if id.Partition != d.id.Partition {
 		return nil, fail(statusUsage, "", "a role of the partition %s can have no access to %s", id.Partition, d.id.Partition)
@@ -132,22 +132,26 @@ func (p *program) instruct(d *deployment, g *granted) error {
 		return err
 	}
 	name := g.Role[strings.LastIndex(g.Role, "/")+1:]
-	p.say("For the role, in account %s:\n", g.Account)
-	fmt.Fprintf(p.stdout, "aws iam put-role-policy --role-name %s --policy-name %s-%s --policy-document '%s'\n", name, d.name, g.Tenant, text)
+	p.say("For the role, in account %s:", g.Account)
+	fmt.Fprintf(p.stdout, "\naws iam put-role-policy --role-name %s --policy-name %s-%s --policy-document '%s'\n", name, d.name, g.Tenant, text)
 	if g.Account == d.id.AccountID {
 		return nil
 	}
-	p.say("\nFor the API, in account %s:\n", d.id.AccountID)
+	p.stdout.printf("\n")
+	p.say("For the API, in account %s:", d.id.AccountID)
+	p.stdout.printf("\n")
 	if len(g.Parameters) == 0 {
 		p.say("Nothing: OtherCallers and OtherCallersTenants let the role in already.")
 		return nil
 	}
-	p.say("Put these in the list parameter_overrides of samconfig.toml, and sam deploy:\n")
+	p.say("Put these in the list parameter_overrides of samconfig.toml, and sam deploy:")
+	p.stdout.printf("\n")
 	for _, parameter := range []string{"OtherCallers", "OtherCallersTenants"} {
 		if value, ok := g.Parameters[parameter]; ok {
-			p.say("%q", parameter+"="+value)
+			p.stdout.printf("%q\n", parameter+"="+value)
 		}
 	}
-	p.say("\nAll of OtherCallers may then have all of OtherCallersTenants, as far as this account goes;\nwhich of them does is decided in theirs, by policies like the one above.")
+	p.stdout.printf("\n")
+	p.say("All of OtherCallers may then have all of OtherCallersTenants, as far as this account goes; which of them does is decided in theirs, by policies like the one above.")
 	return nil
 }

@@ -136,9 +136,9 @@ var remedies = map[string]struct {
 	person bool
 }{
 	"access_denied":         {"somebody has changed rotate's role or the key: deploy the stack again", true},
-	"communic8_answer":      {"is base_url the right instance? c8auth credentials set TENANT", true},
-	"credentials_refused":   {"c8auth credentials set TENANT", true},
-	"malformed_credentials": {"c8auth credentials set TENANT", true},
+	"communic8_answer":      {"is base_url the right instance? `c8auth credentials set TENANT`", true},
+	"credentials_refused":   {"`c8auth credentials set TENANT`", true},
+	"malformed_credentials": {"`c8auth credentials set TENANT`", true},
 	"token_rejected":        {"give the token's user the right to the probe path, or set the stack's parameter ProbePath", true},
 	"communic8_unavailable": {"wait: every heartbeat tries again. If it lasts, ask Communic8", false},
 	"store_unavailable":     {"wait: every heartbeat tries again. If it lasts, see AWS's health dashboard", false},
@@ -148,7 +148,7 @@ var remedies = map[string]struct {
 func (t *tenant) remedy() (do string, person bool) {
 	known, ok := remedies[t.Last.Code]
 	if !ok {
-		return "what it says; c8auth rotate " + t.Name + " tries again now", false
+		return "what it says; `c8auth rotate " + t.Name + "` tries again now", false
 	}
 	return strings.ReplaceAll(known.do, "TENANT", t.Name), known.person
 }
@@ -166,7 +166,7 @@ func (t *tenant) checkHeartbeats(now time.Time) finding {
 		f.Seen = "none"
 		return f
 	case silent:
-		return f.actFor(fmt.Sprintf("c8auth rotate %s shows whether rotate works; c8auth doctor %[1]s, whether heartbeats reach it", t.Name),
+		return f.actFor(fmt.Sprintf("`c8auth rotate %s` shows whether rotate works; `c8auth doctor %[1]s`, whether heartbeats reach it", t.Name),
 			"rotate has logged nothing about it for over %.0f minutes", silence.Minutes())
 	}
 	last := sprintf("%d; the last, %s ago: ", t.heartbeats, span(now.Sub(t.Last.At)))
@@ -182,7 +182,7 @@ func (t *tenant) checkHeartbeats(now time.Time) finding {
 	case t.Failures == 1:
 		f.Seen = last + "it failed, and the next one tries again: " + t.Last.Error
 	case t.Last.Fallback:
-		return f.actFor("c8auth credentials set "+t.Name, "%s", t.Last.Hint)
+		return f.actFor("`c8auth credentials set "+t.Name+"`", "%s", t.Last.Hint)
 	case t.Last.Quota:
 		return f.actFor("have Communic8 grant a longer lifetime", "%s", t.Last.Hint)
 	case t.Last.Outcome == string(c8auth.Waiting):

@@ -42,9 +42,12 @@ func (m *measurement) note(question, format string, args ...any) {
 
 // print prints the report.
 func (m *measurement) print(out *printer) {
-	out.printf("\nCommunic8 at %s, measured at %s. Without secrets.\n", m.BaseURL, m.At.Format(time.RFC3339))
+	out.printf("\n")
+	out.line("", "", 0, "Communic8 at %s, measured at %s. Without secrets.", m.BaseURL, m.At.Format(time.RFC3339))
 	for _, f := range m.Findings {
-		out.printf("\n%s\n  %s\n", f.Question, f.Answer)
+		out.printf("\n")
+		out.line("", "", 0, "%s", f.Question)
+		out.line("", "", 2, "  %s", f.Answer)
 	}
 }
 
@@ -56,11 +59,11 @@ func (doc *doctor) measure(ctx context.Context) (*measurement, error) {
 	case doc.deployment == nil:
 		return nil, fail(0, "", "to measure, I must see the stack")
 	case t.credentials.arn != "" && t.Stored.IsZero():
-		return nil, fail(statusAttention, "c8auth credentials set "+t.Name, "there are no credentials to measure with")
+		return nil, fail(statusAttention, "`c8auth credentials set "+t.Name+"`", "there are no credentials to measure with")
 	case t.young():
 		return nil, fail(statusAgain, "try again in a minute", "the token is too young: if it died of this, rotate could refuse to replace it so soon")
 	}
-	doc.stderr.printf("Reading %s/credentials/%s by your own rights, to measure.\n", doc.name, t.Name)
+	doc.stderr.line("", "", 0, "Reading %s/credentials/%s with your permissions, to measure.", doc.name, t.Name)
 	credentials, err := doc.readCredentials(ctx, t.Name)
 	if err != nil {
 		return nil, err
@@ -78,7 +81,7 @@ func (doc *doctor) measure(ctx context.Context) (*measurement, error) {
 	} else {
 		err = run.tokens(ctx, credentials, doc.vended)
 		if ctx.Err() != nil {
-			doc.stderr.printf("Stopping, as soon as rotate has looked after the tenant.\n")
+			doc.stderr.line("", "", 0, "Stopping, as soon as rotate has replaced the token.")
 		}
 		result, failed := doc.deployment.rotate(context.WithoutCancel(ctx), t.Name, true)
 		if ctx.Err() != nil {
@@ -115,7 +118,7 @@ func (d *deployment) readCredentials(ctx context.Context, tenant string) (c c8au
 	}
 	c, err = c8auth.ParseCredentials([]byte(aws.ToString(out.SecretString)))
 	if err != nil {
-		return c, fail(statusAttention, "c8auth credentials set "+tenant, "%s: %w", name, err)
+		return c, fail(statusAttention, "`c8auth credentials set "+tenant+"`", "%s: %w", name, err)
 	}
 	return c, nil
 }

@@ -23,6 +23,7 @@ import (
 // the screen.
 type printer struct {
 	stream   io.Writer
+	terminal any  // that the stream leads to
 	escapes  bool // the stream understands escape sequences
 	plain    bool // no colours
 	answered bool // JSON was printed
@@ -32,7 +33,7 @@ type printer struct {
 }
 
 func newPrinter(stream io.Writer) *printer {
-	return &printer{stream: stream, escapes: isTerminal(stream) && os.Getenv("TERM") != "dumb", plain: os.Getenv("NO_COLOR") != ""}
+	return &printer{stream: stream, terminal: stream, escapes: isTerminal(stream) && os.Getenv("TERM") != "dumb", plain: os.Getenv("NO_COLOR") != ""}
 }
 
 // The styles of a terminal.
@@ -72,11 +73,10 @@ func (p *printer) failed() error {
 
 // printf prints text of ours, which may have several lines, with arguments from anywhere,
 // which may not.
-func (p *printer) printf(format string, args ...any) { p.paint("", format, args...) }
+func (p *printer) printf(format string, args ...any) { p.send(sprintf(format, args...)) }
 
-// paint is printf in a style.
-func (p *printer) paint(style, format string, args ...any) {
-	text := sprintf(format, args...)
+// styled prints text, which is visible, in a style.
+func (p *printer) styled(style, text string) {
 	if style != "" && p.escapes && !p.plain {
 		text = "\x1b[" + style + "m" + text + "\x1b[0m"
 	}

@@ -77,7 +77,7 @@ func TestFailedWrites(t *testing.T) {
 func TestNearest(t *testing.T) {
 	names := []string{"default", "acme", "acme-test", "who"}
 	for typed, want := range map[string]string{
-		"default": "default", "defualt": "default", "Default": "default", "acm": "acme", "acme-tset": "acme-test", "amce": "acme",
+		"default": "default", "defaul": "default", "Default": "default", "acm": "acme", "acme-tset": "acme-test", "amce": "acme",
 		"hwo": "who", "foo": "", "globex": "", "": "",
 	} {
 		if got := nearest(typed, names); got != want {

@@ -14,8 +14,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/c8auth/c8auth/pkg/c8auth"
 	"github.com/spf13/cobra"
+
+	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 
 // Exit statuses; the help of the root command describes them.
@@ -71,7 +72,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	if err != nil && !p.started {
 		p.json = slices.Contains(args, "--json")
-		err = &failure{status: statusUsage, error: err, do: meant(command, args) + command.CommandPath() + " --help"}
+		err = &failure{status: statusUsage, error: err, do: meant(command, args) + "`" + command.CommandPath() + " --help`"}
 	}
 	if failed := p.stdout.failed(); failed != nil {
 		err = fmt.Errorf("the standard output could not be written: %w", failed)
@@ -206,12 +207,11 @@ func statusOf(err error) int {
 // report prints an error, for programs too unless they have their answer, and returns the
 // exit status.
 func (p *program) report(err error) int {
-	p.stderr.paint(red, "c8auth:")
 	text := shorten(strings.TrimPrefix(visible(err.Error(), ""), "c8auth: "))
-	p.stderr.printf(" %s\n", text)
+	p.stderr.line(red, "c8auth:", 2, " %s", text)
 	do, status := remedy(err), statusOf(err)
 	if do != "" {
-		p.stderr.printf("  Do: %s\n", do)
+		p.stderr.line("", "", 6, "  Do: %s", do)
 	}
 	if p.json && !p.stdout.answered && p.stdout.failed() == nil {
 		_ = p.stdout.json(struct {
@@ -226,7 +226,7 @@ func (p *program) report(err error) int {
 // say prints a line for people: nothing, where JSON is printed.
 func (p *program) say(format string, args ...any) {
 	if !p.json {
-		p.stdout.printf(format+"\n", args...)
+		p.stdout.line("", "", 0, format, args...)
 	}
 }
 

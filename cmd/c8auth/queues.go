@@ -32,7 +32,7 @@ func (doc *doctor) queue(ctx context.Context, queue, holds string) finding {
 	case err != nil:
 		return f.failed(errors.New("it does not say how many messages it has"))
 	case n > 0:
-		return f.actFor(fmt.Sprintf(`aws sqs receive-message --message-attribute-names All --queue-url %q shows one; mend what it names, then aws sqs purge-queue --queue-url %[1]q`, aws.ToString(at.QueueUrl)),
+		return f.actFor(fmt.Sprintf("`aws sqs receive-message --message-attribute-names All --queue-url %q` shows one; fix what it names, then `aws sqs purge-queue --queue-url %[1]q`", aws.ToString(at.QueueUrl)),
 			"%d %s, of all tenants", n, holds)
 	}
 	return f

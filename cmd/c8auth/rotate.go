@@ -46,9 +46,9 @@ secretsmanager:DescribeSecret and ListSecrets.`,
 			}
 			switch {
 			case result.Outcome == c8auth.Waiting:
-				return fail(statusAttention, "c8auth credentials set "+result.Tenant, "no credentials are stored for %s", result.Tenant)
+				return fail(statusAttention, "`c8auth credentials set "+result.Tenant+"`", "no credentials are stored for %s", result.Tenant)
 			case force && result.Outcome == c8auth.Fresh:
-				return fail(statusAgain, "c8auth rotate "+result.Tenant+" --force, "+d.forcible(ctx, args[0], result.Version), "the token is less than a minute old, and was not replaced")
+				return fail(statusAgain, "`c8auth rotate "+result.Tenant+" --force`, "+d.forcible(ctx, args[0], result.Version), "the token is less than a minute old, and was not replaced")
 			}
 			p.describe(result)
 			return nil

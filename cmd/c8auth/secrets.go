@@ -62,11 +62,11 @@ func (t *tenant) checkSecrets(time.Time) finding {
 		case !s.exists:
 			return f.actFor("deploy the tenant's stack again", "there is no secret %s", s.name)
 		case s.deleted:
-			return f.actFor("aws secretsmanager restore-secret --secret-id "+s.name, "the secret %s is scheduled for deletion", s.name)
+			return f.actFor("`aws secretsmanager restore-secret --secret-id "+s.name+"`", "the secret %s is scheduled for deletion", s.name)
 		}
 	}
 	if t.Stored.IsZero() {
-		return f.actFor("c8auth credentials set "+t.Name, "no credentials are stored")
+		return f.actFor("`c8auth credentials set "+t.Name+"`", "no credentials are stored")
 	}
 	return f
 }
@@ -74,7 +74,7 @@ func (t *tenant) checkSecrets(time.Time) finding {
 // checkToken checks that a token is stored and valid.
 func (t *tenant) checkToken(now time.Time) finding {
 	f := found("token", "the same, and rotate's log", "stored %s ago", span(now.Sub(t.token.changed)))
-	do := "c8auth rotate " + t.Name + " requests one, or says why there is none"
+	do := "`c8auth rotate " + t.Name + "` requests one, or says why there is none"
 	switch {
 	case t.err != nil:
 		return f.failed(t.err)

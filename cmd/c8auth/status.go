@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -25,17 +24,19 @@ func (p *program) statusCommand() *cobra.Command {
 	command = &cobra.Command{
 		Use:   "status",
 		Short: "Show how all tenants are",
-		Long: `Status shows a line for every tenant: how old its token is and how long it lives yet,
-when it is replaced, whether its credentials were changed since, what came of the last
-heartbeat, and which alarms ring. Below, and in red, is what a person must do; then the
-exit status is 3.
+		Long: `Status shows what a person must do, in red, and then of every tenant how long its token is
+still valid, when it is replaced, whether its credentials were changed since, the outcome
+of the last heartbeat, and its alarms. Where the terminal is too narrow for a table, each
+tenant is a block of lines. The exit status is 3 if a person must act, and 1 if something
+could not be looked at.
 
 It reads no secret, and needs no more than AWS's policy ReadOnlyAccess:
 secretsmanager:ListSecrets and DescribeSecret, logs:FilterLogEvents on rotate's log,
-cloudwatch:DescribeAlarms, scheduler:ListSchedules, cloudformation:DescribeStacks.`,
+cloudwatch:DescribeAlarms, scheduler:ListSchedules, sns:GetTopicAttributes,
+cloudformation:DescribeStacks.`,
 		Example: `  c8auth status
   c8auth status --watch
-  c8auth status --json | jq '.tenants[] | select(.act)'`,
+  c8auth status --json | jq '.tenants[] | select(.act) | .act[].do'`,
 		Args: cobra.NoArgs,
 		RunE: p.does(func(ctx context.Context, _ []string) error {
 			if every < time.Second {
@@ -98,7 +99,7 @@ type status struct {
 	Stack   string    `json:"stack"`
 	Region  string    `json:"region"`
 	At      time.Time `json:"at"`
-	Act     []string  `json:"act,omitempty"` // what a person must do about the stack
+	Act     []finding `json:"act,omitempty"` // what a person must do about the stack
 	Tenants []tenant  `json:"tenants"`
 	Alarms  []alarm   `json:"alarms,omitempty"` // of the stack
 	Unseen  []string  `json:"unseen,omitempty"` // what could not be looked at, and why
@@ -123,7 +124,7 @@ type tenant struct {
 	Rejected  int       `json:"rejected_in_an_hour"` // tokens
 	Schedule  string    `json:"schedule,omitempty"`  // ENABLED, DISABLED, or MISSING
 	Alarms    []alarm   `json:"alarms,omitempty"`    // in the state ALARM
-	Act       []string  `json:"act,omitempty"`       // what a person must do
+	Act       []finding `json:"act,omitempty"`       // what a person must do
 
 	token, credentials                          secret
 	heartbeats                                  int   // that were seen
@@ -214,14 +215,13 @@ func (d *deployment) status(ctx context.Context) (*status, error) {
 	return s, ctx.Err()
 }
 
-// acts returns what a person must do, and adds to Unseen what could not be looked at.
-func (s *status) acts(findings []finding) (acts []string) {
+// acts returns the findings for which a person must act, and adds to Unseen what could not
+// be looked at.
+func (s *status) acts(findings []finding) (acts []finding) {
 	for _, f := range findings {
 		switch {
-		case f.Verdict == act && f.Do != "":
-			acts = append(acts, strings.TrimSuffix(f.Seen, ".")+". Do: "+f.Do)
 		case f.Verdict == act:
-			acts = append(acts, f.Seen)
+			acts = append(acts, f)
 		case f.Verdict == unknown && !slices.Contains(s.Unseen, f.Seen):
 			s.Unseen = append(s.Unseen, f.Seen)
 		}
@@ -247,7 +247,7 @@ func (p *program) showStatus(s *status, again bool) error {
 		return p.stdout.json(s)
 	}
 	var text bytes.Buffer
-	screen := &printer{stream: &text, escapes: p.stdout.escapes, plain: p.stdout.plain}
+	screen := &printer{stream: &text, terminal: p.stdout.terminal, escapes: p.stdout.escapes, plain: p.stdout.plain}
 	if again {
 		screen.clear()
 	}
@@ -256,111 +256,91 @@ func (p *program) showStatus(s *status, again bool) error {
 	return p.stdout.failed()
 }
 
+// print prints what a person must do, and then how the tenants are.
 func (s *status) print(out *printer) {
-	out.printf("%s in %s, %s\n\n", s.Stack, s.Region, s.At.Format("2006-01-02 15:04:05 UTC"))
-	table := [][]string{{"TENANT", "METHOD", "TOKEN", "NEXT ROTATION", "CREDENTIALS", "LAST HEARTBEAT", "ALARMS"}}
-	for _, t := range s.Tenants {
-		table = append(table, t.row(s.At))
-	}
-	widths := make([]int, len(table[0]))
-	for _, row := range table {
-		for i, cell := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
-	}
-	for n, row := range table {
-		line := ""
-		for i, cell := range row {
-			line += cell + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2)
-		}
-		style := ""
-		switch {
-		case n == 0:
-			style = bold
-		case s.Tenants[n-1].Act != nil:
-			style = red
-		}
-		out.paint(style, "%s", strings.TrimRight(line, " "))
-		out.printf("\n")
-	}
-	if len(s.Tenants) == 0 {
-		out.printf("There are no tenants.\n")
-	}
+	out.printf("%s in %s, %s\n", s.Stack, s.Region, s.At.Format("2006-01-02 15:04:05 UTC"))
 	separate := "\n"
-	add := func(style, format string, args ...any) {
-		out.printf(separate)
-		out.paint(style, format, args...)
-		out.printf("\n")
-		separate = ""
-	}
-	for _, t := range s.Tenants {
-		for _, what := range t.Act {
-			add(red, "%s: %s", t.Name, what)
+	acts := func(name string, findings []finding) {
+		for _, f := range findings {
+			out.printf(separate)
+			separate = ""
+			out.line(red, name+": "+f.Seen, 2, "")
+			if f.Do != "" {
+				out.line(red, "  Do: "+f.Do, 6, "")
+			}
 		}
 	}
-	for _, what := range s.Act {
-		add(red, "%s: %s", s.Stack, what)
+	var rows []row
+	for _, t := range s.Tenants {
+		acts(t.Name, t.Act)
+		rows = append(rows, t.row(s.At))
 	}
+	acts(s.Stack, s.Act)
+	if len(rows) > 0 {
+		out.table([]string{"TENANT", "TOKEN", "NEXT ROTATION", "CREDENTIALS", "LAST HEARTBEAT", "ALARMS"}, rows)
+	} else {
+		out.printf("\nThere are no tenants.\n")
+	}
+	separate = "\n"
 	for _, what := range s.Unseen {
-		add("", "Not seen: %s", what)
+		out.printf(separate)
+		separate = ""
+		out.line("", "", 2, "Not seen: %s", what)
 	}
 }
 
-// row is a tenant's line in the table.
-func (t *tenant) row(now time.Time) []string {
-	const nothing = "–"
-	row := []string{t.Name, nothing, nothing, nothing, "none", nothing, nothing}
-	if t.Method != "" {
-		row[1] = t.Method
-	}
-	age := span(now.Sub(t.IssuedAt))
+// row is the tenant's in the table.
+func (t *tenant) row(now time.Time) row {
+	token, next, credentials, last, alarms := "none", nothing, "none", nothing, nothing
 	switch {
 	case t.Version == "":
-		row[2] = "none"
 	case t.Method == "":
-		row[2] = "stored " + span(now.Sub(t.token.changed)) + " ago"
+		token = "stored " + span(now.Sub(t.token.changed)) + " ago"
 	case t.Method == methodKey:
-		row[2] = age + " old, does not expire"
-	case now.Before(t.ExpiresAt):
-		percent := remaining(now, t.IssuedAt, t.ExpiresAt)
-		row[2] = fmt.Sprintf("%s %s old, %s left (%d %%)", bar(percent), age, span(t.ExpiresAt.Sub(now)), int(percent))
+		token = "access key, does not expire"
+	case t.expired(now):
+		token = bar(0) + " expired " + span(now.Sub(t.ExpiresAt)) + " ago"
 	default:
-		row[2] = fmt.Sprintf("%s expired %s ago", bar(0), span(now.Sub(t.ExpiresAt)))
+		percent := remaining(now, t.IssuedAt, t.ExpiresAt)
+		token = fmt.Sprintf("%s %d %%, %s left", bar(percent), int(percent), span(t.ExpiresAt.Sub(now)))
 	}
 	switch {
 	case t.Next.IsZero():
 	case now.Before(t.Next):
-		row[3] = "in " + span(t.Next.Sub(now))
+		next = "in " + span(t.Next.Sub(now))
 	default:
-		row[3] = "due"
+		next = "due"
 	}
 	switch {
 	case t.Stored.IsZero():
 	case t.Last != nil && t.Last.Fallback:
-		row[4] = "the previous ones"
+		credentials = "previous ones"
 	case t.Changed:
-		row[4] = "changed since"
+		credentials = "changed since"
 	default:
-		row[4] = "stored"
+		credentials = "stored"
 	}
 	if t.Last != nil {
-		what := t.Last.Outcome
+		last = t.Last.Outcome
 		switch {
 		case t.Last.Error != "":
-			what = "failed"
+			last = "failed"
 		case t.Last.Reason != "":
-			what += ", " + t.Last.Reason
+			last += ", " + t.Last.Reason
 		}
-		row[5] = what + ", " + span(now.Sub(t.Last.At)) + " ago"
+		last += ", " + span(now.Sub(t.Last.At)) + " ago"
 	}
-	var names []string
-	for _, a := range t.Alarms {
-		names = append(names, a.Name[strings.LastIndex(a.Name, "/")+1:])
+	if len(t.Alarms) > 0 {
+		alarms = ""
+		for i, a := range t.Alarms {
+			alarms += strings.Repeat(", ", min(i, 1)) + a.short()
+		}
 	}
-	if names != nil {
-		row[6] = strings.Join(names, ", ")
+	style := ""
+	if t.Act != nil {
+		style = red
 	}
-	return row
+	return row{style, []string{t.Name, token, next, credentials, last, alarms}}
 }
 
 // remaining is how much of a lifetime remains, in percent, as TokenLifePercent.

@@ -245,7 +245,7 @@ func TestStatusAtATerminal(t *testing.T) {
 	binary := build(t)
 	operate(t)
 	x := open(t, binary, "status", "--watch", "--every", "1s")
-	x.sees("\x1b[31mdefault: no credentials are stored.")
+	x.sees("\x1b[31mdefault: no credentials are stored")
 	x.sees("\x1b[H\x1b[2J") // again
 	x.sees("no credentials")
 	x.types("\x03")

@@ -45,7 +45,7 @@ func (d *deployment) existing(ctx context.Context, kind, tenant string) (secret,
 	case err != nil:
 		return s, err
 	case s.deleted:
-		return s, fail(0, "aws secretsmanager restore-secret --secret-id "+s.name, "the secret %s is scheduled for deletion", s.name)
+		return s, fail(0, "`aws secretsmanager restore-secret --secret-id "+s.name+"`", "the secret %s is scheduled for deletion", s.name)
 	case !s.exists:
 		return s, d.noTenant(ctx, tenant)
 	}
@@ -55,15 +55,15 @@ func (d *deployment) existing(ctx context.Context, kind, tenant string) (secret,
 // known returns an error if the tenant does not exist. Whoever cannot see that learns it
 // from what follows.
 func (d *deployment) known(ctx context.Context, tenant string) error {
-	if s, err := d.secret(ctx, "token", tenant); err != nil || s.exists {
-		return nil
+	if s, err := d.secret(ctx, "token", tenant); err == nil && !s.exists {
+		return d.noTenant(ctx, tenant)
 	}
-	return d.noTenant(ctx, tenant)
+	return nil
 }
 
 // noTenant is the error for a tenant that does not exist, with the names of those that do.
 func (d *deployment) noTenant(ctx context.Context, tenant string) error {
-	deploy := fmt.Sprintf("sam deploy --template tenant.yaml --stack-name %s-%s --parameter-overrides Stack=%[1]s Tenant=%[2]s", d.name, tenant)
+	deploy := fmt.Sprintf("`sam deploy --template tenant.yaml --stack-name %s-%s --parameter-overrides Stack=%[1]s Tenant=%[2]s`", d.name, tenant)
 	names, err := d.tenants(ctx)
 	list := cmp.Or(strings.Join(names, ", "), "none")
 	switch near := nearest(tenant, names); {

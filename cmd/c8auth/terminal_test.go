@@ -4,11 +4,13 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -17,15 +19,25 @@ import (
 	"golang.org/x/term"
 )
 
-// build builds the program, for which this machine's Go has to be in the environment.
+// build builds the program, once for all tests.
 func build(t *testing.T) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "c8auth")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	binary, err := built()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return binary
 }
+
+var built = sync.OnceValues(func() (string, error) {
+	binary := filepath.Join(functions, "c8auth")
+	command := exec.Command("go", "build", "-buildvcs=false", "-o", binary, ".")
+	command.Env = machine
+	if out, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return binary, nil
+})
 
 // terminal is one with a program on it.
 type terminal struct {
@@ -39,6 +51,12 @@ type terminal struct {
 
 func open(t *testing.T, binary string, args ...string) *terminal {
 	t.Helper()
+	return openWith(t, func(*terminal) {}, binary, args...)
+}
+
+// openWith is open with a terminal that is prepared before the program starts.
+func openWith(t *testing.T, prepare func(*terminal), binary string, args ...string) *terminal {
+	t.Helper()
 	keys, screen, err := pty.Open()
 	if err != nil {
 		t.Fatal(err)
@@ -48,6 +66,7 @@ func open(t *testing.T, binary string, args ...string) *terminal {
 	}
 	x := &terminal{T: t, keys: keys, screen: screen, command: exec.CommandContext(t.Context(), binary, args...)}
 	x.fresh = x.state()
+	prepare(x)
 	x.command.Stdin, x.command.Stdout, x.command.Stderr = screen, screen, screen
 	x.command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := x.command.Start(); err != nil {
@@ -79,7 +98,7 @@ func (x *terminal) sees(text string) {
 	for buffer := make([]byte, 1024); !strings.Contains(x.unread, text); {
 		n, err := x.keys.Read(buffer)
 		if err != nil {
-			x.Fatalf("%v, after\n%q", err, x.unread)
+			x.Fatalf("%v, after\n%q", err, x.unread[max(0, len(x.unread)-2000):])
 		}
 		x.unread += string(buffer[:n])
 	}

@@ -41,9 +41,9 @@ Without, it finds the URL by the stack's name, which needs cloudformation:Descri
 			case p.json:
 				return p.stdout.json(token)
 			case header:
-				p.say("Authorization: %s %s", token.TokenType, token.AccessToken)
+				p.stdout.printf("Authorization: %s %s\n", token.TokenType, token.AccessToken)
 			default:
-				p.say("%s", token.AccessToken)
+				p.stdout.printf("%s\n", token.AccessToken)
 			}
 			return nil
 		}),
@@ -98,11 +98,11 @@ func (p *program) token(ctx context.Context, tenant, url string) (*vended, error
 func vendFailure(err error, tenant string) error {
 	switch {
 	case errors.Is(err, caller.ErrDenied) && !errors.Is(err, caller.ErrSignature):
-		return fail(0, "is "+tenant+" the right name? API Gateway says the same of one that no policy of yours names. If it is, c8auth grant "+tenant+" --role ARN prints the policies that let a role in", "%w", err)
+		return fail(0, "is "+tenant+" the right name? API Gateway says the same of one that no policy of yours names. If it is, `c8auth grant "+tenant+" --role ARN` prints the policies that let a role in", "%w", err)
 	case errors.Is(err, caller.ErrTenant):
-		return fail(0, "c8auth status shows which there are", "%w", err)
+		return fail(0, "`c8auth status` shows which there are", "%w", err)
 	case errors.Is(err, caller.ErrNoToken):
-		return fail(statusAgain, "c8auth status shows why; c8auth rotate "+tenant+" tries to get one now", "%w", err)
+		return fail(statusAgain, "`c8auth status` shows why; `c8auth rotate "+tenant+"` requests one now", "%w", err)
 	case errors.Is(err, caller.ErrUnreachable):
 		return fail(statusAgain, "is this machine online, and the URL the stack's output Url? A private API is reached through its VPC endpoints alone", "%w", err)
 	}

@@ -431,7 +431,7 @@ func TestErrors(t *testing.T) {
 				if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
 					t.Errorf("got  %v\nwant %v … %s", err, test.want, test.text)
 				}
-				if errors.Is(err, caller.ErrSignature) != (test.want == caller.ErrSignature) || errors.Is(err, caller.ErrSignature) && !errors.Is(err, caller.ErrDenied) {
+				if errors.Is(err, caller.ErrSignature) != errors.Is(test.want, caller.ErrSignature) || errors.Is(err, caller.ErrSignature) && !errors.Is(err, caller.ErrDenied) {
 					t.Errorf("%v is, or is not, a refused signature", err)
 				}
 				own(t, err)

@@ -1,0 +1,112 @@
+package main
+
+// Lines and tables for a terminal of any width.
+
+import (
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+)
+
+// columns returns the width of the terminal, 0 if the stream is none.
+func (p *printer) columns() int {
+	file, ok := p.terminal.(*os.File)
+	if !ok {
+		return 0
+	}
+	width, _, err := term.GetSize(int(file.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}
+
+// line prints a line whose first part, head, has a style. It is broken at spaces to fit the
+// terminal, and what continues is indented.
+func (p *printer) line(style, head string, indent int, format string, args ...any) {
+	head = visible(head, "")
+	text := wrap(head+sprintf(format, args...), p.columns(), indent)
+	if format == "" {
+		head = text // which is all of it, and may be broken
+	}
+	p.styled(style, head)
+	p.send(text[len(head):] + "\n")
+}
+
+// wrap breaks text at spaces into lines of that width, if it is not 0, and indents all but
+// the first. A word is never split. A command, between backquotes, goes on after a
+// backslash, so that a copy of its lines is still the command.
+func wrap(text string, width, indent int) string {
+	const escape = ` \`
+	var out strings.Builder
+	column, command := 0, false
+	for i, word := range strings.Split(text, " ") {
+		n, room := utf8.RuneCountInString(word), width
+		goesOn := command != (strings.Count(word, "`")%2 == 1)
+		if goesOn {
+			room -= len(escape)
+		}
+		switch {
+		case i == 0:
+		case width > 0 && column > indent && column+1+n > room:
+			if command {
+				out.WriteString(escape)
+			}
+			out.WriteString("\n" + strings.Repeat(" ", indent))
+			column = indent
+		default:
+			out.WriteByte(' ')
+			column++
+		}
+		out.WriteString(word)
+		column += n
+		command = goesOn
+	}
+	return out.String()
+}
+
+// nothing is a cell without a value.
+const nothing = "–"
+
+// row is one of a table.
+type row struct {
+	style string
+	cells []string
+}
+
+// table prints rows below a header or, where they are wider than the terminal, each as a
+// block of lines.
+func (p *printer) table(header []string, rows []row) {
+	widths, total := make([]int, len(header)), -2
+	for i := range header {
+		widths[i] = utf8.RuneCountInString(header[i])
+		for _, r := range rows {
+			r.cells[i] = visible(r.cells[i], "")
+			widths[i] = max(widths[i], utf8.RuneCountInString(r.cells[i]))
+		}
+		total += widths[i] + 2
+	}
+	if width := p.columns(); width > 0 && total > width {
+		for _, r := range rows {
+			p.send("\n")
+			p.line(r.style, r.cells[0], 2, "")
+			for i, cell := range r.cells[1:] {
+				if cell != nothing {
+					p.line("", "", 20, "  %-16s  %s", strings.ToLower(header[i+1]), cell)
+				}
+			}
+		}
+		return
+	}
+	p.send("\n")
+	for _, r := range append([]row{{bold, header}}, rows...) {
+		var text strings.Builder
+		for i, cell := range r.cells {
+			text.WriteString(cell + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
+		}
+		p.styled(r.style, strings.TrimRight(text.String(), " "))
+		p.send("\n")
+	}
+}
