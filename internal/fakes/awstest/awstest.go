@@ -43,6 +43,8 @@ type Server struct {
 	Secrets   http.Handler        // what Secrets Manager is asked
 	Functions map[string]Function // by name
 
+	PageEvents int // how many a page of FilterLogEvents looks at; 0: 10,000, as on AWS
+
 	mu    sync.Mutex
 	state State
 	logs  map[string][]event // by log group, oldest first

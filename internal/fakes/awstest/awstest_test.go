@@ -44,8 +44,9 @@ func connect(t *testing.T) (*awstest.Server, aws.Config) {
 	secrets := new(smtest.Server)
 	secrets.Create("c8auth/token/acme")
 	server := &awstest.Server{
-		Keys:    map[string]string{"AKIDEXAMPLE": operator},
-		Secrets: secrets,
+		Keys:       map[string]string{"AKIDEXAMPLE": operator},
+		Secrets:    secrets,
+		PageEvents: 100,
 		Functions: map[string]awstest.Function{
 			"c8auth-rotate": func(_ context.Context, payload []byte) ([]byte, error) {
 				if string(payload) == "fail" {

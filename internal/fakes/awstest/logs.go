@@ -3,6 +3,7 @@ package awstest
 // CloudWatch Logs.
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -12,9 +13,12 @@ import (
 	"time"
 )
 
-// page is how many events a page of FilterLogEvents looks at. It shows those that the
-// pattern admits: as on AWS, a page may be empty and yet not be the last.
-const page = 100
+// The bounds of a page of FilterLogEvents, as AWS documents them. It has those of the events
+// it looks at that the pattern admits: a page may be empty and yet not be the last.
+const (
+	maxPageEvents = 10000
+	maxPageBytes  = 1 << 20
+)
 
 type event struct {
 	at   time.Time
@@ -56,17 +60,17 @@ func filterLogEvents(c *call) (object, *failure) {
 		return nil, &failure{http.StatusBadRequest, "ResourceNotFoundException", "The specified log group does not exist."}
 	}
 	start, _ := c.in["startTime"].(float64) // milliseconds
-	from, _ := strconv.Atoi(c.str("nextToken"))
-	to := min(from+page, len(events))
-	list := []any{}
-	for _, e := range events[min(from, to):to] {
-		if e.at.UnixMilli() >= int64(start) && admits(e.text) {
+	next, _ := strconv.Atoi(c.str("nextToken"))
+	list, size := []any{}, 0
+	for end := next + cmp.Or(c.PageEvents, maxPageEvents); next < min(end, len(events)) && size < maxPageBytes; next++ {
+		if e := events[next]; e.at.UnixMilli() >= int64(start) && admits(e.text) {
 			list = append(list, object{"timestamp": e.at.UnixMilli(), "message": e.text})
+			size += len(e.text)
 		}
 	}
 	out := object{"events": list}
-	if to < len(events) {
-		out["nextToken"] = strconv.Itoa(to)
+	if next < len(events) {
+		out["nextToken"] = strconv.Itoa(next)
 	}
 	return out, nil
 }
