@@ -109,7 +109,7 @@ func (p *program) root() *cobra.Command {
 	flags.StringVar(&p.profile, "profile", "", "AWS profile; also AWS_PROFILE")
 	flags.BoolVar(&p.json, "json", false, "print JSON, for programs")
 	flags.BoolVar(&p.stdout.plain, "no-color", p.stdout.plain, "no colour, as where there is no terminal; also NO_COLOR")
-	root.AddCommand(p.tokenCommand(), p.proxyCommand(), p.rotateCommand(), p.grantCommand(), p.credentialsCommand(), p.statusCommand(), p.doctorCommand())
+	root.AddCommand(p.tokenCommand(), p.proxyCommand(), p.rotateCommand(), p.grantCommand(), p.credentialsCommand(), p.statusCommand(), p.doctorCommand(), p.whoCommand())
 	return root
 }
 

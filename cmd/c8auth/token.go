@@ -53,8 +53,8 @@ Without, it finds the URL by the stack's name, which needs cloudformation:Descri
 	return command
 }
 
-// vended is a token with what the API says of it.
-type vended struct {
+// tokenAnswer is a token with what the API says of it.
+type tokenAnswer struct {
 	AccessToken string    `json:"access_token"`
 	TokenType   string    `json:"token_type"`
 	ExpiresIn   int64     `json:"expires_in,omitempty"`
@@ -64,7 +64,7 @@ type vended struct {
 }
 
 // token fetches the tenant's token from the API at url or, if that is empty, the stack's.
-func (p *program) token(ctx context.Context, tenant, url string) (*vended, error) {
+func (p *program) token(ctx context.Context, tenant, url string) (*tokenAnswer, error) {
 	cfg, err := p.aws(ctx)
 	var d *deployment
 	if err == nil && url == "" {
@@ -86,7 +86,7 @@ func (p *program) token(ctx context.Context, tenant, url string) (*vended, error
 	if err != nil {
 		return nil, vendFailure(err, tenant)
 	}
-	out := &vended{AccessToken: token.AccessToken, TokenType: token.TokenType, Version: token.Extra("version"), BaseURL: token.Extra("base_url")}
+	out := &tokenAnswer{AccessToken: token.AccessToken, TokenType: token.TokenType, Version: token.Extra("version"), BaseURL: token.Extra("base_url")}
 	if !token.Expiry.IsZero() {
 		out.ExpiresIn = int64(time.Until(token.Expiry) / time.Second)
 		out.ExpiresAt = token.Expiry.UTC().Truncate(time.Second)

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/c8auth/c8auth/internal/fakes/gwtest"
+	"github.com/c8auth/c8auth/internal/stack"
+)
+
+// What the real vend logs is what who shows, of that tenant, version and time alone.
+func TestWho(t *testing.T) {
+	s := operate(t)
+	s.Secrets.Create("c8auth/token/acme")
+	s.store("default", s.oauth(clientSecret))
+	s.rotates("default")
+	s.c8auth("who", "default")
+	const payroll, reports = "arn:aws:sts::123456789012:assumed-role/payroll/i-0123456789abcdef0", "arn:aws:iam::210987654321:user/reports"
+	first := "11111111-6f0b-4f5e-9a3c-0d5d3a6e1b7f"
+	s.vend(72*time.Hour-time.Minute, reports, "00000000-6f0b-4f5e-9a3c-0d5d3a6e1b7f")
+	s.vend(23*time.Hour, payroll, first)
+	s.vend(20*time.Hour, payroll, first)
+	s.vend(3*time.Hour, reports, first)
+	key := gwtest.Key{SecretAccessKey: stack.SecretKey, ARN: payroll, Tenants: []string{"*"}}
+	api := httptest.NewServer(&gwtest.Gateway{Keys: map[string]gwtest.Key{stack.AccessKey: key}, Invoke: s.Vend.Invoke})
+	t.Cleanup(api.Close)
+	for _, tenant := range []string{"default", "acme", "nobody"} { // 200, 503, 404
+		run(t.Context(), []string{"token", tenant, "--url", api.URL + "/v1"}, strings.NewReader(""), io.Discard, io.Discard)
+	}
+	s.c8auth("who", "default")
+	s.c8auth("who", "default", "--version", first)
+	s.c8auth("who", "default", "--since", "72h", "--json")
+	s.c8auth("who", "acme")
+	s.c8auth("who", "acmee")
+	s.c8auth("who", "default", "--version", `"; x`)
+	s.c8auth("who", "default", "--since", "0s")
+	s.squeeze()
+	s.golden("who")
+}
+
+// vend adds a line to vend's log.
+func (s *session) vend(age time.Duration, caller, version string) {
+	s.Helper()
+	if _, err := fmt.Fprintf(s.AWS.Log("/aws/lambda/c8auth-vend"), `{"timestamp":%q,"level":"INFO","message":"vend","requestId":"c4a1e5e2-6f0b-4f5e-9a3c-0d5d3a6e1b7f","status":200,"caller":%q,"account":"123456789012","source":"198.51.100.7","apiRequestId":"11f0ab0e-93ad-4d5b-9d0e-6a9a5be16f3b","tenant":"default","version":%q,"expires_in":43000,"Stack":"c8auth","Tenant":"default","Vended":1,"_aws":{"Timestamp":1764360000000,"CloudWatchMetrics":[{"Namespace":"c8auth","Dimensions":[["Stack","Tenant"]],"Metrics":[{"Name":"Vended","Unit":"Count"}]}]}}`+"\n",
+		time.Now().Add(-age).UTC().Format(time.RFC3339Nano), caller, version); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// Of a day with many vends, CloudWatch sends those that are asked for, once.
+func TestWhoAsksForNoMore(t *testing.T) {
+	const lines, callers = 20000, 300
+	s := operate(t)
+	for i := range lines {
+		s.vend(time.Duration(lines-i)*time.Second, fmt.Sprintf("arn:aws:sts::123456789012:assumed-role/caller-%d/session", i%callers), "306a4d88-cec6-8b9b-b6b8-5825ad19c40b")
+		s.vend(25*time.Hour, "arn:aws:iam::123456789012:user/yesterday", "")
+	}
+	var requests, sent atomic.Int64
+	counting := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".FilterLogEvents") {
+			requests.Add(1)
+			w = counter{w, &sent}
+		}
+		s.AWS.ServeHTTP(w, r)
+	}))
+	t.Cleanup(counting.Close)
+	t.Setenv("AWS_ENDPOINT_URL", counting.URL)
+	var out bytes.Buffer
+	if status := run(t.Context(), []string{"who", "default", "--json"}, strings.NewReader(""), &out, io.Discard); status != 0 {
+		t.Fatalf("status %d, %s", status, &out)
+	}
+	var w vends
+	if err := json.Unmarshal(out.Bytes(), &w); err != nil || len(w.Callers) != callers {
+		t.Fatalf("%d callers (%v)", len(w.Callers), err)
+	}
+	for _, v := range w.Callers {
+		if v.Count < lines/callers || v.Last.Sub(v.First) < time.Hour {
+			t.Errorf("%+v", v)
+		}
+	}
+	line := int64(len(`{"timestamp":…`)) + 700
+	if n := requests.Load(); n > 4+lines*line/(1<<20)+2*lines/10000 || sent.Load() > lines*line*5/4 {
+		t.Errorf("%d requests, %d bytes", n, sent.Load())
+	}
+}
+
+// counter counts the bytes of a response.
+type counter struct {
+	http.ResponseWriter
+	n *atomic.Int64
+}
+
+func (c counter) Write(p []byte) (int, error) {
+	c.n.Add(int64(len(p)))
+	return c.ResponseWriter.Write(p)
+}
