@@ -35,6 +35,9 @@ func (doc *doctor) identity(ctx context.Context) (err error) {
 		doc.note(f.failed(err))
 		return err
 	}
+	if at := elsewhere(doc.aws); at != "" {
+		doc.note(found("endpoint", "the environment and the AWS profile", "requests for AWS go elsewhere, by %s", at))
+	}
 	doc.account = aws.ToString(out.Account)
 	f.Seen = "you are " + aws.ToString(out.Arn)
 	doc.note(f)

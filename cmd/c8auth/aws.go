@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"os"
 	"slices"
 	"strings"
 
@@ -48,6 +50,40 @@ func (p *program) aws(ctx context.Context) (aws.Config, error) {
 	return cfg, nil
 }
 
+// elsewhere names what leads requests for AWS to something else, and where; empty if nothing
+// does.
+func elsewhere(cfg aws.Config) string {
+	var found []string
+	add := func(setting, value string) {
+		host := "a malformed URL"
+		if at, err := url.Parse(value); err == nil {
+			host = at.Host // without user and password
+		}
+		found = append(found, setting+" ("+host+")")
+	}
+	for _, variable := range os.Environ() {
+		if name, value, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AWS_ENDPOINT_URL") && value != "" {
+			add(name, value)
+		}
+	}
+	if found == nil && cfg.BaseEndpoint != nil {
+		add("endpoint_url of the AWS profile", *cfg.BaseEndpoint)
+	}
+	if found == nil || strings.EqualFold(os.Getenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"), "true") {
+		return ""
+	}
+	return strings.Join(found, ", ")
+}
+
+// checkEndpoint returns what to do about requests that do not reach AWS: the first thing to
+// see is whether they should.
+func checkEndpoint(cfg aws.Config, do string) string {
+	if at := elsewhere(cfg); at != "" {
+		return "requests for AWS go elsewhere, by " + at + ": unset that, if it is from an older make run. Otherwise: " + do
+	}
+	return do
+}
+
 // transport returns what carries requests to the API. Like the SDK, it trusts the
 // certificates in AWS_CA_BUNDLE.
 func transport(cfg aws.Config) http.RoundTripper {
@@ -68,7 +104,7 @@ func (p *program) deployment(ctx context.Context) (*deployment, error) {
 	}
 	out, err := cloudformation.NewFromConfig(cfg).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &p.stack})
 	if api, ok := errors.AsType[smithy.APIError](err); ok && api.ErrorCode() == "ValidationError" {
-		return nil, fail(0, "in another region? --region; under another name? --stack, or C8AUTH_STACK; in another account? --profile",
+		return nil, fail(0, checkEndpoint(cfg, "in another region? --region; under another name? --stack, or C8AUTH_STACK; in another account? --profile"),
 			"there is no stack %s in %s of this account", p.stack, cfg.Region)
 	}
 	if err != nil {
@@ -120,13 +156,13 @@ func awsFailure(cfg aws.Config, err error, action, resource string) error {
 	}
 	switch {
 	case status == 0:
-		return fail(statusAgain, fmt.Sprintf("is %s a region's name, and this machine online?", cfg.Region), "AWS (%s in %s) %s", service, cfg.Region, c8auth.DescribeError(err))
+		return fail(statusAgain, checkEndpoint(cfg, fmt.Sprintf("is %s a region's name, and this machine online?", cfg.Region)), "AWS (%s in %s) %s", service, cfg.Region, c8auth.DescribeError(err))
 	case slices.Contains(denied, code):
 		return fail(0, "have it granted, or use other credentials: --profile (`aws sts get-caller-identity` shows whose these are)", "IAM does not allow you the action %s on %s", action, resource)
 	case slices.Contains(expired, code):
 		return fail(0, "sign in again, as by `aws sso login`", "the AWS credentials have expired (%s)", code)
 	case slices.Contains(invalid, code):
-		return fail(0, "take others, as by --profile; and is this machine's clock right?", "AWS does not accept the credentials (%s)", code)
+		return fail(0, checkEndpoint(cfg, "use others, as by --profile; and is this machine's clock right?"), "AWS does not accept the credentials (%s)", code)
 	case slices.Contains(throttled, code):
 		return fail(statusAgain, "try again in a minute", "AWS is asked too often now for %s (%s)", action, code)
 	case status >= http.StatusInternalServerError:
@@ -136,5 +172,5 @@ func awsFailure(cfg aws.Config, err error, action, resource string) error {
 	case isAPI:
 		return fail(0, "", "%s on %s fails (HTTP %d)", action, resource, status)
 	}
-	return fail(0, "does a proxy on the way respond in its place?", "AWS (%s in %s) gives a response that cannot be read (HTTP %d)", service, cfg.Region, status)
+	return fail(0, checkEndpoint(cfg, "does a proxy on the way respond in its place?"), "AWS (%s in %s) gives a response that cannot be read (HTTP %d)", service, cfg.Region, status)
 }

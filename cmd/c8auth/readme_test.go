@@ -35,7 +35,9 @@ func TestReadme(t *testing.T) {
 	})
 	s.c8auth("status")
 	s.c8auth("doctor")
-	wide := s.seen.String()
+	wide := regexp.MustCompile(`\nok +endpoint .*`).ReplaceAllString(s.seen.String(), "") // which a test has
+	s.seen.Reset()
+	s.seen.WriteString(wide)
 	s.squeeze()
 
 	text, err := os.ReadFile("../../README.md")
