@@ -253,9 +253,9 @@ func TestEmptyPendingVersion(t *testing.T) {
 // What AWS, or whatever answers in its place, writes into an error is not shown.
 func TestAWSFailures(t *testing.T) {
 	s := sit(t)
-	t.Setenv("AWS_ACCESS_KEY_ID", stack.AccessKey)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", stack.SecretKey)
-	t.Setenv("AWS_REGION", stack.Region)
+	t.Setenv("AWS_ACCESS_KEY_ID", harness.AccessKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", harness.SecretKey)
+	t.Setenv("AWS_REGION", harness.Region)
 	t.Setenv("AWS_MAX_ATTEMPTS", "1")
 	for _, answer := range []struct {
 		status     int

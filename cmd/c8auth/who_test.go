@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/c8auth/c8auth/internal/fakes/gwtest"
-	"github.com/c8auth/c8auth/internal/stack"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 // What the real vend logs is what who shows, of that tenant, version and time alone.
@@ -29,8 +29,8 @@ func TestWho(t *testing.T) {
 	s.vend(23*time.Hour, payroll, first)
 	s.vend(20*time.Hour, payroll, first)
 	s.vend(3*time.Hour, reports, first)
-	key := gwtest.Key{SecretAccessKey: stack.SecretKey, ARN: payroll, Tenants: []string{"*"}}
-	api := httptest.NewServer(&gwtest.Gateway{Keys: map[string]gwtest.Key{stack.AccessKey: key}, Invoke: s.Vend.Invoke})
+	key := gwtest.Key{SecretAccessKey: harness.SecretKey, ARN: payroll, Tenants: []string{"*"}}
+	api := httptest.NewServer(&gwtest.Gateway{Keys: map[string]gwtest.Key{harness.AccessKey: key}, Invoke: s.Vend.Invoke})
 	t.Cleanup(api.Close)
 	for _, tenant := range []string{"default", "acme", "nobody"} { // 200, 503, 404
 		run(t.Context(), []string{"token", tenant, "--url", api.URL + "/v1"}, strings.NewReader(""), io.Discard, io.Discard)
