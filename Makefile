@@ -47,8 +47,8 @@ else
 	cd internal/sim && go test -count=1 -timeout 0 -run TestInvariants -seeds $(SEEDS) -first $(FIRST)
 endif
 
-## make soak    the real vend under load, while rotate rotates and the store fails
-##              REQUESTS=20000: that many instead of 300,000; the least in which all happens
+## make soak    the real vend under load, while rotate rotates and Secrets Manager fails
+##              REQUESTS=20000: that many instead of 300,000
 REQUESTS ?= 300000
 soak:
 	cd internal/soak && go test -tags soak -count=1 -timeout 0 -requests $(REQUESTS)

@@ -24,7 +24,7 @@ import (
 	"time"
 
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
-	"github.com/c8auth/c8auth/internal/stack"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 const heartbeat = `{"tenant":"default"}`
@@ -33,25 +33,25 @@ const heartbeat = `{"tenant":"default"}`
 func command(t *testing.T, api string, args ...string) *exec.Cmd {
 	t.Helper()
 	c := exec.CommandContext(t.Context(), os.Getenv("C8AUTH"), append([]string{"proxy", "--url", api}, args...)...)
-	c.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "AWS_REGION=" + stack.Region,
-		"AWS_ACCESS_KEY_ID=" + stack.AccessKey, "AWS_SECRET_ACCESS_KEY=" + stack.SecretKey}
+	c.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "AWS_REGION=" + harness.Region,
+		"AWS_ACCESS_KEY_ID=" + harness.AccessKey, "AWS_SECRET_ACCESS_KEY=" + harness.SecretKey}
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) } // which its COMMAND gets, too
 	return c
 }
 
 // deployed is a stack with a token.
-func deployed(t *testing.T, lifetime time.Duration) *stack.Stack {
+func deployed(t *testing.T, lifetime time.Duration) *harness.Stack {
 	t.Helper()
-	s, err := stack.Start(t.Context(), stack.Ports{}, io.Discard)
+	s, err := harness.Start(t.Context(), harness.Ports{}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Stop)
 	s.Communic8.AddClient("id", "secret")
 	s.Communic8.Set(func(b *c8test.Behaviour) { b.Lifetime = lifetime })
-	s.Secrets.Put(stack.Name+"/credentials/default", fmt.Sprintf(`{"base_url":%q,"client_id":"id","client_secret":"secret"}`, s.Communic8URL))
+	s.Secrets.Put(harness.Name+"/credentials/default", fmt.Sprintf(`{"base_url":%q,"client_id":"id","client_secret":"secret"}`, s.Communic8URL))
 	if _, err := s.Rotate.Invoke(t.Context(), []byte(heartbeat)); err != nil {
-		t.Fatal(stack.Reason(err))
+		t.Fatal(harness.Reason(err))
 	}
 	return s
 }
@@ -224,7 +224,7 @@ func TestOtherUser(t *testing.T) {
 		if !strings.Contains(text, strings.ToLower(want)) || strings.Contains(text, "up\n") || strings.Contains(text, "success") {
 			t.Errorf("%s: %s", line, out)
 		}
-		for _, kept := range []string{secret[strings.LastIndex(secret, "/")+1:], "token-", stack.SecretKey} {
+		for _, kept := range []string{secret[strings.LastIndex(secret, "/")+1:], "token-", harness.SecretKey} {
 			if strings.Contains(string(out), kept) {
 				t.Errorf("%s shows %s", line, kept)
 			}
@@ -249,13 +249,13 @@ func TestCompose(t *testing.T) {
 		server := &http.Server{Handler: h}
 		t.Cleanup(func() { _ = server.Close() })
 		go func() { _ = server.Serve(listener) }()
-		return fmt.Sprintf("http://%s:%d", stack.Host, listener.Addr().(*net.TCPAddr).Port)
+		return fmt.Sprintf("http://%s:%d", harness.Host, listener.Addr().(*net.TCPAddr).Port)
 	}
 	token := s.Communic8.Issued()[0]
-	s.Secrets.Put(stack.Name+"/token/default", fmt.Sprintf(`{"base_url":%q,"access_token":%q,"token_type":"Bearer","issued_at":%q,"expires_at":%q,"credentials_version":"v"}`,
+	s.Secrets.Put(harness.Name+"/token/default", fmt.Sprintf(`{"base_url":%q,"access_token":%q,"token_type":"Bearer","issued_at":%q,"expires_at":%q,"credentials_version":"v"}`,
 		listen(s.Communic8), token, time.Now().UTC().Format(time.RFC3339), time.Now().Add(time.Hour).UTC().Format(time.RFC3339)))
 	override := filepath.Join(t.TempDir(), "override.yaml")
-	if err := os.WriteFile(override, []byte("services: {c8auth: {extra_hosts: ['"+stack.Host+":host-gateway']}}\n"), 0o600); err != nil {
+	if err := os.WriteFile(override, []byte("services: {c8auth: {extra_hosts: ['"+harness.Host+":host-gateway']}}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	api := listen(s.Gateway) + "/v1"
@@ -263,8 +263,8 @@ func TestCompose(t *testing.T) {
 		words := append(strings.Fields(os.Getenv("COMPOSE")), "-p", "c8auth-test", "-f", "../../docs/examples/compose.yaml", "-f", override)
 		words = append(words, args...)
 		c := exec.Command(words[0], words[1:]...)
-		c.Env = append(os.Environ(), "PROGRAM=program", "C8AUTH_URL="+api, "AWS_REGION="+stack.Region,
-			"AWS_ACCESS_KEY_ID="+stack.AccessKey, "AWS_SECRET_ACCESS_KEY="+stack.SecretKey)
+		c.Env = append(os.Environ(), "PROGRAM=program", "C8AUTH_URL="+api, "AWS_REGION="+harness.Region,
+			"AWS_ACCESS_KEY_ID="+harness.AccessKey, "AWS_SECRET_ACCESS_KEY="+harness.SecretKey)
 		out, err := c.CombinedOutput()
 		if err != nil {
 			t.Errorf("%v: %v\n%s", args, err, out)

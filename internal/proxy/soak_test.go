@@ -29,7 +29,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/c8auth/c8auth/internal/stack"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 var soakTime = flag.Duration("for", 2*time.Minute, "how long TestSoak takes")
@@ -130,7 +130,7 @@ func TestSoak(t *testing.T) {
 	})
 
 	c := exec.CommandContext(t.Context(), binary, "proxy", "--url", e.handler.Transport.Source.URL)
-	c.Env = []string{"HOME=" + t.TempDir(), "AWS_REGION=" + stack.Region, "AWS_ACCESS_KEY_ID=" + stack.AccessKey, "AWS_SECRET_ACCESS_KEY=" + stack.SecretKey}
+	c.Env = []string{"HOME=" + t.TempDir(), "AWS_REGION=" + harness.Region, "AWS_ACCESS_KEY_ID=" + harness.AccessKey, "AWS_SECRET_ACCESS_KEY=" + harness.SecretKey}
 	c.Stderr = &e.log
 	out, err := c.StdoutPipe()
 	if err == nil {

@@ -1,209 +1,278 @@
 //go:build soak
 
-// Package soak is `make soak`: the real vend under load, while the real rotate rotates
-// and the store fails by turns.
+// Package soak is `make soak`: the real vend under load, while the real rotate replaces the
+// tokens and Secrets Manager fails by turns.
 //
-// Hundreds of thousands of requests go to several sandboxes at once, first straight by
-// their Runtime APIs, then by the API gateway, from callers who sign. Each answer is held
-// to the contract (contract_test.go) and to what that sandbox can know (memory_test.go),
-// so that there is one right answer to each; each read of the store must have a reason.
-// At the end no sandbox may have grown (process_test.go), and no secret be in any log
-// (leaks_test.go). What befalls the world, and when, goes by the number of the request
-// (world_test.go, tenants_test.go).
+// It shows what no shorter test can: that neither process grows, and that under load no caller
+// is refused a token that vend holds, no token is invalid, and no secret is logged.
 package soak
 
 import (
-	"bufio"
-	"crypto/sha256"
-	"encoding/hex"
+	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-
+	"github.com/c8auth/c8auth/internal/fakes/c8test"
+	"github.com/c8auth/c8auth/internal/fakes/gwtest"
 	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
+	"github.com/c8auth/c8auth/internal/fakes/smtest"
 	"github.com/c8auth/c8auth/internal/harness"
+	"github.com/c8auth/c8auth/internal/secretscan"
 )
 
-var requests = flag.Int64("requests", 20_000, "how many go straight to the sandboxes; a tenth as many go by the gateway")
+var requests = flag.Int64("requests", 20_000, "how many, after a tenth as many to warm up")
 
 const (
-	sandboxes = 4
 	callers   = 16
-	heartbeat = 500 // requests
+	sandboxes = 4
+	beats     = 40   // rotations are invoked in all: well below what a secret has versions for
+	phase     = 1500 // requests in which Secrets Manager behaves in one way
+
+	clientSecret = "M4rk3dS3cr3tOfTh3Cl13nt0123456789"
+	unreadable   = "M4rk3dV4lu3Th4tIsN0T0k3n0123456789"
 )
 
+// failures are how Secrets Manager fails, by turns, for the secrets of acme; before each, it
+// works. For a tenant whose token vend does not hold, each request would take seconds.
+var failures = []*smtest.Fault{
+	{Message: unreadable},
+	{Status: http.StatusBadRequest, Type: "ThrottlingException", Message: unreadable},
+	{Hang: true},
+	{Status: http.StatusOK, Body: "<p>" + unreadable + "</p>"},
+	{Break: true},
+}
+
+// tenants are the names that are requested, with the statuses that are right for each. The
+// first two have a valid token at all times.
+var tenants = []struct {
+	name     string // followed by the request's number if it ends with a hyphen
+	statuses []int
+}{
+	{"default", []int{http.StatusOK}},
+	{"acme", []int{http.StatusOK}},
+	{"empty", []int{http.StatusServiceUnavailable}},
+	{"broken", []int{http.StatusInternalServerError, http.StatusServiceUnavailable}},
+	{"unknown-", []int{http.StatusNotFound, http.StatusServiceUnavailable}},
+	{"Malformed-", []int{http.StatusBadRequest}},
+}
+
 func TestSoak(t *testing.T) {
-	file, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = callers
+	var log harness.Log
+	s, err := harness.Start(t.Context(), harness.Ports{}, &log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = file.Close() }()
-	log := bufio.NewWriter(file)
-	w := newWorld(t, log, sandboxes+1)
-	w.firstTokens()
-	straight, begin := w.straight(), time.Now()
-
-	// One more sandbox warms up with the others and tells how many goroutines that takes.
-	w.stage("to warm up", *requests/10, sandboxes+1, straight)
-	before, control := w.measure(), <-w.idle
-	before.goroutines = control.end()
-	own := itself(t)
-
-	w.stage("straight to the sandboxes", *requests, sandboxes, straight)
-	w.stage("by the gateway", *requests/10, callers, w.signed())
-	took, after := time.Since(begin), w.measure()
-	for _, s := range w.sandboxes {
-		if s == control {
-			continue
-		}
-		if n := s.vend.Starts(); n != 1 {
-			w.violation("a sandbox was started %d times", n)
-		}
-		after.goroutines = max(after.goroutines, s.end())
+	defer s.Stop()
+	s.Gateway.Keys[harness.AccessKey] = gwtest.Key{SecretAccessKey: harness.SecretKey, ARN: harness.Caller, Tenants: []string{"*"}}
+	s.Communic8.AddClient("client", clientSecret)
+	s.Communic8.Set(func(b *c8test.Behaviour) { b.Lifetime = time.Hour })
+	for _, tenant := range []string{"acme", "empty", "broken"} {
+		s.Secrets.Create(harness.TokenName(tenant))
 	}
-	w.Rotate.Stop()
-
-	w.checkVariety()
-	w.checkReads(took)
-	w.checkGrowth(before, after)
-	w.checkItself(own)
-	if err := log.Flush(); err != nil {
-		t.Fatal(err)
+	s.Secrets.Put(harness.TokenName("broken"), `{"access_token":"`+unreadable+`"`)
+	for _, tenant := range []string{"default", "acme"} {
+		s.Secrets.Put(harness.CredentialsName(tenant), harness.Credentials(s.Communic8URL, "client", clientSecret))
+		if _, err := s.Rotate.Invoke(t.Context(), fmt.Appendf(nil, `{"tenant":%q}`, tenant)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	w.checkLog(file)
+
+	// Lambda starts a sandbox for each request that runs at the same time.
+	idle := make(chan *lambdatest.Function, sandboxes)
+	processes := []*lambdatest.Function{s.Rotate}
+	for range sandboxes {
+		vend := harness.Sandbox(s.Vend, "C8AUTH_CACHE_TTL=2s")
+		defer vend.Stop()
+		processes = append(processes, vend)
+		idle <- vend
+	}
+	s.Gateway.Invoke = func(ctx context.Context, event []byte) ([]byte, error) {
+		vend := <-idle
+		defer func() { idle <- vend }()
+		return vend.Invoke(ctx, event)
+	}
+
+	run := &run{T: t, stack: s, statuses: make(map[int]int)}
+	s.Secrets.Fault = func(_, secret string) *smtest.Fault {
+		turn := run.sent.Load() / phase
+		if turn%2 == 0 || run.calm.Load() || !strings.HasSuffix(secret, "/acme") {
+			return nil
+		}
+		run.faults.Add(1)
+		return failures[turn/2%int64(len(failures))]
+	}
+	run.send(*requests / 10)
+	before := measure(t, processes)
+	start := time.Now()
+	run.send(*requests)
+	fmt.Printf("%d requests, %.0f a second; answers %v; rotations %d, of which failed %d; faults of Secrets Manager %d\n",
+		*requests, float64(*requests)/time.Since(start).Seconds(), run.statuses, run.rotations, run.failed, run.faults.Load())
+	if len(run.statuses) < 5 || run.rotations < beats/2 || run.faults.Load() < 10 {
+		t.Error("not everything has happened: send more requests")
+	}
+	checkGrowth(t, before, measure(t, processes))
+
+	lines := log.Take()
+	for _, secret := range append(s.Communic8.Issued(), clientSecret, unreadable, harness.SecretKey) {
+		if len(secretscan.Find(lines, secret)) > 0 {
+			t.Errorf("a secret of %d characters is in the log", len(secret))
+		}
+	}
 }
 
-// driver asks on until there are no more requests.
-type driver func(next func() (n int64, more bool))
+// run is the load.
+type run struct {
+	*testing.T
+	stack  *harness.Stack
+	sent   atomic.Int64
+	calm   atomic.Bool // Secrets Manager does not fail
+	faults atomic.Int64
 
-// stage lets drivers ask n requests, while rotate rotates, and then calms the world.
-func (w *world) stage(name string, n int64, drivers int, drive driver) {
-	start, last := time.Now(), w.asked.Load()+n
-	w.calm.Store(false)
-	beats := make(chan struct{}, 1) // a heartbeat may come late, or not at all
-	next := func() (int64, bool) {
-		n := w.asked.Add(1)
-		if n%heartbeat == 0 {
-			select {
-			case beats <- struct{}{}:
-			default:
-			}
-		}
-		return n, n <= last && w.broken.Load() < 10
-	}
-	var driving, rotating sync.WaitGroup
+	mu                sync.Mutex
+	statuses          map[int]int
+	rotations, failed int
+}
+
+// send lets the callers send n requests, while rotate rotates.
+func (r *run) send(n int64) {
+	r.calm.Store(false)
+	last, heartbeat := r.sent.Load()+n, n/beats
+	due := make(chan int64, 1) // what comes while rotate runs is left out
+	var sending, rotating sync.WaitGroup
 	rotating.Go(func() {
-		for range beats {
-			w.rotate(w.beats)
-			w.beats++
+		for beat := range due {
+			r.rotate(tenants[beat%2].name)
 		}
 	})
-	for range drivers {
-		driving.Go(func() { drive(next) })
+	for range callers {
+		sending.Go(func() {
+			for n := r.sent.Add(1); n <= last && !r.Failed(); n = r.sent.Add(1) {
+				r.get(n)
+				if n%heartbeat == 0 {
+					select {
+					case due <- n / heartbeat:
+					default:
+					}
+				}
+			}
+		})
 	}
-	driving.Wait()
-	w.calm.Store(true)
-	close(beats)
+	sending.Wait()
+	r.calm.Store(true)
+	close(due)
 	rotating.Wait()
-	w.asked.Store(last)
-	took := time.Since(start)
-	fmt.Printf("%-11d requests %s in %.1f s, %.0f a second\n", n, name, took.Seconds(), float64(n)/took.Seconds())
+	r.sent.Store(last)
 }
 
-// straight drives a sandbox with events as the API gateway makes them, and some that are
-// none.
-func (w *world) straight() driver {
-	root, err := lambdatest.Root()
-	if err != nil {
-		w.t.Fatal(err)
+// get requests a token. Four of five requests are for a tenant that has one.
+func (r *run) get(n int64) {
+	tenant := tenants[n%2]
+	if n%5 == 0 {
+		tenant = tenants[2+n/5%int64(len(tenants)-2)]
 	}
-	samples := make(map[bool]string)
-	for fresh, name := range map[bool]string{false: "vend.json", true: "vend-no-cache.json"} {
-		sample, err := os.ReadFile(filepath.Join(root, "events", name))
+	name := tenant.name
+	if strings.HasSuffix(name, "-") {
+		name += fmt.Sprint(n)
+	}
+	var header http.Header
+	if n%7 == 0 {
+		header = http.Header{"Cache-Control": {"no-cache"}}
+	}
+	resp, body, err := r.stack.Get(r.Context(), name, header)
+	if err != nil {
+		r.Errorf("request %d: %v", n, err)
+		return
+	}
+	r.mu.Lock()
+	r.statuses[resp.StatusCode]++
+	r.mu.Unlock()
+	if !slices.Contains(tenant.statuses, resp.StatusCode) {
+		r.Errorf("request %d for %s: %d, want one of %v", n, tenant.name, resp.StatusCode, tenant.statuses)
+	}
+	var out struct {
+		AccessToken string `json:"access_token"`
+	}
+	if resp.StatusCode == http.StatusOK && (json.Unmarshal(body, &out) != nil || !r.stack.Communic8.Valid(out.AccessToken)) {
+		r.Errorf("request %d for %s: Communic8 would reject the token", n, tenant.name)
+	}
+}
+
+// rotate replaces a tenant's token, as its credentials were stored anew. Whatever happens, the
+// stored token is valid.
+func (r *run) rotate(tenant string) {
+	r.stack.Secrets.Put(harness.CredentialsName(tenant), harness.Credentials(r.stack.Communic8URL, "client", clientSecret))
+	_, err := r.stack.Rotate.Invoke(r.Context(), fmt.Appendf(nil, `{"tenant":%q}`, tenant))
+	r.mu.Lock()
+	r.rotations++
+	if err != nil {
+		r.failed++
+	}
+	r.mu.Unlock()
+	var stored struct {
+		AccessToken string `json:"access_token"`
+	}
+	text, _ := r.stack.Secrets.Value(harness.TokenName(tenant))
+	if json.Unmarshal([]byte(text), &stored) != nil || !r.stack.Communic8.Valid(stored.AccessToken) {
+		r.Errorf("after a rotation the stored token of %s is not valid", tenant)
+	}
+}
+
+// usage is what a process takes: KiB in memory, open files, threads.
+type usage [3]int
+
+// growth is how much more a process may take after all requests than after the first tenth.
+var growth = usage{2048, 4, 4}
+
+func checkGrowth(t *testing.T, before, after []usage) {
+	fmt.Println("KiB, files and threads of each process, before:", before, "after:", after)
+	for i := range before {
+		for j := range growth {
+			if after[i][j] > before[i][j]+growth[j] {
+				t.Errorf("process %d has grown: %v, before: %v; at most %v more", i, after[i], before[i], growth)
+			}
+		}
+	}
+}
+
+// measure returns what each process takes, from /proc; zero on systems other than Linux.
+func measure(t *testing.T, processes []*lambdatest.Function) []usage {
+	all := make([]usage, len(processes))
+	if runtime.GOOS != "linux" {
+		return all
+	}
+	for i, p := range processes {
+		if n := p.Starts(); n != 1 {
+			t.Errorf("process %d was started %d times", i, n)
+		}
+		dir := fmt.Sprintf("/proc/%d", p.PID())
+		text, err := os.ReadFile(filepath.Join(dir, "statm"))
 		if err != nil {
-			w.t.Fatal(err)
+			t.Fatal(err)
 		}
-		samples[fresh] = strings.Replace(string(sample), "made-up-session-token", callerSession, 1)
-	}
-	none := []string{"null", "{}", "[]", `{"pathParameters":null}`, `"` + unreadable + `"`, "{"}
-	return func(next func() (int64, bool)) {
-		s := <-w.idle
-		defer func() { w.idle <- s }()
-		for n, more := next(); more; n, more = next() {
-			q := plan(n)
-			event := strings.NewReplacer(`"tenant": "default"`, fmt.Sprintf(`"tenant": %q`, q.tenant), "/tokens/default", "/tokens/"+q.tenant).Replace(samples[q.fresh])
-			if q.wrong != nothing {
-				q, event = request{}, none[n%int64(len(none))]
-			}
-			_, _ = s.ask(w.t.Context(), q, []byte(event)) // which reports what is wrong
+		var size, resident int
+		if _, err := fmt.Sscan(string(text), &size, &resident); err != nil {
+			t.Fatal(err)
 		}
-	}
-}
-
-// signed drives the gateway as callers do.
-func (w *world) signed() driver {
-	transport := &http.Transport{MaxIdleConnsPerHost: callers}
-	return func(next func() (int64, bool)) {
-		defer transport.CloseIdleConnections()
-		for n, more := next(); more; n, more = next() {
-			q := plan(n)
-			q.tenant = url.PathEscape(q.tenant)
-			start := now()
-			a, err := w.get(transport, q)
-			end := now()
-			switch {
-			case err != nil:
-			case q.wrong == nothing:
-				_, err = w.lawful(q, a, start, end)
-			case a.status != http.StatusForbidden || a.header.Get("X-Amzn-Errortype") == "":
-				err = fmt.Errorf("want 403 by the gateway itself")
-			default:
-				w.count(func(c *counts) { c.statuses[a.status]++ })
-			}
+		all[i][0] = resident * os.Getpagesize() / 1024
+		for j, name := range []string{"fd", "task"} {
+			entries, err := os.ReadDir(filepath.Join(dir, name))
 			if err != nil {
-				w.violation("a caller who asks for %q gets %d: %v", q.tenant, a.status, err)
+				t.Fatal(err)
 			}
+			all[i][1+j] = len(entries)
 		}
 	}
-}
-
-// get sends a request to the gateway.
-func (w *world) get(transport *http.Transport, q request) (answer, error) {
-	ctx := w.t.Context()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.APIURL+"/tokens/"+q.tenant, nil)
-	if err != nil {
-		return answer{}, err
-	}
-	if q.fresh {
-		req.Header.Set("Cache-Control", "no-cache")
-	}
-	key := aws.Credentials{AccessKeyID: anyKey, SecretAccessKey: callerSecret, SessionToken: callerSession}
-	switch q.wrong {
-	case forged:
-		key.SecretAccessKey = functionSecret
-	case foreign:
-		key.AccessKeyID, key.SessionToken = defaultKey, ""
-	}
-	digest := sha256.Sum256(nil)
-	if err := v4.NewSigner().SignHTTP(ctx, key, req, hex.EncodeToString(digest[:]), "execute-api", harness.Region, time.Now()); err != nil {
-		return answer{}, err
-	}
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		return answer{}, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
-	return answer{resp.StatusCode, resp.Header, body}, err
+	return all
 }
