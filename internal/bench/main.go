@@ -39,12 +39,9 @@ import (
 // latency is about how long Secrets Manager and Communic8 take to answer.
 var latency = 5 * time.Millisecond
 
-// pace is the time between two requests at the processor's share of 128 MB.
-const pace = 5 * time.Millisecond
-
 func main() {
 	colds := flag.Int("colds", 41, "cold starts of each function")
-	warms := flag.Int("warms", 10000, "warm requests to each function, and a fifth of that at the share of 128 MB")
+	warms := flag.Int("warms", 10000, "warm requests to each function")
 	flag.DurationVar(&latency, "latency", latency, "of Secrets Manager and Communic8")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -65,7 +62,7 @@ type function struct {
 	prepare   func() // before each start; may be nil
 
 	init, cold, throttledCold []float64 // ms
-	warm, throttledWarm       []float64 // ms
+	warm                      []float64 // ms
 	cpu                       []float64 // µs for each request
 	memory                    []float64 // MB
 	calls                     int       // to Secrets Manager, by one sandbox
@@ -111,13 +108,8 @@ func run(ctx context.Context, out io.Writer, colds, warms int) (err error) {
 			}
 		}
 	}
-	if err := w.warm(ctx, functions, warms, 0, false); err != nil {
+	if err := w.warm(ctx, functions, warms); err != nil {
 		return err
-	}
-	if shares {
-		if err := w.warm(ctx, functions, warms/5, pace, true); err != nil {
-			return err
-		}
 	}
 	return w.report(ctx, out, functions)
 }
@@ -151,7 +143,7 @@ func (w *world) start(ctx context.Context, f *function, small bool) error {
 }
 
 // warm measures requests after the first, of all functions in turns of a few.
-func (w *world) warm(ctx context.Context, functions []*function, requests int, pause time.Duration, small bool) error {
+func (w *world) warm(ctx context.Context, functions []*function, requests int) error {
 	const turn, settle = 50, 5 // settle: not measured, as the caches hold what the others have left
 	var sandboxes []*sandbox
 	defer func() {
@@ -167,7 +159,7 @@ func (w *world) warm(ctx context.Context, functions []*function, requests int, p
 			return err
 		}
 		sandboxes = append(sandboxes, s)
-		if _, err := s.init(small); err != nil {
+		if _, err := s.init(false); err != nil {
 			return err
 		}
 		for range 100 {
@@ -194,24 +186,14 @@ func (w *world) warm(ctx context.Context, functions []*function, requests int, p
 				if err != nil {
 					return fmt.Errorf("%s: %w", f.name, err)
 				}
-				if small {
-					f.throttledWarm = append(f.throttledWarm, milliseconds(took))
-					time.Sleep(pause)
-				} else {
-					f.warm = append(f.warm, milliseconds(took))
-				}
+				f.warm = append(f.warm, milliseconds(took))
 			}
 			after, err := s.cpu()
 			if err != nil {
 				return err
 			}
-			if !small {
-				f.cpu = append(f.cpu, milliseconds(after-before)*1000/turn)
-			}
+			f.cpu = append(f.cpu, milliseconds(after-before)*1000/turn)
 		}
-	}
-	if small {
-		return nil
 	}
 	for i, f := range functions {
 		memory, err := sandboxes[i].memory()
@@ -225,7 +207,7 @@ func (w *world) warm(ctx context.Context, functions []*function, requests int, p
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// open starts the stand-ins, and lays certificates out as Amazon Linux 2023 does: one
+// open starts the fakes, and lays certificates out as Amazon Linux 2023 does: one
 // bundle, and the same twice again, in two formats, in both directories that Go looks into.
 func (w *world) open() error {
 	serve := func(h http.Handler) *httptest.Server {
@@ -323,9 +305,7 @@ func (w *world) functions(ctx context.Context) ([]*function, error) {
 	return []*function{
 		{name: "hello world", bootstrap: hello, env: plain, event: get},
 		{name: "vend", bootstrap: vend, env: append(slices.Clone(ours), "C8AUTH_PREFETCH=default"), event: get},
-		{name: "vend, no prefetch", bootstrap: vend, env: ours, event: get},
 		{name: "naive vend", bootstrap: naiveVend, env: plain, event: get},
-		{name: "naive vend, no cache", bootstrap: naiveVend, env: append(slices.Clone(plain), "NAIVE_CACHE=off"), event: get},
 		{name: "rotate", bootstrap: rotate, env: ours, event: due, prepare: forget},
 		{name: "naive rotate", bootstrap: naiveRotate, env: plain, event: due, prepare: forget},
 	}, nil
@@ -358,12 +338,12 @@ func (w *world) report(ctx context.Context, out io.Writer, functions []*function
 	var missed error
 	named := make(map[string]*function)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintf(t, "medians\tinit\tcold\tcold, 128 MB\twarm p50\twarm p99\tp99, 128 MB\tCPU\tmemory\treads\tnoise\t\n")
+	_, _ = fmt.Fprintf(t, "medians\tinit\tcold\tcold, 128 MB\twarm\tCPU\tmemory\treads\tnoise\t\n")
 	for _, f := range functions {
 		named[f.name] = f
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t\n", f.name,
-			show(f.init, 50, "ms"), show(f.cold, 50, "ms"), show(f.throttledCold, 50, "ms"),
-			show(f.warm, 50, "ms"), show(f.warm, 99, "ms"), show(f.throttledWarm, 99, "ms"), show(f.cpu, 50, "µs"), show(f.memory, 50, "MB"), f.calls, noise(f.cold))
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t\n", f.name,
+			show(f.init, "ms"), show(f.cold, "ms"), show(f.throttledCold, "ms"),
+			show(f.warm, "ms"), show(f.cpu, "µs"), show(f.memory, "MB"), f.calls, noise(f.cold))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -374,23 +354,19 @@ func (w *world) report(ctx context.Context, out io.Writer, functions []*function
 	for _, r := range []struct {
 		what       string
 		ours, than []float64
-		p          int
 		limit      float64
 	}{
-		{"vend, cold, 128 MB, of the naive vend's", vend.throttledCold, naive.throttledCold, 50, 0.08},
-		{"vend, cold, of the naive vend's", vend.cold, naive.cold, 50, 0.65},
-		{"vend, init without a read, of hello world's", named["vend, no prefetch"].init, hello.init, 50, 1.7},
-		{"vend, warm p50, of hello world's", vend.warm, hello.warm, 50, 0.65},
-		{"vend, warm p99, of hello world's", vend.warm, hello.warm, 99, 0.65},
-		{"vend, CPU per request, of hello world's", vend.cpu, hello.cpu, 50, 0.65},
-		{"vend, p99, 128 MB, of the naive vend's", vend.throttledWarm, naive.throttledWarm, 99, 0.15},
-		{"vend, memory, of hello world's", vend.memory, hello.memory, 50, 1.3},
-		{"rotate, cold, 128 MB, of the naive rotate's", rotate.throttledCold, named["naive rotate"].throttledCold, 50, 0.2},
+		{"vend, cold, 128 MB, of the naive vend's", vend.throttledCold, naive.throttledCold, 0.08},
+		{"vend, cold, of the naive vend's", vend.cold, naive.cold, 0.65},
+		{"vend, warm, of hello world's", vend.warm, hello.warm, 1},
+		{"vend, CPU per request, of hello world's", vend.cpu, hello.cpu, 0.85},
+		{"vend, memory, of hello world's", vend.memory, hello.memory, 1.3},
+		{"rotate, cold, 128 MB, of the naive rotate's", rotate.throttledCold, named["naive rotate"].throttledCold, 0.4},
 	} {
-		if len(r.ours) == 0 || r.p == 99 && len(r.ours) < fewest99 {
+		if len(r.ours) == 0 {
 			continue
 		}
-		ratio := percentile(r.ours, r.p) / percentile(r.than, r.p)
+		ratio := percentile(r.ours, 50) / percentile(r.than, 50)
 		mark := ""
 		if ratio > r.limit {
 			mark = "  <- more"
@@ -418,14 +394,11 @@ func percentile(values []float64, p int) float64 {
 	return sorted[min(len(sorted)-1, len(sorted)*p/100)]
 }
 
-// fewest99 is the number of requests of which a 99th percentile says something.
-const fewest99 = 1000
-
-func show(values []float64, p int, unit string) string {
-	if len(values) == 0 || p == 99 && len(values) < fewest99 {
+func show(values []float64, unit string) string {
+	if len(values) == 0 {
 		return "-"
 	}
-	return fmt.Sprintf("%.3g %s", percentile(values, p), unit)
+	return fmt.Sprintf("%.3g %s", percentile(values, 50), unit)
 }
 
 func noise(values []float64) string {

@@ -1,5 +1,4 @@
-// Naivevend is the vend that a competent user would write in an hour. With
-// NAIVE_CACHE=off it reads Secrets Manager for each request.
+// Naivevend is the vend that a competent user would write in an hour.
 package main
 
 import (
@@ -41,7 +40,7 @@ func main() {
 		mu.Lock()
 		defer mu.Unlock()
 		t, ok := cache[tenant]
-		if !ok || os.Getenv("NAIVE_CACHE") == "off" || time.Since(t.read) > time.Minute {
+		if !ok || time.Since(t.read) > time.Minute {
 			out, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{
 				SecretId: aws.String(os.Getenv("C8AUTH_STACK") + "/token/" + tenant),
 			})
