@@ -7,8 +7,9 @@
 export GOFLAGS := $(shell go env GOFLAGS) -buildvcs=false
 
 ## make run     the main job on this machine, until Ctrl-C
-##              ONCE=1: until the first vend; COMMUNIC8=name: how its stand-in behaves
-##              SAM=1: only what surrounds the functions, for sam local in another terminal
+##              ONCE=1: until the first vend
+##              COMMUNIC8=refusing (busy, down, exclusive, revoking): an incident to practise on
+##              SAM=1: only the fakes, for sam local in another terminal
 # Not by go run, which ends badly on Ctrl-C and leaves its child behind on SIGTERM.
 run:
 	@go build -o .aws-sam/local ./internal/local && \

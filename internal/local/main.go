@@ -1,7 +1,7 @@
-// Local is `make run`: the main job of c8auth on this machine, to look at and to play
-// with. It stores credentials, rotates and vends once, shows all three, and then keeps
-// rotating and serving until Ctrl-C. Or it is the surroundings of functions that the
-// SAM CLI runs: see sam.go.
+// Local is `make run`: the main job of c8auth on this machine, between fakes. It stores
+// credentials, rotates and vends once, shows all three, and then keeps rotating and serving
+// until Ctrl-C, also through an incident to practise on: see incident.go. Or it starts only
+// the fakes, for functions that the SAM CLI runs: see sam.go.
 package main
 
 import (
@@ -38,26 +38,12 @@ func main() {
 const (
 	clientID     = "4711"
 	clientSecret = "value-from-the-console"
-	lifetime     = 2 * time.Minute  // of a token: short, so that rotations can be watched
+	lifetime     = 30 * time.Minute // of a token
 	heartbeat    = 10 * time.Second // 5 minutes on AWS
 )
 
-// moods are what the stand-in of Communic8 can be told to be like.
-var moods = map[string]func(*c8test.Behaviour){
-	"friendly":  func(*c8test.Behaviour) {},
-	"exclusive": func(b *c8test.Behaviour) { b.Exclusive = true },
-	"refusing": func(b *c8test.Behaviour) {
-		b.Fault = func(*http.Request, int) *c8test.Fault {
-			return &c8test.Fault{Status: http.StatusBadRequest, Body: `{"error":"invalid_client"}`}
-		}
-	},
-	"busy": func(b *c8test.Behaviour) {
-		b.Fault = func(*http.Request, int) *c8test.Fault { return &c8test.Fault{Status: http.StatusTooManyRequests} }
-	},
-	"down": func(b *c8test.Behaviour) {
-		b.Fault = func(*http.Request, int) *c8test.Fault { return &c8test.Fault{Break: true} }
-	},
-}
+// ports are those that an export in another terminal goes by.
+var ports = harness.Ports{Communic8: 9701, Secrets: 9702, API: 9703, AWS: 9704}
 
 // run is the whole program. Its error is nil if all worked, or if ctx ended it while
 // it was serving.
@@ -65,32 +51,40 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("local", flag.ContinueOnError)
 	flags.SetOutput(stdout)
 	once := flags.Bool("once", false, "end after the first vend")
-	sam := flags.Bool("sam", false, "be the surroundings of functions under sam local")
-	mood := flags.String("communic8", "friendly", "how the stand-in of Communic8 behaves: "+strings.Join(slices.Sorted(maps.Keys(moods)), ", "))
+	sam := flags.Bool("sam", false, "start only the fakes, for functions under sam local")
+	names := strings.Join(slices.Sorted(maps.Keys(incidents)), ", ")
+	name := flags.String("communic8", "", "how Communic8 misbehaves: "+names+"; empty: not at all")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	behave, ok := moods[*mood]
-	if !ok {
-		return fmt.Errorf("COMMUNIC8=%s is not known: expected one of %s", *mood, strings.Join(slices.Sorted(maps.Keys(moods)), ", "))
+	incident, ok := incidents[*name]
+	if !ok && *name != "" {
+		return fmt.Errorf("COMMUNIC8=%s is not known: expected one of %s", *name, names)
+	}
+	begin := func(c8 *c8test.Server) {
+		if incident.begin != nil {
+			incident.begin(c8)
+		}
 	}
 	if *sam {
-		return surround(ctx, behave, stdout)
+		return serveContainers(ctx, begin, stdout)
 	}
 
-	fmt.Fprint(stdout, "c8auth on this machine: both real functions, between stand-ins of Communic8,\nSecrets Manager and API Gateway. Nothing here reaches AWS.\n\n")
-	diary := &diary{out: stdout}
-	s, err := harness.Start(ctx, harness.Ports{Communic8: 9701, Secrets: 9702, API: 9703, AWS: 9704}, diary)
+	fmt.Fprint(stdout, "c8auth on this machine: both real functions, between fakes of Communic8,\nSecrets Manager and API Gateway. Nothing here reaches AWS.\n\n")
+	events := &events{out: stdout}
+	s, err := harness.Start(ctx, ports, events)
 	if err != nil {
 		return err
 	}
 	defer s.Stop()
 	s.Communic8.AddClient(clientID, clientSecret)
-	s.Communic8.Set(func(b *c8test.Behaviour) { b.Lifetime = lifetime; behave(b) })
-
+	s.Communic8.Set(func(b *c8test.Behaviour) { b.Lifetime = lifetime })
+	if *once {
+		begin(s.Communic8)
+	}
 	if err := mainJob(ctx, s, stdout); err != nil {
-		if *mood != "friendly" {
-			err = fmt.Errorf("%w.\nThat is what COMMUNIC8=%s asked the stand-in for; without it, all works", err, *mood)
+		if *once && *name != "" {
+			err = fmt.Errorf("%w.\nThis is what COMMUNIC8=%s is for; without it, all works", err, *name)
 		}
 		return err
 	}
@@ -98,7 +92,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return nil
 	}
 	fmt.Fprintf(stdout, `
-It goes on serving, and looks every %.0f s whether a new token is due. In another terminal:
+It goes on serving, and checks every %.0f s whether a new token is due. In another terminal:
 
   curl --aws-sigv4 aws:amz:%s:execute-api --user %s:%s %s/tokens/default
 
@@ -107,16 +101,30 @@ or, as an operator, with "make install" done:
   export %s
   c8auth status --watch
 
+Communic8 accepts client ID %s with client secret %s, at %s.
 Ctrl-C ends it.
 
-`, heartbeat.Seconds(), harness.Region, harness.AccessKey, harness.SecretKey, s.APIURL, strings.Join(s.Environ(), " "))
-	diary.open()
+`, heartbeat.Seconds(), harness.Region, harness.AccessKey, harness.SecretKey, s.APIURL, strings.Join(s.Environ(), " "), clientID, clientSecret, s.Communic8URL)
+	if s.AWSURL != fmt.Sprintf("http://127.0.0.1:%d", ports.AWS) {
+		fmt.Fprint(stdout, "Its usual ports are taken, as by another make run: what you exported for that one\nleads there still. Export the line above.\n\n")
+	}
+	if *name != "" {
+		begin(s.Communic8)
+		if err := storeCredentials(s, io.Discard); err != nil { // so that a new token is due
+			return err
+		}
+		fmt.Fprintf(stdout, "From now on, as COMMUNIC8=%s says, Communic8 %s.\nThe credentials are stored anew, so that a new token is due.\n\n", *name, incident.says)
+	}
+	events.show()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(heartbeat):
-			// What comes of it is in the diary.
+			if incident.repeat != nil {
+				incident.repeat(s.Communic8)
+			}
+			// Its result is among the events.
 			_, _ = s.Rotate.Invoke(ctx, []byte(`{"tenant":"default"}`))
 		}
 	}
@@ -149,9 +157,9 @@ func mainJob(ctx context.Context, s *harness.Stack, stdout io.Writer) error {
 	case resp.StatusCode != http.StatusOK:
 		return fmt.Errorf("vend failed: HTTP %d", resp.StatusCode)
 	case json.Unmarshal(body, &token) != nil || !s.Communic8.Valid(token.AccessToken):
-		return errors.New("vend failed: Communic8 does not take what it gave out")
+		return errors.New("vend failed: Communic8 rejects the token")
 	}
-	fmt.Fprintln(stdout, "Communic8 takes the token.")
+	fmt.Fprintln(stdout, "Communic8 accepts the token.")
 	return nil
 }
 
@@ -177,24 +185,24 @@ func show(stdout io.Writer, object []byte) {
 	fmt.Fprintf(stdout, "        %s\n\n", &lines)
 }
 
-// diary turns the functions' log into a line for every rotation and vend that is
-// worth one. It is closed at first.
-type diary struct {
-	mu   sync.Mutex
-	out  io.Writer
-	kept bool
+// events turns the functions' log into a line for every rotation and vend that is worth one,
+// from show on.
+type events struct {
+	mu    sync.Mutex
+	out   io.Writer
+	shown bool
 }
 
-func (d *diary) open() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.kept = true
+func (e *events) show() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.shown = true
 }
 
 // Write takes one line of a function's log.
-func (d *diary) Write(p []byte) (int, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+func (e *events) Write(p []byte) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	var line struct {
 		Timestamp time.Time `json:"timestamp"`
 		Message   string    `json:"message"`
@@ -206,19 +214,19 @@ func (d *diary) Write(p []byte) (int, error) {
 		Tenant    string    `json:"tenant"`
 		Caller    string    `json:"caller"`
 	}
-	if !d.kept || json.Unmarshal(p, &line) != nil {
+	if !e.shown || json.Unmarshal(p, &line) != nil {
 		return len(p), nil
 	}
 	at := line.Timestamp.Local().Format(time.TimeOnly)
 	switch {
 	case line.Message == "rotation" && line.Error != "":
-		fmt.Fprintf(d.out, "%s  rotate  failed: %s; %.0f %% of the stored token's lifetime remain\n", at, line.Error, line.Life)
+		fmt.Fprintf(e.out, "%s  rotate  failed: %s; %.0f %% of the stored token's lifetime remain\n", at, line.Error, line.Life)
 	case line.Message == "rotation" && line.Outcome == "rotated":
-		fmt.Fprintf(d.out, "%s  rotate  rotated, %s\n", at, line.Reason)
+		fmt.Fprintf(e.out, "%s  rotate  rotated, %s\n", at, line.Reason)
 	case line.Message == "rejection":
-		fmt.Fprintf(d.out, "%s  rotate  %s: %s reports that Communic8 rejects its token\n", at, cmp.Or(line.Outcome, line.Error), line.Caller)
+		fmt.Fprintf(e.out, "%s  rotate  %s: %s reports that Communic8 rejects its token\n", at, cmp.Or(line.Outcome, line.Error), line.Caller)
 	case line.Message == "vend":
-		fmt.Fprintf(d.out, "%s  vend    %d for %s, to %s\n", at, line.Status, line.Tenant, line.Caller)
+		fmt.Fprintf(e.out, "%s  vend    %d for %s, to %s\n", at, line.Status, line.Tenant, line.Caller)
 	}
 	return len(p), nil
 }

@@ -21,7 +21,7 @@ func TestOnce(t *testing.T) {
 	if err := run(t.Context(), []string{"-once"}, &out); err != nil {
 		t.Fatal(err)
 	}
-	want := `c8auth on this machine: both real functions, between stand-ins of Communic8,
+	want := `c8auth on this machine: both real functions, between fakes of Communic8,
 Secrets Manager and API Gateway. Nothing here reaches AWS.
 
 store   base URL, client ID and secret in c8auth/credentials/default, as a person does once
@@ -33,7 +33,7 @@ rotate  {"tenant":"default"}
           "reason": "first_token",
           "version": "UUID",
           "expires_at": "DATE",
-          "expires_in": 1NN
+          "expires_in": NNNN
         }
 
 vend    GET http://127.0.0.1:PORT/v1/tokens/default, signed with SigV4
@@ -41,13 +41,13 @@ vend    GET http://127.0.0.1:PORT/v1/tokens/default, signed with SigV4
         {
           "access_token": "HEX",
           "token_type": "Bearer",
-          "expires_in": 1NN,
+          "expires_in": NNNN,
           "expires_at": "DATE",
           "version": "UUID",
           "base_url": "http://127.0.0.1:PORT"
         }
 
-Communic8 takes the token.
+Communic8 accepts the token.
 `
 	got := out.String()
 	for pattern, name := range map[string]string{
@@ -55,7 +55,7 @@ Communic8 takes the token.
 		`\b[0-9a-f]{32}\b`:                          "HEX",
 		`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`:           "DATE",
 		`127\.0\.0\.1:\d+`:                          "127.0.0.1:PORT",
-		`"expires_in": 1\d\d`:                       `"expires_in": 1NN`,
+		`"expires_in": 1\d\d\d`:                     `"expires_in": NNNN`,
 	} {
 		got = regexp.MustCompile(pattern).ReplaceAllString(got, name)
 	}
@@ -64,19 +64,20 @@ Communic8 takes the token.
 	}
 }
 
-// Whatever Communic8 has against it, the program fails and says so in words that
-// need no knowledge of the code.
-func TestMoods(t *testing.T) {
-	for mood, want := range map[string]string{
+// With ONCE=1 the incident is there from the beginning, for scripts: the program fails and
+// says why.
+func TestIncidentsOnce(t *testing.T) {
+	for name, want := range map[string]string{
 		"refusing":  "Communic8 refuses the credentials, invalid_client (HTTP 400): store the right ones in c8auth/credentials/default",
 		"busy":      "Communic8 is busy or out of order (HTTP 429); the next heartbeat retries",
 		"down":      "Communic8 broke the connection off; the next heartbeat retries",
 		"exclusive": "",
-		"odd":       "COMMUNIC8=odd is not known: expected one of busy, down, exclusive, friendly, refusing",
+		"revoking":  "",
+		"odd":       "COMMUNIC8=odd is not known: expected one of busy, down, exclusive, refusing, revoking",
 	} {
-		t.Run(mood, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			err := run(t.Context(), []string{"-once", "-communic8", mood}, io.Discard)
+			err := run(t.Context(), []string{"-once", "-communic8", name}, io.Discard)
 			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 				t.Errorf("got %v, want %q", err, want)
 			}
@@ -157,6 +158,31 @@ func TestServesUntilTold(t *testing.T) {
 	}
 	if !regexp.MustCompile(`\n  export AWS_ENDPOINT_URL=http://127\.0\.0\.1:\d+ AWS_REGION=eu-central-1 AWS_ACCESS_KEY_ID=AKIA\w+ AWS_SECRET_ACCESS_KEY=\S+\n`).MatchString(out) {
 		t.Errorf("the operator's tool does not find its way by\n%s", out)
+	}
+}
+
+// An incident begins after the first vend, and the credentials that end it are printed.
+func TestIncident(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	reader, writer := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		done <- run(ctx, []string{"-communic8", "refusing"}, writer)
+		_ = writer.Close()
+	}()
+	out := readUntil(t, reader, "stored anew")
+	if !strings.Contains(out, "Communic8 accepts the token.") || !strings.Contains(out, "client ID "+otherID+" with client secret "+otherSecret) {
+		t.Errorf("printed\n%s", out)
+	}
+	out = readUntil(t, reader, "of the stored token's lifetime remain")
+	if !strings.Contains(out, "rotate  failed") || !strings.Contains(out, "refuses the credentials") {
+		t.Errorf("printed\n%s", out)
+	}
+	cancel()
+	_, _ = io.Copy(io.Discard, reader)
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 

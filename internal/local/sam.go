@@ -1,7 +1,6 @@
 package main
 
-// `make run SAM=1`: the surroundings alone, for functions that the SAM CLI runs in
-// containers.
+// `make run SAM=1`: the fakes alone, for functions that the SAM CLI runs in containers.
 
 import (
 	"context"
@@ -19,17 +18,17 @@ import (
 // envFile is what --env-vars takes. The path is from where make runs.
 const envFile = ".aws-sam/env.json"
 
-// surround starts the stand-ins, stores credentials, prints how to invoke the functions
-// beside them, and serves until ctx ends.
-func surround(ctx context.Context, behave func(*c8test.Behaviour), stdout io.Writer) error {
-	fmt.Fprint(stdout, "c8auth's surroundings on this machine, for functions in containers: stand-ins of\nCommunic8 and Secrets Manager, on every address. Nothing here reaches AWS.\n\n")
-	s, err := harness.StartForContainers(harness.Ports{Communic8: 9701, Secrets: 9702})
+// serveContainers starts the fakes, stores credentials, prints how to invoke the functions,
+// and serves until ctx ends.
+func serveContainers(ctx context.Context, begin func(*c8test.Server), stdout io.Writer) error {
+	fmt.Fprint(stdout, "Fakes of Communic8 and Secrets Manager on every address of this machine, for c8auth's\nfunctions in containers. Nothing here reaches AWS.\n\n")
+	s, err := harness.StartForContainers(ports)
 	if err != nil {
 		return err
 	}
 	defer s.Stop()
 	s.Communic8.AddClient(clientID, clientSecret)
-	s.Communic8.Set(behave) // and the lifetime of a real token, as nothing here rotates by itself
+	begin(s.Communic8) // and the lifetime of a real token stays, as nothing here rotates by itself
 	if err := storeCredentials(s, stdout); err != nil {
 		return err
 	}

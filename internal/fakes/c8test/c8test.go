@@ -117,6 +117,13 @@ func (s *Server) RemoveClient(id string) {
 	delete(s.clients, id)
 }
 
+// Issue issues a token to the client, as if another program had requested one.
+func (s *Server) Issue(id string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.issue(id)
+}
+
 // AddAccessKey makes a bearer token known that never expires.
 func (s *Server) AddAccessKey(key string) {
 	s.mu.Lock()
