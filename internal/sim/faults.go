@@ -169,9 +169,9 @@ func (p *process) secretsFault(f *callFault, c call) {
 	if c.stage != "" {
 		was, since, replaced = t.claims.before.id, t.claims.before.at, t.claims.last.at
 	}
-	if c.op == "GetSecretValue" && c.secret == t.tokenName() && c.id == "" && was != "" &&
+	text, _ := p.sm.Version(c.secret, was) // empty if Secrets Manager has removed it
+	if c.op == "GetSecretValue" && c.secret == t.tokenName() && c.id == "" && text != "" &&
 		p.now()-replaced < 30*time.Second && hit(smStale) {
-		text, _ := p.sm.Version(c.secret, was)
 		f.name, f.status, f.noEffect = "stale", http.StatusOK, true
 		f.body = fmt.Sprintf(`{"ARN":"arn","Name":%q,"VersionId":%q,"SecretString":%q,"CreatedDate":%.3f}`,
 			c.secret, was, text, float64(p.start.Add(since).UnixMilli())/1000)
