@@ -1365,5 +1365,65 @@ class Deployer(Laws):
         self.assertLessEqual(len(re.sub(r"\s", "", self.TEXT)), 6144 - 200)
 
 
+class Documentation(Laws):
+    """docs/: what the pages say of the templates, and the settings and policies that they show."""
+
+    def page(self, name):
+        return (translate.ROOT / "docs" / name).read_text()
+
+    def blocks(self, language):
+        """The blocks of a language, with the page that each is on."""
+        for page in sorted(path.name for path in (translate.ROOT / "docs").glob("*.md")):
+            for block in re.findall(rf"^```{language}\n(.*?)^```$", self.page(page), re.MULTILINE | re.DOTALL):
+                yield page, block
+
+    def test_configuration_lists_each_parameter_with_its_default(self):
+        listed = dict(re.findall(r"^\| `([A-Z]\w+)` \| (?:`(.*?)` )?\|", self.page("configuration.md"), re.MULTILINE))
+        declared = {}
+        for template in "template.yaml", "tenant.yaml":
+            for name, p in translate.parse((translate.ROOT / template).read_text())["Parameters"].items():
+                declared[name] = str(p.get("Default", ""))
+        self.assertEqual(declared, listed)
+
+    def test_settings_make_a_stack(self):
+        settings = list(self.blocks("toml"))
+        self.assertTrue(settings)
+        for page, block in settings:
+            overrides = tomllib.loads(block)["parameter_overrides"]
+            self.assertTrue(stack(**dict(o.split("=", 1) for o in overrides)), page)
+
+    def test_the_change_set_has_as_many_resources(self):
+        [count] = re.findall(r"(\d+) resources", self.page("deploying.md"))
+        self.assertEqual(int(count), len(stack().resources))
+
+    def policy(self, name):
+        [block] = [block for page, block in self.blocks("json") if page == name]
+        api, key = stack().one("ApiGateway::RestApi"), stack().one("KMS::Key")
+        for placeholder, value in {"<region>": REGION, "<account>": ACCOUNT, "<this account>": ACCOUNT, "<api>": api.ref, "<key>": key.ref}.items():
+            block = block.replace(placeholder, value)
+        self.assertNotIn("<", block)
+        return [json.loads(block)]
+
+    def test_a_caller_of_another_account_gets_one_tenant(self):
+        policy, execute = self.policy("deploying.md"), "execute-api:Invoke"
+        route = arn("execute-api", stack().one("ApiGateway::RestApi").ref + "/v1/")
+        self.allowed(policy, CALLER, execute, route + "GET/tokens/default")
+        self.allowed(policy, CALLER, execute, route + "POST/tokens/default/rejections")
+        self.denied(policy, CALLER, execute, route + "GET/tokens/acme")
+
+    def test_a_program_that_reads_the_token_secret_reads_nothing_else(self):
+        policy = self.policy("calling.md")
+        for action in "secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret":
+            self.allowed(policy, CALLER, action, secret("token"))
+            self.denied(policy, CALLER, action, secret("token", "acme"))
+            self.denied(policy, CALLER, action, secret("token", "default-berlin"))
+            self.denied(policy, CALLER, action, secret("credentials"))
+        key = stack().one("KMS::Key")
+        context = {"kms:ViaService": f"secretsmanager.{REGION}.amazonaws.com", "kms:EncryptionContext:SecretARN": secret("token")}
+        self.assertTrue(resource_allows(key["KeyPolicy"], Request(CALLER, "kms:Decrypt", key.arn, context), policy))
+        self.denied(policy, CALLER, "kms:Decrypt", key.arn)
+        self.denied(policy, CALLER, "secretsmanager:PutSecretValue", secret("token"))
+
+
 if __name__ == "__main__":
     unittest.main()
