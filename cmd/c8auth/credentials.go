@@ -21,26 +21,26 @@ func (p *program) credentialsCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(command *cobra.Command, _ []string) error { return command.Help() },
 	}
-	var wish setting
+	var want setting
 	set := &cobra.Command{
 		Use:   "set TENANT",
-		Short: "Ask for a tenant's credentials, try them at Communic8, and store them",
-		Long: `Set asks for what Communic8's admin console gave you, tries it at Communic8, and stores it
-where c8auth makes tokens from it: the base URL with a token's ID and value (OAuth 2), or
-with an access key. No secret is shown, nor taken from the command line. Where the
-standard input is no terminal, it is the JSON itself, in one of two forms:
+		Short: "Prompt for a tenant's credentials, probe them at Communic8, and store them",
+		Long: `Set prompts for the credentials that Communic8's admin console shows, probes them at
+Communic8, and stores them: the base URL with a token's ID and value (OAuth 2), or with
+an access key. No secret is shown, and none is accepted on the command line. If the
+standard input is not a terminal, it must be the JSON itself, in one of two forms:
 
   {"base_url": "https://acme.communic8.com", "client_id": "…", "client_secret": "…"}
   {"base_url": "https://acme.communic8.com", "access_key": "…"}
 
-What Communic8 does not take is not stored, unless you insist. rotate falls back to the
-version before the latest only: wrong credentials that are stored twice in a row leave it
-without any that work. Set warns before it does that.
+Credentials that Communic8 does not accept are not stored, except with --insist. rotate
+falls back only to the version before the latest: after wrong credentials were stored
+twice in a row, it has none that work. Set warns before it does that.
 
-To try an ID and value, a token is asked for, and for that Communic8 may end the life of
-the one in use. So where credentials were stored before, a rotation follows at once;
-callers get the new token when they ask again after theirs was rejected. Else the first
-token is there at the next heartbeat, within five minutes; --now does not wait for that.
+To probe an ID and value, set requests a token, and Communic8 may then end the validity of
+the token in use. So if credentials were stored before, a rotation follows at once, and
+callers whose token is rejected get the new one. Otherwise the first token is there at the
+next heartbeat, within five minutes; --now makes it at once.
 
 It needs secretsmanager:DescribeSecret and PutSecretValue on the secret
 <stack>/credentials/TENANT (to warn, what status needs), kms:Decrypt and GenerateDataKey on its key, and for a
@@ -51,12 +51,12 @@ rotation lambda:InvokeFunction on <stack>-rotate.`,
 		Args:              oneTenant,
 		ValidArgsFunction: p.completeTenant,
 		RunE: p.does(func(ctx context.Context, args []string) error {
-			wish.tenant = args[0]
-			return p.set(ctx, wish)
+			want.tenant = args[0]
+			return p.set(ctx, want)
 		}),
 	}
-	set.Flags().BoolVar(&wish.now, "now", false, "make a token of them now")
-	set.Flags().BoolVar(&wish.insist, "insist", false, "store them even if Communic8 does not take them, or cannot be asked from here")
+	set.Flags().BoolVar(&want.now, "now", false, "make a token of them now")
+	set.Flags().BoolVar(&want.insist, "insist", false, "store them even if Communic8 does not accept them, or cannot be reached from here")
 	// cobra's own words repeat what was typed, and that may be a secret.
 	set.SetFlagErrorFunc(func(*cobra.Command, error) error {
 		return errors.New("there is no such flag, and none that takes a secret: it is asked for, or read from the standard input")
@@ -65,7 +65,7 @@ rotation lambda:InvokeFunction on <stack>-rotate.`,
 	return credentials
 }
 
-// setting is a wish that a tenant's credentials be set.
+// setting is a request that a tenant's credentials be set.
 type setting struct {
 	tenant      string
 	now, insist bool
@@ -79,53 +79,53 @@ type changed struct {
 	Rotation *c8auth.Result `json:"rotation,omitempty"`
 }
 
-func (p *program) set(ctx context.Context, wish setting) error {
+func (p *program) set(ctx context.Context, want setting) error {
 	d, err := p.deployment(ctx)
 	if err != nil {
 		return err
 	}
-	stored, err := d.existing(ctx, "credentials", wish.tenant)
+	stored, err := d.existing(ctx, "credentials", want.tenant)
 	if err != nil {
 		return err
 	}
 	replaces := stored.version != ""
-	value, err := p.askCredentials(ctx, wish.tenant)
+	value, err := p.askCredentials(ctx, want.tenant)
 	if err != nil {
 		return err
 	}
 	credentials, err := c8auth.ParseCredentials(value)
 	if err != nil {
-		return fail(0, "mend that and try again; nothing was stored", "%w", err)
+		return fail(0, "fix that and try again; nothing was stored", "%w", err)
 	}
 
 	p.say("Trying them at %s.", credentials.BaseURL)
 	if replaces && credentials.ClientID != "" {
-		p.say("That may end the life of the token in use; so rotate looks after it at once.")
+		p.say("That may end the validity of the token in use, so a rotation follows at once.")
 	}
 	disturbed, err := try(ctx, credentials, d.parameters["ProbePath"])
-	if err != nil && wish.insist && ctx.Err() == nil {
+	if err != nil && want.insist && ctx.Err() == nil {
 		p.stderr.line("", "", 0, "%s. They are stored all the same, as you insist.", err)
 		err = nil
 		if replaces {
-			err = p.warn(ctx, d, wish.tenant)
+			err = p.warn(ctx, d, want.tenant)
 		}
 	}
-	out := changed{Tenant: wish.tenant}
+	out := changed{Tenant: want.tenant}
 	if err == nil {
-		out.Secret, out.Version, err = d.store(ctx, wish.tenant, value)
+		out.Secret, out.Version, err = d.store(ctx, want.tenant, value)
 	}
 	if err == nil {
 		p.say("Stored in %s.", out.Secret)
 	}
-	if disturbed && replaces || err == nil && wish.now {
-		result, failed := d.rotate(ctx, wish.tenant, false)
+	if disturbed && replaces || err == nil && want.now {
+		result, failed := d.rotate(ctx, want.tenant, false)
 		if failed == nil {
 			out.Rotation = &result
 			p.describe(result)
 		}
 		err = cmp.Or(err, failed)
 	} else if err == nil {
-		p.say("A token is made of them at the next heartbeat, within five minutes; `c8auth rotate %s` does not wait for it.", wish.tenant)
+		p.say("A token is made of them at the next heartbeat, within five minutes; `c8auth rotate %s` does not wait for it.", want.tenant)
 	}
 	if err == nil && p.json {
 		err = p.stdout.json(out)
@@ -158,7 +158,7 @@ func (p *program) warn(ctx context.Context, d *deployment, name string) error {
 }
 
 // try tries credentials at Communic8 and reports whether it may have issued a token for
-// that. The error is nil if it takes them.
+// that. The error is nil if it accepts them.
 func try(ctx context.Context, c c8auth.Credentials, probePath string) (disturbed bool, _ error) {
 	const (
 		again  = "nothing was stored; look at them again in Communic8's console, or make a new value there. --insist stores them all the same"
@@ -177,13 +177,13 @@ func try(ctx context.Context, c c8auth.Credentials, probePath string) (disturbed
 		}
 		disturbed, token.AccessToken = true, grant.AccessToken
 	}
-	switch trial, detail := endpoint.Probe(ctx, token); {
-	case trial == c8auth.ProbeRejected && disturbed:
+	switch probed, detail := endpoint.Probe(ctx, token); {
+	case probed == c8auth.ProbeRejected && disturbed:
 		return true, fail(0, probe, "Communic8 issues a token, and then rejects it at %s (%s)", probePath, detail)
-	case trial == c8auth.ProbeRejected:
+	case probed == c8auth.ProbeRejected:
 		return false, fail(0, again, "Communic8 refuses the access key (%s)", detail)
-	case trial == c8auth.ProbeInconclusive && !disturbed: // a token that was just issued is taken for good, as by rotate
-		return false, fail(0, remote, "whether Communic8 takes the access key cannot be seen at %s: %s", probePath, detail)
+	case probed == c8auth.ProbeInconclusive && !disturbed: // a token that was just issued counts as good, as in rotate
+		return false, fail(0, remote, "whether Communic8 accepts the access key cannot be seen at %s: %s", probePath, detail)
 	}
 	return disturbed, nil
 }

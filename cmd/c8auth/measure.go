@@ -104,7 +104,7 @@ func (doc *doctor) measure(ctx context.Context) (*measurement, error) {
 }
 
 // young reports whether the token is of an age at which rotate does not replace it at an
-// operator's wish.
+// operator's request.
 func (t *tenant) young() bool {
 	return t.Version != "" && time.Since(cmp.Or(t.IssuedAt, t.token.changed)) < time.Minute+5*time.Second
 }
@@ -178,10 +178,10 @@ func (run *measuring) tokens(ctx context.Context, c c8auth.Credentials, used c8a
 	ended := slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusOK}, run.recorder.response().status)
 	newest, welcome := run.try(ctx, c.BaseURL, second.AccessToken)
 
-	run.note(grants, "%s. It lives %s", form, span(first.Lifetime))
-	const again, ends = "Does asking twice give the same token?", "Does a new token end the life of the one before?"
+	run.note(grants, "%s. It is valid for %s", form, span(first.Lifetime))
+	const again, ends = "Do two requests give the same token?", "Does a new token end the validity of the one before?"
 	if first.AccessToken.Reveal() == second.AccessToken.Reveal() {
-		run.note(again, "Yes, while it lives; the second time it lives %s", span(second.Lifetime))
+		run.note(again, "Yes, while it is valid; the second time it is valid for %s", span(second.Lifetime))
 		return nil
 	}
 	run.note(again, "No, each time another one")
@@ -190,7 +190,7 @@ func (run *measuring) tokens(ctx context.Context, c c8auth.Credentials, used c8a
 		run.note(ends, "It cannot be told at the probe path. To a new token it says: %s", welcome)
 		return nil
 	case after == c8auth.ProbeGood:
-		run.note(ends, "No, both live")
+		run.note(ends, "No, both are valid")
 	case ended:
 		run.note(ends, "Yes. To the one before it then says: %s", rejection)
 	default:

@@ -18,10 +18,10 @@ func (p *program) rotateCommand() *cobra.Command {
 	var force bool
 	command := &cobra.Command{
 		Use:   "rotate TENANT",
-		Short: "Look after a tenant's token now",
-		Long: `Rotate has a tenant's token looked after now, as the schedule does every five minutes:
-it is replaced if that is due. --force replaces it in any case, unless it is less than a
-minute old. Whatever fails, the token that is stored stays.
+		Short: "Run a tenant's rotation check now",
+		Long: `Rotate runs a tenant's rotation check now, as the schedule does every five minutes: the
+token is replaced if a new one is due. --force replaces it in any case, unless it is less
+than a minute old. If anything fails, the stored token stays.
 
 It needs lambda:InvokeFunction on <stack>-rotate, and to name the tenants that exist
 secretsmanager:DescribeSecret and ListSecrets.`,
@@ -73,7 +73,7 @@ func (d *deployment) forcible(ctx context.Context, tenant, version string) strin
 func (p *program) describe(result c8auth.Result) {
 	life := "It does not expire."
 	if !result.ExpiresAt.IsZero() {
-		life = fmt.Sprintf("It lives %s, until %s.", span(time.Duration(result.ExpiresIn)*time.Second), result.ExpiresAt.Format(time.RFC3339))
+		life = fmt.Sprintf("It is valid for %s, until %s.", span(time.Duration(result.ExpiresIn)*time.Second), result.ExpiresAt.Format(time.RFC3339))
 	}
 	switch result.Outcome {
 	case c8auth.Rotated:

@@ -147,7 +147,7 @@ var plainKey = regexp.MustCompile(`^[A-Za-z][A-Za-z_-]*$`)
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
 
 // checkBaseURL returns nil for https://host[:port] and nothing else. Plain http is
-// for this machine alone, where the stand-ins are.
+// for this machine alone, where the fakes are.
 func checkBaseURL(s string) error {
 	malformed := explain(ErrCredentials, `"base_url" must be https:// and a host, optionally with a port, such as https://acme.communic8.com: without a user name, a path, a query or a slash at the end`)
 	u, err := url.Parse(s)

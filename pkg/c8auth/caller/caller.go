@@ -11,7 +11,7 @@
 // A [Source] fetches the tenant's token from the API, signed by the AWS credentials
 // that the program runs with (Signature Version 4), and keeps it until shortly before
 // it expires. However many goroutines want it, one request is made. If the API fails,
-// the token at hand is used while it lives. A Source is an oauth2.TokenSource, for
+// the held token is used while it is valid. A Source is an oauth2.TokenSource, for
 // whatever takes one.
 //
 // A [Transport] authorizes requests to Communic8. It takes paths, and resolves them
@@ -53,9 +53,9 @@ var (
 	ErrSignature = fmt.Errorf("%w: the signature is not accepted", ErrDenied)
 	// ErrTenant: c8auth knows no such tenant.
 	ErrTenant = errors.New("unknown tenant")
-	// ErrNoToken: the tenant has no living token now. It has none yet, it has expired and
+	// ErrNoToken: the tenant has no valid token now. It has none yet, it has expired and
 	// not been replaced, or c8auth cannot read it.
-	ErrNoToken = errors.New("no token yet, or none that lives")
+	ErrNoToken = errors.New("no valid token")
 	// ErrUnreachable: the API does not answer, something else does, or something on the way,
 	// such as a proxy or AWS WAF, refuses the request.
 	ErrUnreachable = errors.New("API unreachable")

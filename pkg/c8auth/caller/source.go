@@ -26,7 +26,7 @@ const (
 	maxPause   = 4 * time.Second
 	// minRetry is the least time between two fetches, and after a lookup that found nothing
 	// newer than a rejected token; longRetry, after a fetch whose failure a person has to
-	// mend, and between two reports of the same token.
+	// fix, and between two reports of the same token.
 	minRetry  = time.Second
 	longRetry = 10 * time.Second
 )

@@ -25,7 +25,7 @@ const (
 	early = 4 * time.Minute
 )
 
-// token is what the API gave out.
+// token is a token that the API has returned.
 type token struct {
 	secret  *string // by pointer, which fmt does not follow; nil: there is none
 	version string
