@@ -1,7 +1,7 @@
 # run and test take Go and make alone, build and lint the SAM CLI, too.
 
 .DEFAULT_GOAL := help
-.PHONY: run install test simulate soak bench build deployment image e2e lint help build-RotateFunction build-VendFunction
+.PHONY: run install test simulate soak bench build pictures deployment image e2e lint help build-RotateFunction build-VendFunction
 
 # Without a version from git, which refuses to read a checkout that belongs to somebody else.
 export GOFLAGS := $(shell go env GOFLAGS) -buildvcs=false
@@ -58,6 +58,10 @@ soak:
 ##              COLDS=3 WARMS=200: how often, for a first look
 bench:
 	go run ./internal/bench $(if $(COLDS),-colds $(COLDS)) $(if $(WARMS),-warms $(WARMS))
+
+## make pictures  the pictures of docs/, and the tables that programs compute
+pictures:
+	go test -count=1 -run 'Picture|TestNight|TestPages' ./internal/docs ./internal/scale ./cmd/c8auth -update
 
 ## make build   sam build
 ##              ARCH=x86_64: for that processor instead of arm64

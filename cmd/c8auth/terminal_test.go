@@ -128,7 +128,7 @@ func (x *terminal) ends(status int) {
 	}
 }
 
-// A person is asked, and sees everything but the secret: the README shows it.
+// A person is asked, and sees everything but the secret: docs/operating.md shows it.
 func TestQuestions(t *testing.T) {
 	binary := build(t)
 	s := operate(t)
@@ -143,14 +143,14 @@ func TestQuestions(t *testing.T) {
 	x.types(" " + clientSecret + "\r")
 	x.sees("Z.\r\n")
 	x.ends(0)
-	readme, err := os.ReadFile("../../README.md")
+	page, err := os.ReadFile("../../docs/operating.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	screen := strings.ReplaceAll(x.seen.String(), s.Communic8URL, "https://acme.communic8.com")
 	screen = varying["2026-01-02T03:04:05Z"].ReplaceAllString(strings.ReplaceAll(screen, " \n", "\n"), "2026-01-03T03:04:05Z")
-	if transcript := "$ c8auth credentials set default --now\n" + screen; !strings.Contains(string(readme), transcript) {
-		t.Errorf("the README does not show this:\n%s", transcript)
+	if transcript := "$ c8auth credentials set default --now\n" + screen; !strings.Contains(string(page), transcript) {
+		t.Errorf("docs/operating.md does not show this:\n%s", transcript)
 	}
 	if stored, _ := s.Secrets.Value("c8auth/credentials/default"); !strings.Contains(stored, `"`+clientSecret+`"`) {
 		t.Errorf("stored is %s", stored)

@@ -6,12 +6,14 @@ package conformance
 // and httpx; NODE_MODULES is a directory that the JavaScript client is installed in.
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/c8auth/c8auth/internal/docs"
 )
 
 func init() {
@@ -22,10 +24,10 @@ func init() {
 	drivers["JavaScript"] = driver{command: []string{"node", filepath.Join(os.Getenv("NODE_MODULES"), "..", "driver.mjs")}}
 }
 
-// The snippets of docs/calling.md, run as they stand there but for the names of hosts, get
-// a token and use it.
-func TestCallingPage(t *testing.T) {
-	page, err := os.ReadFile("../../docs/calling.md")
+// The snippets of the documentation for the clients, run unchanged except for the names of hosts,
+// get a token and use it.
+func TestClientSnippets(t *testing.T) {
+	snippets, err := docs.For("../..", "TestClientSnippets")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,16 +35,15 @@ func TestCallingPage(t *testing.T) {
 		"python": {os.Getenv("PYTHON"), "snippet.py"},
 		"js":     {"node", "snippet.mjs"},
 	}
-	snippets := regexp.MustCompile("(?ms)^```(python|js)\n(.*?)^```$").FindAllStringSubmatch(string(page), -1)
-	if len(snippets) != 4 {
+	if len(snippets) < 4 {
 		t.Errorf("%d snippets", len(snippets))
 	}
 	for _, snippet := range snippets {
-		t.Run(snippet[1], func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s:%d", snippet.File, snippet.Line), func(t *testing.T) {
 			t.Parallel()
 			e := newEnvironment(t, scenario{})
-			program := strings.NewReplacer("https://<api>.execute-api.<region>.amazonaws.com/v1", e.api, "https://acme.communic8.com", e.communic8).Replace(snippet[2])
-			interpreter := interpreters[snippet[1]]
+			program := strings.NewReplacer("https://<api>.execute-api.<region>.amazonaws.com/v1", e.api, "https://acme.communic8.com", e.communic8).Replace(snippet.Text)
+			interpreter := interpreters[snippet.Language]
 			e.write(interpreter.file, program)
 			if err := os.Symlink(os.Getenv("NODE_MODULES"), filepath.Join(e.dir, "node_modules")); err != nil {
 				t.Fatal(err)

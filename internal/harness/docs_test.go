@@ -1,15 +1,16 @@
-//go:build readme
+//go:build docs
 
 package harness_test
 
-// The README's snippets, run as they stand there but for the names of the API and the
-// region: what an operator types, and what callers in other languages do. They take
-// bash, curl, aws, python3 with botocore, and node, whose modules are in NODE_MODULES.
+// The snippets of the documentation, run unchanged except for the names of the API, the region
+// and what else stands in angle brackets. They need bash, curl, the aws command, python3 with
+// botocore and aws-secretsmanager-caching, and node, whose modules are in NODE_MODULES.
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -18,36 +19,43 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/c8auth/c8auth/internal/docs"
 	"github.com/c8auth/c8auth/internal/fakes/gwtest"
 	"github.com/c8auth/c8auth/internal/harness"
 )
 
-// callers are the languages of the README's snippets that fetch a token, each with how
-// its snippet begins and what runs it.
-var callers = []struct{ name, language, begins, file, command string }{
-	{"curl", "console", "$ curl --aws-sigv4", "snippet.sh", "bash"},
-	{"Python", "python", "from urllib", "snippet.py", "python3"},
-	{"JavaScript", "js", "import { Sha256 }", "snippet.mjs", "node"},
+const root = "../.."
+
+// interpreters are what runs the snippets of a language, and the file that they are in.
+var interpreters = map[string]struct{ command, file string }{
+	"console": {"bash", "snippet.sh"},
+	"python":  {"python3", "snippet.py"},
+	"js":      {"node", "snippet.mjs"},
 }
 
-func TestReadme(t *testing.T) {
-	s := start(t)
-	s.Communic8.AddClient("<token's ID>", "<token's value>")
+// keys are a user's and a session's.
+var keys = map[string]gwtest.Key{
+	"AKIAIOSFODNN7EXAMPLE": {SecretAccessKey: harness.SecretKey, ARN: harness.Caller, Tenants: []string{"default"}, Reports: []string{"default"}},
+	"ASIAIOSFODNN7EXAMPLE": {SecretAccessKey: harness.SecretKey, SessionToken: "IQoJb3JpZ2luX2VjEXAMPLE//a+b=", ARN: "arn:aws:sts::123456789012:assumed-role/payroll/i-0123456789abcdef0", Tenants: []string{"default"}, Reports: []string{"default"}},
+}
 
-	t.Run("operator", func(t *testing.T) { operate(t, s) })
-
-	keys := map[string]gwtest.Key{
-		"AKIAIOSFODNN7EXAMPLE": {SecretAccessKey: harness.SecretKey, ARN: harness.Caller, Tenants: []string{"default"}},
-		"ASIAIOSFODNN7EXAMPLE": {SecretAccessKey: harness.SecretKey, SessionToken: "IQoJb3JpZ2luX2VjEXAMPLE//a+b=", ARN: "arn:aws:sts::123456789012:assumed-role/payroll/i-0123456789abcdef0", Tenants: []string{"default"}},
-	}
-	api := httptest.NewServer(&gwtest.Gateway{Region: harness.Region, Keys: keys, Invoke: s.Vend.Invoke})
+// TestCallers: each snippet that calls the API gets a token, or the answer to a report. With a
+// signature for another service it does not.
+func TestCallers(t *testing.T) {
+	s := started(t)
+	api := httptest.NewServer(&gwtest.Gateway{Region: harness.Region, Keys: keys, Invoke: s.Vend.Invoke, Report: s.Rotate.Invoke})
 	t.Cleanup(api.Close)
-
-	for _, caller := range callers {
-		snippet := fill(t, snippet(t, "README.md", caller.language, caller.begins), api.URL)
+	for _, snippet := range snippets(t, "TestCallers") {
+		interpreter := interpreters[snippet.Language]
+		text := fill(t, snippet, "https://<api>.execute-api.<region>.amazonaws.com/", api.URL+"/", "<region>", harness.Region)
+		answers := func(out string) bool { return s.Communic8.Valid(vended(out)) }
+		if strings.Contains(text, "/rejections") {
+			answers = func(out string) bool { return strings.Contains(out, `"outcome":`) }
+		}
 		for id, key := range keys {
 			env := []string{"AWS_ACCESS_KEY_ID=" + id, "AWS_SECRET_ACCESS_KEY=" + key.SecretAccessKey}
 			credentials := "key"
@@ -55,20 +63,16 @@ func TestReadme(t *testing.T) {
 				env = append(env, "AWS_SESSION_TOKEN="+key.SessionToken)
 				credentials = "session"
 			}
-			t.Run(caller.name+"/"+credentials, func(t *testing.T) {
-				out := run(t, caller.command, caller.file, snippet, env)
-				if token := vended(out); !s.Communic8.Valid(token) {
-					t.Errorf("no token from\n%s\n%s", snippet, out)
+			t.Run(fmt.Sprintf("%s:%d %s", snippet.File, snippet.Line, credentials), func(t *testing.T) {
+				if out := run(t, interpreter.command, interpreter.file, text, env); !answers(out) {
+					t.Errorf("no answer to\n%s\n%s", text, out)
 				}
-			})
-			// The fake accepts no signature for another service.
-			t.Run(caller.name+"/"+credentials+", wrong service", func(t *testing.T) {
-				wrong := strings.Replace(snippet, "execute-api", "lambda", 1)
-				if wrong == snippet {
+				wrong := strings.Replace(text, "execute-api", "lambda", 1)
+				if wrong == text {
 					t.Fatal("it names no service")
 				}
-				out := run(t, caller.command, caller.file, wrong, env)
-				if vended(out) != "" || !strings.Contains(out, "403") && !strings.Contains(out, "Credential should be scoped to correct service") {
+				out := run(t, interpreter.command, interpreter.file, wrong, env)
+				if answers(out) || !strings.Contains(out, "403") && !strings.Contains(out, "Credential should be scoped to correct service") {
 					t.Errorf("want a refusal, got\n%s", out)
 				}
 			})
@@ -76,17 +80,56 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// operate does what the documentation tells the operator, with the aws command: stores the
-// credentials by pasting them, and rotates.
-func operate(t *testing.T, s *harness.Stack) {
-	deploy := snippet(t, "docs/deploying.md", "console", "$ aws secretsmanager put-secret-value ")
-	typed := regexp.MustCompile(`(?s)^(\$ aws secretsmanager [^\n]*)\n(.*\n)\^D\n`).FindStringSubmatch(deploy)
+// TestGo: the Go snippets are programs that call Communic8.
+func TestGo(t *testing.T) {
+	s := started(t)
+	for _, snippet := range snippets(t, "TestGo") {
+		text := fill(t, snippet, "https://<api>.execute-api.<region>.amazonaws.com/v1", s.APIURL)
+		program := "package main\n\nimport (\n\"fmt\"\n\"net/http\"\n\n\"github.com/c8auth/c8auth/pkg/c8auth/caller\"\n)\n\nfunc main() {\n" +
+			text + "if err != nil {\npanic(err)\n}\nfmt.Println(resp.Status)\n}\n"
+		dir, err := os.MkdirTemp(".", "snippet-") // in the module
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		command := exec.CommandContext(t.Context(), "go", "run", "./"+dir)
+		command.Env = append(os.Environ(), "AWS_REGION="+harness.Region, "AWS_ACCESS_KEY_ID="+harness.AccessKey, "AWS_SECRET_ACCESS_KEY="+harness.SecretKey)
+		if out, err := command.CombinedOutput(); err != nil || string(out) != "200 OK\n" {
+			t.Errorf("%s: %v\n%s", snippet, err, out)
+		}
+	}
+}
+
+// TestDirectly: the snippet that reads Secrets Manager itself prints where the token is valid.
+func TestDirectly(t *testing.T) {
+	s := started(t)
+	for _, snippet := range snippets(t, "TestDirectly") {
+		out := run(t, "python3", "snippet.py", snippet.Text, []string{
+			"AWS_ACCESS_KEY_ID=" + harness.AccessKey, "AWS_SECRET_ACCESS_KEY=" + harness.SecretKey, "AWS_DEFAULT_REGION=" + harness.Region,
+			"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.SecretsURL,
+		})
+		if !strings.HasPrefix(out, s.Communic8URL+" 20") {
+			t.Errorf("%s\n%s", snippet, out)
+		}
+	}
+}
+
+// TestOperator: an operator without the tool pastes credentials and rotates.
+func TestOperator(t *testing.T) {
+	s := start(t)
+	s.Communic8.AddClient("<token's ID>", "<token's value>")
+	page, err := os.ReadFile(root + "/docs/deploying.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	typed := regexp.MustCompile(`(?s)\n\$ (aws secretsmanager put-secret-value [^\n]*)\n(.*?\n)\^D\n`).FindStringSubmatch(string(page))
 	if typed == nil {
-		t.Fatalf("no credentials are pasted in\n%s", deploy)
+		t.Fatal("no credentials are pasted")
 	}
 	store, pasted := typed[1], strings.Replace(typed[2], "https://acme.communic8.com", s.Communic8URL, 1)
-	rotate := regexp.MustCompile(`(?m)^\$ echo .* aws lambda invoke .*$`).FindString(snippet(t, "README.md", "console", "$ aws cloudwatch"))
-
 	lambda := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		event, _ := io.ReadAll(r.Body)
 		if r.Method != http.MethodPost || r.URL.Path != "/2015-03-31/functions/"+s.Rotate.Name+"/invocations" {
@@ -101,48 +144,70 @@ func operate(t *testing.T, s *harness.Stack) {
 		_, _ = w.Write(result)
 	}))
 	defer lambda.Close()
-	out := run(t, "bash", "snippet.sh", "set -e\n"+commands(store)+" <<'END'\n"+pasted+"END\n"+commands(rotate), []string{
-		"AWS_ACCESS_KEY_ID=" + harness.AccessKey, "AWS_SECRET_ACCESS_KEY=" + harness.SecretKey, "AWS_DEFAULT_REGION=" + harness.Region,
-		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.SecretsURL, "AWS_ENDPOINT_URL_LAMBDA=" + lambda.URL,
-	})
-	if !strings.Contains(out, `"outcome":"rotated"`) {
-		t.Errorf("want a rotation, got\n%s", out)
-	}
-}
-
-// snippet returns a file's one block of a language that begins so.
-func snippet(t *testing.T, file, language, begins string) string {
-	t.Helper()
-	text, err := os.ReadFile("../../" + file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var found []string
-	for _, block := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
-		if strings.HasPrefix(block[1], begins) {
-			found = append(found, block[1])
+	for _, snippet := range snippets(t, "TestOperator") {
+		script := snippet.Text
+		if script == store {
+			script += " <<'END'\n" + pasted + "END\n"
+		}
+		out := run(t, "bash", "snippet.sh", script, []string{
+			"AWS_ACCESS_KEY_ID=" + harness.AccessKey, "AWS_SECRET_ACCESS_KEY=" + harness.SecretKey, "AWS_DEFAULT_REGION=" + harness.Region,
+			"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.SecretsURL, "AWS_ENDPOINT_URL_LAMBDA=" + lambda.URL,
+		})
+		if snippet.Text == store && !strings.Contains(out, "VersionId") || snippet.Text != store && !strings.Contains(out, `"outcome":"rotated"`) {
+			t.Errorf("%s\n%s", snippet, out)
 		}
 	}
-	if len(found) != 1 {
-		t.Fatalf("%s has %d %s blocks that begin with %q", file, len(found), language, begins)
+}
+
+// TestAWS: the aws command accepts the other command lines, and sends a request for each.
+func TestAWS(t *testing.T) {
+	var mu sync.Mutex
+	requests := 0
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		requests++
+		mu.Unlock()
+		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+		_, _ = io.WriteString(w, `{"QueueUrl":"https://sqs.example/queue"}`)
+	}))
+	t.Cleanup(service.Close)
+	for _, snippet := range snippets(t, "TestAWS") {
+		if !strings.Contains(snippet.Text, " --") {
+			continue // a command's name in a sentence
+		}
+		t.Run(fmt.Sprintf("%s:%d", snippet.File, snippet.Line), func(t *testing.T) {
+			text := fill(t, snippet, "<version>", "7", "<you>", "ann", "<the note>", "note")
+			requests = 0
+			out := run(t, "bash", "snippet.sh", "aws() { command aws --endpoint-url '"+service.URL+"' \"$@\"; }\n"+ // version 1 has SQS elsewhere otherwise
+				"echo '[{\"Id\":\"1\",\"ProductArn\":\"arn\"}]' >findings.json\n"+text, []string{
+				"AWS_ACCESS_KEY_ID=" + harness.AccessKey, "AWS_SECRET_ACCESS_KEY=" + harness.SecretKey, "AWS_DEFAULT_REGION=" + harness.Region,
+				"AWS_MAX_ATTEMPTS=1",
+			})
+			if want := strings.Count(text, "aws "); requests != want {
+				t.Errorf("%d requests, want %d:\n%s\n%s", requests, want, text, out)
+			}
+		})
 	}
-	return found[0]
 }
 
-// commands returns what one types at a prompt.
-func commands(transcript string) string {
-	return strings.ReplaceAll("\n"+transcript, "\n$ ", "\n")
-}
-
-// fill gives a snippet the API and the region.
-func fill(t *testing.T, snippet, api string) string {
+// snippets returns those that a test here runs.
+func snippets(t *testing.T, test string) []docs.Snippet {
 	t.Helper()
-	snippet = strings.Replace(commands(snippet), "https://<api>.execute-api.<region>.amazonaws.com/", api+"/", 1)
-	snippet = strings.ReplaceAll(snippet, "<region>", harness.Region)
-	if blank := regexp.MustCompile(`<[a-z]+>`).FindString(snippet); blank != "" || !strings.Contains(snippet, api) {
-		t.Fatalf("%s is left in\n%s", blank, snippet)
+	found, err := docs.For(root, test)
+	if err != nil || len(found) == 0 {
+		t.Fatalf("%d snippets for %s: %v", len(found), test, err)
 	}
-	return snippet
+	return found
+}
+
+// fill returns the snippet's text with other names in the place of these.
+func fill(t *testing.T, snippet docs.Snippet, names ...string) string {
+	t.Helper()
+	text := strings.NewReplacer(names...).Replace(snippet.Text)
+	if blank := regexp.MustCompile(`<[a-z ]+>`).FindString(text); blank != "" {
+		t.Fatalf("%s is left in\n%s", blank, text)
+	}
+	return text
 }
 
 // run runs a program in a directory of its own and returns what it printed.

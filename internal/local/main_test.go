@@ -49,7 +49,7 @@ vend    GET http://127.0.0.1:PORT/v1/tokens/default, signed with SigV4
 
 Communic8 accepts the token.
 `
-	got := out.String()
+	got, readme := out.String(), transcript(t)
 	for pattern, name := range map[string]string{
 		`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`: "UUID",
 		`\b[0-9a-f]{32}\b`:                          "HEX",
@@ -58,10 +58,35 @@ Communic8 accepts the token.
 		`"expires_in": 1\d\d\d`:                     `"expires_in": NNNN`,
 	} {
 		got = regexp.MustCompile(pattern).ReplaceAllString(got, name)
+		readme = regexp.MustCompile(pattern).ReplaceAllString(readme, name)
 	}
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
+	rest := got
+	for _, part := range strings.Split(readme, "…\n") {
+		if _, after, ok := strings.Cut(rest, part); ok {
+			rest = after
+		} else {
+			t.Errorf("README shows\n%s", part)
+		}
+	}
+}
+
+// transcript returns what the README shows of make run. An ellipsis is in the place of what it
+// leaves out.
+func transcript(t *testing.T) string {
+	t.Helper()
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(readme), "```console\n$ make run\n…\n")
+	shown, _, ok := strings.Cut(after, "```\n")
+	if !ok {
+		t.Fatal("the README does not show make run")
+	}
+	return shown
 }
 
 // With ONCE=1 the incident is there from the beginning, for scripts: the program fails and

@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// Programs go by the code of an error, whatever is around it. README lists all of them.
+// Programs go by the code of an error, whatever is around it. docs/operating.md lists all of them.
 func TestCodes(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+	page, err := os.ReadFile("../../docs/operating.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,8 +27,8 @@ func TestCodes(t *testing.T) {
 		}
 	}
 	for code := range seen {
-		if !strings.Contains(string(readme), "`"+code+"`") {
-			t.Errorf("README does not list %s", code)
+		if !strings.Contains(string(page), "`"+code+"`") {
+			t.Errorf("docs/operating.md does not list %s", code)
 		}
 	}
 	for want, err := range map[string]error{
