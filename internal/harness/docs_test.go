@@ -87,15 +87,11 @@ func TestGo(t *testing.T) {
 		text := fill(t, snippet, "https://<api>.execute-api.<region>.amazonaws.com/v1", s.APIURL)
 		program := "package main\n\nimport (\n\"fmt\"\n\"net/http\"\n\n\"github.com/c8auth/c8auth/pkg/c8auth/caller\"\n)\n\nfunc main() {\n" +
 			text + "if err != nil {\npanic(err)\n}\nfmt.Println(resp.Status)\n}\n"
-		dir, err := os.MkdirTemp(".", "snippet-") // in the module
-		if err != nil {
+		file := filepath.Join(t.TempDir(), "main.go")
+		if err := os.WriteFile(file, []byte(program), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = os.RemoveAll(dir) })
-		if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		command := exec.CommandContext(t.Context(), "go", "run", "./"+dir)
+		command := exec.CommandContext(t.Context(), "go", "run", file)
 		command.Env = append(os.Environ(), "AWS_REGION="+harness.Region, "AWS_ACCESS_KEY_ID="+harness.AccessKey, "AWS_SECRET_ACCESS_KEY="+harness.SecretKey)
 		if out, err := command.CombinedOutput(); err != nil || string(out) != "200 OK\n" {
 			t.Errorf("%s: %v\n%s", snippet, err, out)
