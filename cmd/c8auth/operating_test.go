@@ -86,7 +86,7 @@ func TestNight(t *testing.T) {
 	}
 	if *update {
 		page = []byte(strings.Replace(string(page), string(shown[1]), got, 1))
-		if err := os.WriteFile(operatingPage, page, 0o644); err != nil { //nolint:gosec // a page for everybody
+		if err := os.WriteFile(operatingPage, page, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -118,7 +118,7 @@ func TestIncidentPicture(t *testing.T) {
 	picture := docs.Terminal("An incident: from status to green", transcript, 116)
 	const file = "../../docs/images/incident.svg"
 	if *update {
-		if err := os.WriteFile(file, []byte(picture), 0o644); err != nil { //nolint:gosec // a picture for everybody
+		if err := os.WriteFile(file, []byte(picture), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return

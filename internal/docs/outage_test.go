@@ -131,7 +131,7 @@ func TestOutagePicture(t *testing.T) {
 	picture := draw(short, long)
 	const file = root + "/docs/images/outage.svg"
 	if *update {
-		if err := os.WriteFile(file, []byte(picture), 0o644); err != nil { //nolint:gosec // a picture for everybody
+		if err := os.WriteFile(file, []byte(picture), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return

@@ -14,7 +14,7 @@ func Terminal(title, transcript string, columns int) string {
 	const size, leading, edge = 13, 18, 16
 	type row struct{ text, style string }
 	var rows []row
-	for _, line := range strings.Split(strings.TrimRight(transcript, "\n"), "\n") {
+	for line := range strings.SplitSeq(strings.TrimRight(transcript, "\n"), "\n") {
 		style := `fill="#d6d6d6"`
 		switch {
 		case strings.HasPrefix(line, "$ "):

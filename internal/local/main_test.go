@@ -64,7 +64,7 @@ Communic8 accepts the token.
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	rest := got
-	for _, part := range strings.Split(readme, "…\n") {
+	for part := range strings.SplitSeq(readme, "…\n") {
 		if _, after, ok := strings.Cut(rest, part); ok {
 			rest = after
 		} else {

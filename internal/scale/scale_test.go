@@ -52,7 +52,7 @@ func TestPages(t *testing.T) {
 			want = before + begin + "\n" + table + "\n<!-- end -->" + after
 		}
 		if *update {
-			err = os.WriteFile(file, []byte(want), 0o644) //nolint:gosec // a page for everybody
+			err = os.WriteFile(file, []byte(want), 0o644)
 		} else if want != string(text) {
 			t.Errorf("%s has other tables than the program prints: make pictures writes them anew", page)
 		}
