@@ -1385,6 +1385,17 @@ class Documentation(Laws):
                 declared[name] = str(p.get("Default", ""))
         self.assertEqual(declared, listed)
 
+    def test_operating_lists_each_alarm(self):
+        section = self.page("operating.md").split("\n## Alarms\n")[1].split("\n## ")[0]
+        listed = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+        made = [a["AlarmName"].removeprefix("c8auth/") for s in (stack(), tenant("acme")) for a in s.of("CloudWatch::Alarm")]
+        self.assertEqual(sorted(re.sub(r"^acme/", "<tenant>/", re.sub(r"canary-.*", "canary-<version>", name)) for name in made), sorted(listed))
+
+    def test_operating_lists_each_metric(self):
+        section = self.page("operating.md").split("\n## Metrics\n")[1].split("\n## ")[0]
+        listed = [name for cell in re.findall(r"^\| (`[^|]+`) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)]
+        self.assertTrue(all(written(name) for name in listed), listed)
+
     def test_settings_make_a_stack(self):
         settings = list(self.blocks("toml"))
         self.assertTrue(settings)
