@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log"
 	"time"
 
 	"github.com/c8auth/c8auth/internal/fakes/inmem"
@@ -33,7 +32,8 @@ func Example() {
 	for range 2 { // the second time, nothing is due
 		result, err := rotator.Rotate(ctx, c8auth.Request{Tenant: "default"})
 		if err != nil {
-			log.Fatal(err)
+			fmt.Println(err)
+			return
 		}
 		fmt.Printf("%s, reason %q\n", result.Outcome, result.Reason)
 	}
@@ -42,7 +42,8 @@ func Example() {
 	cache := &c8auth.Cache{Store: store, TTL: time.Minute}
 	cached, err := cache.Token(ctx, "default", false)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	fmt.Println(cached.Token.BaseURL, fakes.Communic8.Valid(cached.Token.AccessToken.Reveal()))
 	fmt.Println(cached.Token.AccessToken) // is not shown
