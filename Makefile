@@ -15,7 +15,7 @@ run:
 	@go build -o .aws-sam/local ./internal/local && \
 		exec .aws-sam/local $(if $(ONCE),-once) $(if $(SAM),-sam) $(if $(COMMUNIC8),-communic8 $(COMMUNIC8))
 
-## make install  c8auth, the operator's tool, where go install puts it
+## make install  the tool c8auth, where go install puts it
 # Its version is the commit's, unless git does not read the checkout.
 install:
 	go install -buildvcs=$(VCS) ./cmd/c8auth
@@ -54,7 +54,7 @@ REQUESTS ?= 300000
 soak:
 	cd internal/soak && go test -tags soak -count=1 -timeout 0 -requests $(REQUESTS)
 
-## make bench   both functions beside what one would write in an hour, in ratios
+## make bench   both functions compared with simple ones, in ratios
 ##              COLDS=3 WARMS=200: how often, for a first look
 bench:
 	go run ./internal/bench $(if $(COLDS),-colds $(COLDS)) $(if $(WARMS),-warms $(WARMS))
@@ -71,7 +71,7 @@ build:
 
 ## make deployment  the life of a deployment, step by step, on an emulator of AWS
 ##              AWS=1: on your AWS account instead, after it has said what it makes
-##              FAULTS=1: whether the steps notice what is wrong on purpose
+##              FAULTS=1: plants faults, and shows which step notices each
 # Not by go run, which ends badly on Ctrl-C and leaves its child behind on SIGTERM.
 deployment:
 	@$(NEED_SAM)

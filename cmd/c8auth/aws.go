@@ -45,7 +45,7 @@ func (p *program) aws(ctx context.Context) (aws.Config, error) {
 	}
 	// The errors are not shown: that of a credential_process holds what it printed.
 	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
-		return cfg, fail(0, "sign in (`aws sso login`, `aws configure`) or name a --profile; `aws sts get-caller-identity` shows whether it worked", "there are no AWS credentials, or they have run out")
+		return cfg, fail(0, "sign in (`aws sso login`, `aws configure`) or name a --profile; `aws sts get-caller-identity` shows whether it worked", "there are no AWS credentials, or they have expired")
 	}
 	return cfg, nil
 }
@@ -162,15 +162,15 @@ func awsFailure(cfg aws.Config, err error, action, resource string) error {
 	case slices.Contains(expired, code):
 		return fail(0, "sign in again, as by `aws sso login`", "the AWS credentials have expired (%s)", code)
 	case slices.Contains(invalid, code):
-		return fail(0, checkEndpoint(cfg, "use others, as by --profile; and is this machine's clock right?"), "AWS does not accept the credentials (%s)", code)
+		return fail(0, checkEndpoint(cfg, "use other credentials (--profile), and check this machine's clock"), "AWS does not accept the credentials (%s)", code)
 	case slices.Contains(throttled, code):
-		return fail(statusAgain, "try again in a minute", "AWS is asked too often now for %s (%s)", action, code)
+		return fail(statusAgain, "try again in a minute", "AWS throttles %s (%s)", action, code)
 	case status >= http.StatusInternalServerError:
-		return fail(statusAgain, "try again in a minute", "AWS (%s in %s) is out of order (HTTP %d)", service, cfg.Region, status)
+		return fail(statusAgain, "try again in a minute", "AWS (%s in %s) fails (HTTP %d)", service, cfg.Region, status)
 	case slices.Contains(others, code):
 		return fail(0, "", "%s on %s fails: %s", action, resource, code)
 	case isAPI:
 		return fail(0, "", "%s on %s fails (HTTP %d)", action, resource, status)
 	}
-	return fail(0, checkEndpoint(cfg, "does a proxy on the way respond in its place?"), "AWS (%s in %s) gives a response that cannot be read (HTTP %d)", service, cfg.Region, status)
+	return fail(0, checkEndpoint(cfg, "check whether a proxy answers instead of AWS"), "AWS (%s in %s) gives a response that cannot be read (HTTP %d)", service, cfg.Region, status)
 }

@@ -98,7 +98,7 @@ func (p *program) set(ctx context.Context, want setting) error {
 		return fail(0, "fix that and try again; nothing was stored", "%w", err)
 	}
 
-	p.say("Trying them at %s.", credentials.BaseURL)
+	p.say("Probing them at %s.", credentials.BaseURL)
 	if replaces && credentials.ClientID != "" {
 		p.say("That may end the validity of the token in use, so a rotation follows at once.")
 	}
@@ -125,7 +125,7 @@ func (p *program) set(ctx context.Context, want setting) error {
 		}
 		err = cmp.Or(err, failed)
 	} else if err == nil {
-		p.say("A token is made of them at the next heartbeat, within five minutes; `c8auth rotate %s` does not wait for it.", want.tenant)
+		p.say("The next heartbeat makes a token of them, within five minutes; `c8auth rotate %s` does it now.", want.tenant)
 	}
 	if err == nil && p.json {
 		err = p.stdout.json(out)

@@ -264,10 +264,10 @@ func TestAWSFailures(t *testing.T) {
 	}{
 		{403, "AccessDenied", "IAM does not allow you the action cloudformation:DescribeStacks on the stack c8auth", 1},
 		{400, "ExpiredToken", "the AWS credentials have expired (ExpiredToken)", 1},
-		{400, "Throttling", "AWS is asked too often now for cloudformation:DescribeStacks (Throttling)", 4},
+		{400, "Throttling", "AWS throttles cloudformation:DescribeStacks (Throttling)", 4},
 		{400, "KMSDisabledException", "cloudformation:DescribeStacks on the stack c8auth fails: KMSDisabledException", 1},
 		{400, "M4rkSecret", "cloudformation:DescribeStacks on the stack c8auth fails (HTTP 400)", 1},
-		{503, "M4rkSecret", "AWS (cloudformation in eu-central-1) is out of order (HTTP 503)", 4},
+		{503, "M4rkSecret", "AWS (cloudformation in eu-central-1) fails (HTTP 503)", 4},
 		{200, "", "AWS (cloudformation in eu-central-1) gives a response that cannot be read (HTTP 200)", 1},
 		{407, "", "AWS (cloudformation in eu-central-1) gives a response that cannot be read (HTTP 407)", 1},
 	} {

@@ -141,7 +141,7 @@ func (p *program) instruct(d *deployment, g *granted) error {
 	p.say("For the API, in account %s:", d.id.AccountID)
 	p.stdout.printf("\n")
 	if len(g.Parameters) == 0 {
-		p.say("Nothing: OtherCallers and OtherCallersTenants let the role in already.")
+		p.say("Nothing: OtherCallers and OtherCallersTenants admit the role already.")
 		return nil
 	}
 	p.say("Put these in the list parameter_overrides of samconfig.toml, and sam deploy:")
@@ -152,6 +152,6 @@ func (p *program) instruct(d *deployment, g *granted) error {
 		}
 	}
 	p.stdout.printf("\n")
-	p.say("All of OtherCallers may then have all of OtherCallersTenants, as far as this account goes; which of them does is decided in theirs, by policies like the one above.")
+	p.say("This account then lets all of OtherCallers fetch all of OtherCallersTenants. Policies of their own accounts, such as the one above, decide which roles do.")
 	return nil
 }

@@ -57,11 +57,11 @@ func (doc *doctor) measure(ctx context.Context) (*measurement, error) {
 	t := &doc.patient
 	switch {
 	case doc.deployment == nil:
-		return nil, fail(0, "", "to measure, I must see the stack")
+		return nil, fail(0, "", "measuring needs access to the stack")
 	case t.credentials.arn != "" && t.Stored.IsZero():
 		return nil, fail(statusAttention, "`c8auth credentials set "+t.Name+"`", "there are no credentials to measure with")
 	case t.young():
-		return nil, fail(statusAgain, "try again in a minute", "the token is too young: if it died of this, rotate could refuse to replace it so soon")
+		return nil, fail(statusAgain, "try again in a minute", "the token is less than a minute old: if measuring ended its validity, rotate would not replace it yet")
 	}
 	doc.stderr.line("", "", 0, "Reading %s/credentials/%s with your permissions, to measure.", doc.name, t.Name)
 	credentials, err := doc.readCredentials(ctx, t.Name)
@@ -77,7 +77,7 @@ func (doc *doctor) measure(ctx context.Context) (*measurement, error) {
 	}
 	if credentials.AccessKey.Reveal() != "" {
 		run.Method = methodKey
-		run.note(grants, "An access key is one itself: there is none to be made")
+		run.note(grants, "The access key is the token: none is requested")
 	} else {
 		err = run.tokens(ctx, credentials, doc.vended)
 		if ctx.Err() != nil {
@@ -184,21 +184,21 @@ func (run *measuring) tokens(ctx context.Context, c c8auth.Credentials, used c8a
 		run.note(again, "Yes, while it is valid; the second time it is valid for %s", span(second.Lifetime))
 		return nil
 	}
-	run.note(again, "No, each time another one")
+	run.note(again, "No, each request gives another one")
 	switch {
 	case before != c8auth.ProbeGood || newest != c8auth.ProbeGood:
-		run.note(ends, "It cannot be told at the probe path. To a new token it says: %s", welcome)
+		run.note(ends, "It cannot be told at the probe path. Its answer to a new token: %s", welcome)
 		return nil
 	case after == c8auth.ProbeGood:
 		run.note(ends, "No, both are valid")
 	case ended:
-		run.note(ends, "Yes. To the one before it then says: %s", rejection)
+		run.note(ends, "Yes. Its answer to the one before is then: %s", rejection)
 	default:
-		run.note(ends, "It cannot be told. To the one before it then says: %s", rejection)
+		run.note(ends, "It cannot be told. Its answer to the one before is then: %s", rejection)
 	}
 	if used.BaseURL == c.BaseURL {
 		_, said := run.try(ctx, c.BaseURL, used.AccessToken)
-		run.note("What does it say to the token that was in use?", "%s", said)
+		run.note("What is its answer to the token that was in use?", "%s", said)
 	}
 	return nil
 }

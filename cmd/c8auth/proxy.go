@@ -246,7 +246,7 @@ func ping(ctx context.Context, network, at string) error {
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1024))
 	if err != nil || resp.StatusCode != http.StatusOK || !bytes.Equal(body, []byte("up\n")) {
-		return fail(statusFailure, "", "what answers at %s is no c8auth proxy", at)
+		return fail(statusFailure, "", "%s is not a c8auth proxy", at)
 	}
 	return nil
 }

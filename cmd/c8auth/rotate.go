@@ -79,7 +79,7 @@ func (p *program) describe(result c8auth.Result) {
 	case c8auth.Rotated:
 		p.say("%s has a new token (%s). %s", result.Tenant, result.Reason, life)
 	case c8auth.Fresh:
-		p.say("%s keeps its token, as no other is due. %s", result.Tenant, life)
+		p.say("%s keeps its token: no new one is due. %s", result.Tenant, life)
 	}
 }
 
@@ -102,10 +102,10 @@ func (d *deployment) rotate(ctx context.Context, tenant string, force bool) (res
 			Message string `json:"errorMessage"` // holds no secret: rotate's or Lambda's own words
 		}
 		_ = json.Unmarshal(out.Payload, &failed)
-		return result, fail(0, "the stored token is as it was; the next heartbeat tries again, within five minutes", "rotate: %s", failed.Message)
+		return result, fail(0, "the stored token is unchanged; the next heartbeat retries, within five minutes", "rotate: %s", failed.Message)
 	}
 	if json.Unmarshal(out.Payload, &result) != nil {
-		return result, fail(0, "", "%s does not answer as c8auth's does", function)
+		return result, fail(0, "", "the answer of %s is not that of c8auth's rotate", function)
 	}
 	return result, nil
 }

@@ -171,7 +171,7 @@ func TestQuestions(t *testing.T) {
 	x.types("2\r")
 	x.sees("value")
 	x.types(accessKey + "\r")
-	x.sees("does not wait")
+	x.sees("does it now")
 	x.ends(0)
 	if strings.Contains(x.seen.String(), accessKey[:5]) {
 		t.Errorf("the screen shows %s", &x.seen)
@@ -257,7 +257,7 @@ func TestLongSecrets(t *testing.T) {
 		return x
 	}
 	x := set("wrong\x15\u200b" + long + "\ufeff \u200b")
-	x.sees("does not wait")
+	x.sees("does it now")
 	x.ends(0)
 	if stored, _ := s.Secrets.Value(credentialsName); !strings.Contains(stored, `"`+long+`"`) {
 		t.Errorf("stored are %d bytes: %.60s", len(stored), stored)

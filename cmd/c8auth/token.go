@@ -98,7 +98,7 @@ func (p *program) token(ctx context.Context, tenant, url string) (*tokenAnswer, 
 func vendFailure(err error, tenant string) error {
 	switch {
 	case errors.Is(err, caller.ErrDenied) && !errors.Is(err, caller.ErrSignature):
-		return fail(0, "is "+tenant+" the right name? API Gateway says the same of one that no policy of yours names. If it is, `c8auth grant "+tenant+" --role ARN` prints the policies that let a role in", "%w", err)
+		return fail(0, "is "+tenant+" the right name? API Gateway gives the same answer for a name that no policy of yours has. If it is right, `c8auth grant "+tenant+" --role ARN` prints the policies that admit a role", "%w", err)
 	case errors.Is(err, caller.ErrTenant):
 		return fail(0, "`c8auth status` shows which there are", "%w", err)
 	case errors.Is(err, caller.ErrNoToken):

@@ -79,7 +79,7 @@ func respond(result c8auth.Result, err error) []byte {
 	case errors.Is(err, c8auth.ErrUnknownTenant):
 		answer = restapi.Error(http.StatusNotFound, "unknown_tenant", "there is no such tenant; check its name", 0)
 	case errors.Is(err, c8auth.ErrHeld):
-		answer = unavailable("another report is being followed, or too many were of late; ask for the token again", 2*time.Second)
+		answer = unavailable("another report is being handled, or there were too many; request the token again", 2*time.Second)
 	case errors.Is(err, c8auth.ErrUnavailable):
 		answer = unavailable("the token store cannot be reached", 5*time.Second)
 	default: // why is in the log: it is for the operator

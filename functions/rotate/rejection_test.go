@@ -131,7 +131,7 @@ func TestAnswers(t *testing.T) {
 		})
 		revoked := f.revoke()
 		posts("acme", revoked, 503, `{"error":"temporarily_unavailable","error_description":"Communic8 rejects the token, and there is no new one yet"}`, "30")
-		posts("acme", revoked, 503, `{"error":"temporarily_unavailable","error_description":"another report is being followed, or too many were of late; ask for the token again"}`, "2")
+		posts("acme", revoked, 503, `{"error":"temporarily_unavailable","error_description":"another report is being handled, or there were too many; request the token again"}`, "2")
 		f.FailSecrets(&smtest.Fault{})
 		posts("acme", revoked, 503, `{"error":"temporarily_unavailable","error_description":"the token store cannot be reached"}`, "5")
 	})

@@ -1,6 +1,6 @@
 package proxy
 
-// A request's body, which can be sent again while its beginning is at hand.
+// A request's body, which can be sent again while its beginning is kept.
 
 import (
 	"errors"
@@ -12,7 +12,7 @@ import (
 // keep is how much of a body is kept, in bytes.
 const keep = 64 << 10
 
-var errGone = errors.New("the request's body is not at hand any more")
+var errGone = errors.New("the request's body is no longer available")
 
 // body is one that comes in. It is not read before somebody reads it: a program that
 // waits for 100 Continue gets that when Communic8 wants the body.

@@ -47,8 +47,8 @@ var (
 	// ErrLostRace: another rotation stored a token first.
 	ErrLostRace = errors.New("another rotation stored a token first")
 	// ErrHeld: Communic8 rejects the token that was reported, but is not asked for
-	// another one now, because it just was, or was too often of late.
-	ErrHeld = errors.New("another report of a rejection was followed just before, or too many were of late")
+	// another one now, because it just was, or was too often within a time.
+	ErrHeld = errors.New("another report is being handled, or there were too many within a time")
 )
 
 // codes are the words for programs, in the order in which an error is compared: of an

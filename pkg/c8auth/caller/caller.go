@@ -60,7 +60,7 @@ var (
 	// such as a proxy or AWS WAF, refuses the request.
 	ErrUnreachable = errors.New("API unreachable")
 	// ErrHost: the request is not for where the token is good. Nothing was sent.
-	ErrHost = errors.New("not where the token is good")
+	ErrHost = errors.New("not the base URL of the token")
 	// ErrKept: c8auth has nothing newer than the token that was rejected. It finds that
 	// Communic8 takes it, or cannot get another one now.
 	ErrKept = errors.New("no newer token")

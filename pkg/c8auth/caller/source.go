@@ -68,7 +68,7 @@ func (s *Source) Token() (*oauth2.Token, error) { return s.TokenContext(context.
 // by this machine's clock, zero for a token that does not expire. Extra("base_url") is
 // where it is good, and must be sent nowhere else; Extra("version") is its version.
 //
-// While a usable token is at hand, it is returned at once, and TokenContext does not fail.
+// While a usable token is held, it is returned at once, and TokenContext does not fail.
 // Otherwise it waits for the API, for fifteen seconds at most, or as long as ctx lasts.
 // The error is an [ErrCredentials], [ErrDenied], [ErrTenant], [ErrNoToken] or
 // [ErrUnreachable], or that of ctx.
@@ -97,7 +97,7 @@ func (s *Source) Reject(ctx context.Context, rejected *oauth2.Token) error {
 }
 
 // RetryAfter returns how long TokenContext will go on to return the same error without a
-// request to the API, unless a token is at hand. It returns 0 if a call would make one. It
+// request to the API, unless a token is held. It returns 0 if a call would make one. It
 // is for servers that have to tell their own callers when to come back.
 func (s *Source) RetryAfter() time.Duration {
 	s.mu.Lock()
