@@ -169,11 +169,13 @@ func try(ctx context.Context, c c8auth.Credentials, probePath string) (disturbed
 	token := c8auth.Token{BaseURL: c.BaseURL, AccessToken: c.AccessKey}
 	if c.ClientID != "" {
 		grant, err := endpoint.RequestToken(ctx, c)
-		if upstream, ok := errors.AsType[*c8auth.UpstreamError](err); ok && upstream.Temporary {
+		switch {
+		case errors.Is(err, c8auth.ErrUpstream):
 			return true, fail(statusAgain, remote, "%w", err)
-		}
-		if err != nil {
+		case errors.Is(err, c8auth.ErrRefused):
 			return false, fail(0, again, "%w", err)
+		case err != nil:
+			return true, fail(0, remote, "%w", err)
 		}
 		disturbed, token.AccessToken = true, grant.AccessToken
 	}

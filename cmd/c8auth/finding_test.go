@@ -2,9 +2,31 @@ package main
 
 import (
 	"errors"
+	"os"
+	"regexp"
+	"slices"
 	"testing"
 	"time"
 )
+
+// Every error_code that rotate logs has a remedy of its own.
+func TestRemedies(t *testing.T) {
+	source, err := os.ReadFile("../../pkg/c8auth/errors.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes := regexp.MustCompile(`\{Err\w+, "(\w+)"\}`).FindAllStringSubmatch(string(source), -1)
+	if len(codes) < 15 {
+		t.Fatalf("found only %d codes", len(codes))
+	}
+	// They are of events, of vend, or of reports, which are lines of another kind.
+	others := []string{"invalid_input", "invalid_settings", "invalid_tenant", "no_token", "token_expired", "unreadable_token", "no_credentials", "report_held"}
+	for _, c := range codes {
+		if _, has := remedies[c[1]]; has == slices.Contains(others, c[1]) {
+			t.Errorf("%s: has a remedy: %v", c[1], has)
+		}
+	}
+}
 
 // What a person must do, and what passes by itself.
 func TestChecks(t *testing.T) {

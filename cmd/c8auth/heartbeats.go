@@ -142,6 +142,9 @@ var remedies = map[string]struct {
 	"token_rejected":        {"give the token's user the right to the probe path, or set the stack's parameter ProbePath", true},
 	"communic8_unavailable": {"wait: every heartbeat tries again. If it lasts, ask Communic8", false},
 	"store_unavailable":     {"wait: every heartbeat tries again. If it lasts, see AWS's health dashboard", false},
+	"lost_race":             {"wait: every heartbeat tries again", false},
+	"unknown_tenant":        {"`c8auth doctor TENANT` says which secret is missing", true},
+	"version_quota":         {"ask Communic8 for tokens with a longer lifetime, and see that nothing else uses this client; writes succeed again within a day", true},
 }
 
 // remedy returns what to do about the tenant's last failure, and whether only a person can.
