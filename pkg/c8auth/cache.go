@@ -185,11 +185,10 @@ func (c *Cache) takeReads(tenant string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e, ok := c.tenants[tenant]
+	reads := e.reads
 	if ok {
-		reads := e.reads
 		e.reads = 0
 		c.tenants[tenant] = e
-		return reads
 	}
-	return 0
+	return reads
 }

@@ -309,7 +309,7 @@ func TestStoreErrors(t *testing.T) {
 		want  string
 	}{
 		{"denied", smtest.Fault{Status: 400, Type: "AccessDeniedException", Message: "MARK"}, "the secret store is unavailable: access denied: GetSecretValue of stack/token/acme: AccessDeniedException: the function's role needs secretsmanager:GetSecretValue on it, and the use of its KMS key if it has one of its own"},
-		{"throttled", smtest.Fault{Status: 400, Type: "ThrottlingException", Message: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: Secrets Manager fails or throttles, and kept doing so until the deadline"},
+		{"throttled", smtest.Fault{Status: 400, Type: "ThrottlingException", Message: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: Secrets Manager kept failing or throttling until the deadline"},
 		{"a name that is none of AWS's", smtest.Fault{Status: 400, Type: "MARKException", Message: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: an error without a known name"},
 		{"an invalid request", smtest.Fault{Status: 400, Type: "InvalidRequestException", Message: "You provided a VersionStage that is not associated to the provided VersionId."}, "the secret store is unavailable: GetSecretValue of stack/token/acme: InvalidRequestException"},
 		{"garbage", smtest.Fault{Status: 500, Body: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: "},

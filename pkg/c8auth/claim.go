@@ -17,12 +17,12 @@ const (
 	// claimLabel is the staging label of the latest claim, a version of the token
 	// secret that is never AWSCURRENT.
 	claimLabel = "C8AUTH_CLAIM"
-	// claimLease is how long nobody else can claim the same token: longer than a report
-	// takes.
+	// claimLease is the time for which no other process can claim the same token: longer than
+	// a report takes.
 	claimLease = rejectTime + 5*time.Second
-	// claimBurst claims may follow each other at once; after that there is one in
-	// claimRefill. Each claim may make two versions of the secret, and AWS wants no
-	// more than one in ten minutes in the long run.
+	// claimBurst claims may follow each other at once; after that there is one in claimRefill.
+	// Each claim may make two versions of the secret, and AWS allows one in ten minutes in the
+	// long run.
 	claimBurst  = 5
 	claimRefill = 20 * time.Minute
 )
@@ -44,19 +44,19 @@ func (c claim) next(version string, age time.Duration) (claim, bool) {
 	return claim{Rejected: version, Left: left - 1, Nonce: rand.Text()}, true
 }
 
-// claim reports whether the caller, and nobody else, may replace the version of the
-// tenant's token now. The error is an [ErrUnavailable] or [ErrUnknownTenant].
+// claim reports whether this process alone may replace the version of the tenant's token now.
+// The error is an [ErrUnavailable], [ErrQuota] or [ErrUnknownTenant].
 //
-// A claim's version id is derived from that of the claim before, so that of several that
-// are made at the same time one succeeds. The version must have been AWSCURRENT: the first
-// of a secret's versions would become it.
+// The version id of a claim is derived from that of the claim before, so that one of several
+// concurrent claims succeeds. The version must have been AWSCURRENT, because the first version
+// of a secret becomes that whatever its label.
 func (s *Store) claim(ctx context.Context, tenant, version string) (bool, error) {
 	name := s.tokenName(tenant)
 	last, err := s.get(ctx, name, claimLabel, "")
 	if errors.Is(err, ErrUnavailable) {
 		return false, err
 	}
-	was := claim{Left: claimBurst} // the first; if it is the secret that is missing, the write says so
+	was := claim{Left: claimBurst} // the first claim; if the secret itself is missing, the write fails
 	if err == nil {
 		was.Left = 0
 		_ = json.Unmarshal([]byte(last.text), &was) // an unreadable claim counts as an empty bucket
@@ -65,10 +65,7 @@ func (s *Store) claim(ctx context.Context, tenant, version string) (bool, error)
 	if !ok {
 		return false, nil
 	}
-	text, err := json.Marshal(next)
-	if err != nil {
-		return false, explain(ErrUnavailable, "a claim cannot be encoded")
-	}
+	text, _ := json.Marshal(next) // which cannot fail
 	id, value := versionID(name, "claim after "+last.version, 0), string(text)
 	_, err = s.Client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
 		SecretId: &name, ClientRequestToken: &id, SecretString: &value, VersionStages: []string{claimLabel},
@@ -77,7 +74,7 @@ func (s *Store) claim(ctx context.Context, tenant, version string) (bool, error)
 		return false, nil
 	}
 	if err != nil {
-		return false, s.failure(ctx, "PutSecretValue", name, err)
+		return false, storeError(ctx, "PutSecretValue", name, err)
 	}
 	return true, nil
 }

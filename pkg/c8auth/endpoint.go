@@ -17,8 +17,8 @@ const (
 	tokenPath = "/int/v1/oauth/token"
 	bearer    = "Bearer"
 
-	// maxAnswer bounds what is read of an answer. It leaves a token room in a
-	// secret, which holds 64 KiB.
+	// maxAnswer bounds an answer in bytes, so that its token fits into a secret, which holds
+	// 64 KiB.
 	maxAnswer = 32 << 10
 
 	requestTimeout = 10 * time.Second // of one token request, body included
@@ -31,8 +31,8 @@ type Endpoint struct {
 	ProbePath string       // where a token is probed, beginning with a slash; empty: never
 }
 
-// NewHTTPClient returns a client fit for credentials: it follows no redirect,
-// because one could carry them to another host, and speaks TLS 1.2 or newer.
+// NewHTTPClient returns a client to send credentials with: it follows no redirect, because that
+// could lead to another host, and speaks TLS 1.2 or newer.
 func NewHTTPClient() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{
@@ -56,14 +56,8 @@ func NewHTTPClient() *http.Client {
 func (e *Endpoint) RequestToken(ctx context.Context, c Credentials) (TokenResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.BaseURL+tokenPath, strings.NewReader(`{"grant_type":"client_credentials"}`))
-	if err != nil {
-		return TokenResponse{}, &UpstreamError{Text: "was sent no token request: it could not be made"}
-	}
 	pair := c.ClientID + ":" + c.ClientSecret.Reveal()
-	req.Header.Set("Authorization", bearer+" "+base64.StdEncoding.EncodeToString([]byte(pair)))
-	req.Header.Set("Content-Type", "application/json")
-	resp, body, err := e.do(req)
+	resp, body, err := e.do(ctx, http.MethodPost, c.BaseURL+tokenPath, base64.StdEncoding.EncodeToString([]byte(pair)), `{"grant_type":"client_credentials"}`)
 	if err != nil {
 		return TokenResponse{}, &UpstreamError{Temporary: true, Text: err.Error()}
 	}
@@ -78,23 +72,26 @@ func (e *Endpoint) Probe(ctx context.Context, t Token) (ProbeResult, string) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.BaseURL+e.ProbePath, nil)
-	if err != nil {
-		return ProbeInconclusive, "the request could not be made"
-	}
-	req.Header.Set("Authorization", bearer+" "+t.AccessToken.Reveal())
-	resp, body, err := e.do(req)
+	resp, body, err := e.do(ctx, http.MethodGet, t.BaseURL+e.ProbePath, t.AccessToken.Reveal(), "")
 	if err != nil {
 		return ProbeInconclusive, err.Error()
 	}
 	return readProbe(resp.StatusCode, body)
 }
 
-// do sends a request and reads the answer, up to a limit. Its error contains nothing that the
-// other side sent.
-func (e *Endpoint) do(req *http.Request) (*http.Response, []byte, error) {
+// do sends a request with the bearer credential and, unless it is empty, the JSON, and reads
+// the answer, up to a limit. Its error contains nothing that the other side sent.
+func (e *Endpoint) do(ctx context.Context, method, url, credential, json string) (*http.Response, []byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(json))
+	if err != nil {
+		return nil, nil, errors.New("was sent no request: its URL is malformed")
+	}
+	req.Header.Set("Authorization", bearer+" "+credential)
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "c8auth")
+	if json != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	resp, err := e.Client.Do(req)
 	if err != nil {
 		return nil, nil, errors.New(oauth.DescribeError(err))

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
-	"strings"
-	"unicode"
+
+	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
 // The errors that callers branch on, with errors.Is.
 var (
-	// ErrInput: the event or request body is not one that is expected.
+	// ErrInput: the event or the request body is malformed.
 	ErrInput = errors.New("malformed input")
 	// ErrSettings: an environment variable is missing or malformed.
 	ErrSettings = errors.New("settings")
@@ -21,15 +21,15 @@ var (
 	ErrUnknownTenant = errors.New("unknown tenant")
 	// ErrNoToken: the tenant's token secret is empty.
 	ErrNoToken = errors.New("no token has been stored yet")
-	// ErrExpired: the newest token to be had has expired, or will within [Margin].
+	// ErrExpired: the stored token has expired, or will within [Margin].
 	ErrExpired = errors.New("the stored token has expired")
 	// ErrUnreadable: the token secret holds something that is not a token.
 	ErrUnreadable = errors.New("the stored value is not a token")
-	// ErrUnavailable: Secrets Manager did not do what it was asked.
+	// ErrUnavailable: a call to Secrets Manager failed.
 	ErrUnavailable = errors.New("the secret store is unavailable")
-	// ErrDenied: IAM or the key's policy denies a call. It is an [ErrUnavailable], too.
+	// ErrDenied: IAM or the KMS key's policy denies a call. It is an [ErrUnavailable] as well.
 	ErrDenied = fmt.Errorf("%w: access denied", ErrUnavailable)
-	// ErrQuota: Secrets Manager stores no more versions of the secret for now.
+	// ErrQuota: the secret has too many versions for another one.
 	ErrQuota = errors.New("too many versions of the token secret")
 	// ErrNoCredentials: no credentials are stored.
 	ErrNoCredentials = errors.New("no credentials are stored")
@@ -39,20 +39,18 @@ var (
 	ErrRefused = errors.New("credentials refused")
 	// ErrRejected: Communic8 rejects a token that it has just issued.
 	ErrRejected = errors.New("new token rejected")
-	// ErrUpstream: Communic8 cannot be reached, or is busy or out of order. Another
-	// request may succeed.
+	// ErrUpstream: Communic8 cannot be reached or fails. Another request may succeed.
 	ErrUpstream = errors.New("Communic8 is unavailable")
-	// ErrAnswer: Communic8 answers with something else than a token or a refusal.
+	// ErrAnswer: the response of Communic8 is neither a token nor a refusal.
 	ErrAnswer = errors.New("Communic8 gives no token")
 	// ErrLostRace: another rotation stored a token first.
 	ErrLostRace = errors.New("another rotation stored a token first")
-	// ErrHeld: Communic8 rejects the token that was reported, but is not asked for
-	// another one now, because it just was, or was too often within a time.
+	// ErrHeld: Communic8 rejects the reported token, but no other one is requested now, because
+	// another report is being handled, or too many were recently.
 	ErrHeld = errors.New("another report is being handled, or there were too many within a time")
 )
 
-// codes are the words for programs, in the order in which an error is compared: of an
-// error that is several of these, the first counts.
+// codes are the error codes. If an error is several of these errors, the first counts.
 var codes = []struct {
 	err  error
 	code string
@@ -77,8 +75,8 @@ var codes = []struct {
 	{ErrHeld, "report_held"},
 }
 
-// Code returns the stable word for the error by which programs go: error_code in the
-// log. It is "internal" for an error that is none of this package's.
+// Code returns the error's code, a stable word for programs: error_code in the log. It is
+// "internal" for an error that is none of this package's.
 func Code(err error) string {
 	for _, c := range codes {
 		if errors.Is(err, c.err) {
@@ -88,37 +86,24 @@ func Code(err error) string {
 	return "internal"
 }
 
-// maxText is how long an error in a log is, in characters.
+// maxText bounds an error in a log, in characters.
 const maxText = 500
 
 // Text returns the error's text for a log: at most 500 printable characters.
-func Text(err error) string { return printable(err.Error()) }
+func Text(err error) string { return oauth.Printable(err.Error(), maxText) }
 
-func printable(s string) string {
-	text := []rune(strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, s))
-	if len(text) > maxText {
-		text = append(text[:maxText-1], '…')
-	}
-	return string(text)
-}
-
-// ErrorAttrs returns the two attributes of a line about a failure: error, for people, and
+// ErrorAttrs returns the attributes of a line about a failure: error, for people, and
 // error_code, for programs.
 func ErrorAttrs(err error) []slog.Attr {
 	return []slog.Attr{slog.String("error", Text(err)), slog.String("error_code", Code(err))}
 }
 
-// Lengths are not in the patterns of this package: a pattern with {0,30} is compiled
-// into thirty of what it repeats, at every cold start.
+// The patterns of this package do not bound lengths: one with {0,30} is compiled into thirty
+// copies of what it repeats, at every cold start.
 var tenantName = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
 
-// CheckTenant returns nil if name can be a tenant's, else [ErrTenantName]. The
-// error does not repeat the name, which may be anything, even a secret.
+// CheckTenant returns [ErrTenantName] unless name can be a tenant's. The error does not
+// repeat the name, which may be anything, even a secret.
 func CheckTenant(name string) error {
 	if len(name) > 31 || !tenantName.MatchString(name) {
 		return ErrTenantName
@@ -126,8 +111,7 @@ func CheckTenant(name string) error {
 	return nil
 }
 
-// explain gives a sentinel its particulars: errors.Is finds the sentinel, and the
-// text is the sentinel's followed by detail.
+// explain wraps a sentinel with details.
 func explain(sentinel error, format string, args ...any) error {
 	return fmt.Errorf("%w: %s", sentinel, fmt.Sprintf(format, args...))
 }

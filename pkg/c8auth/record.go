@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
 // NewLogger returns a logger of JSON lines with the keys that Lambda expects (timestamp,
@@ -90,7 +92,7 @@ func (l *line) write(ctx context.Context, log *slog.Logger, message, stack, tena
 		Dimensions [][]string
 		Metrics    []metric
 	}
-	l.text("hint", printable(strings.Join(l.hints, "; ")))
+	l.text("hint", oauth.Printable(strings.Join(l.hints, "; "), maxText))
 	l.add(slog.String("Stack", stack), slog.String("Tenant", tenant))
 	for _, m := range l.metrics {
 		l.add(slog.Float64(m.Name, m.value))

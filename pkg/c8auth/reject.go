@@ -18,8 +18,8 @@ const (
 
 // The outcomes of a report, besides [Rotated], whose reason is then [Rejected].
 const (
-	Superseded Outcome = "superseded" // the version is not the current one; Communic8 was not asked
-	Kept       Outcome = "kept"       // Communic8 accepts the token, or cannot be asked and it is young
+	Superseded Outcome = "superseded" // the version is not the current one; nothing was sent to Communic8
+	Kept       Outcome = "kept"       // Communic8 accepts the token, or the probe is inconclusive and the token young
 )
 
 // Report is a caller's report that Communic8 rejects a token.
@@ -76,10 +76,7 @@ func (run *rotation) reject(ctx context.Context, version string) (Result, error)
 			return run.result(Kept, ""), nil
 		}
 	}
-	claimed, err := run.Store.claim(ctx, run.Tenant, version)
-	if claimed || err != nil {
-		run.noteWrite(nil, err)
-	}
+	claimed, err := run.claim(ctx)
 	if err != nil {
 		return Result{}, err
 	}
@@ -100,17 +97,19 @@ func (run *rotation) reject(ctx context.Context, version string) (Result, error)
 // isCurrent reads what is stored, and reports whether it is the version. None stored is
 // another one.
 func (run *rotation) isCurrent(ctx context.Context, version string) (bool, error) {
-	err := run.load(ctx)
-	if errors.Is(err, ErrNoToken) || errors.Is(err, ErrUnreadable) && run.version != version {
+	if err := run.load(ctx); err != nil {
+		return false, err
+	}
+	if run.version != version || errors.Is(run.readErr, ErrNoToken) {
 		return false, nil
 	}
-	return err == nil && run.version == version, err
+	return true, run.readErr
 }
 
 // replace replaces the rejected token.
 func (run *rotation) replace(ctx context.Context, rejected string) (Result, error) {
 	old := run.stored
-	token, err := run.newToken(ctx, nil)
+	token, err := run.newToken(ctx)
 	if err != nil {
 		return Result{}, err
 	}

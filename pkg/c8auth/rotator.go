@@ -88,6 +88,7 @@ type rotation struct {
 	known   bool   // the token secret was read, so that the tenant exists
 	stored  Token  // what it holds; zero if that is no token
 	version string // its VersionId
+	readErr error  // why it holds no token: nil, ErrNoToken or ErrUnreadable
 
 	requested       bool          // whether a request was sent to Communic8
 	upstream        time.Duration // of all of them
@@ -101,12 +102,11 @@ type rotation struct {
 }
 
 func (run *rotation) rotate(ctx context.Context) (Result, error) {
-	readErr := run.load(ctx)
-	if !run.known {
-		return Result{}, readErr
+	if err := run.load(ctx); err != nil {
+		return Result{}, err
 	}
 	// What is due whatever the credentials are does not depend on a check of them.
-	reason := due(now(), run.stored, readErr, run.stored.CredentialsVersion, false)
+	reason := due(now(), run.stored, run.readErr, run.stored.CredentialsVersion, false)
 	if reason == "" {
 		credentials, err := run.Store.CredentialsVersion(ctx, run.Tenant)
 		if err != nil {
@@ -115,13 +115,13 @@ func (run *rotation) rotate(ctx context.Context) (Result, error) {
 		if credentials == "" {
 			return run.result(Waiting, ""), nil
 		}
-		if reason = run.due(ctx, readErr, credentials); reason == "" {
+		if reason = run.due(ctx, credentials); reason == "" {
 			return run.result(Fresh, ""), nil
 		}
 	}
 	token, err := run.unstored(ctx)
 	if token == nil && err == nil {
-		token, err = run.newToken(ctx, readErr)
+		token, err = run.newToken(ctx)
 	}
 	switch {
 	case errors.Is(err, ErrNoCredentials):
@@ -134,25 +134,20 @@ func (run *rotation) rotate(ctx context.Context) (Result, error) {
 	return run.put(ctx, *token, reason)
 }
 
-// load reads the stored token. Without a usable one, the error is that of [Store.Token].
+// load reads the token secret. That it holds no token is not an error of load, but readErr.
 func (run *rotation) load(ctx context.Context) error {
 	stored, version, err := run.Store.Token(ctx, run.Tenant)
-	if isKnown(err) {
-		run.known, run.stored, run.version = true, stored, version
+	if err != nil && !errors.Is(err, ErrNoToken) && !errors.Is(err, ErrUnreadable) {
+		return err
 	}
-	return err
-}
-
-// isKnown reports whether an error of reading the token secret leaves no doubt that the
-// secret exists, and with it the tenant.
-func isKnown(err error) bool {
-	return err == nil || errors.Is(err, ErrNoToken) || errors.Is(err, ErrUnreadable)
+	run.known, run.stored, run.version, run.readErr = true, stored, version, err
+	return nil
 }
 
 // due is the function due, followed by a probe of the stored token if that finds none due: a
 // token that was revoked, or that another one ended, is replaced before callers notice.
-func (run *rotation) due(ctx context.Context, readErr error, credentialsVersion string) Reason {
-	reason := due(now(), run.stored, readErr, credentialsVersion, run.Force)
+func (run *rotation) due(ctx context.Context, credentialsVersion string) Reason {
+	reason := due(now(), run.stored, run.readErr, credentialsVersion, run.Force)
 	if reason == "" && run.probe(ctx, run.stored) == ProbeRejected {
 		run.rejectedVersion = run.version
 		return Rejected
@@ -162,7 +157,7 @@ func (run *rotation) due(ctx context.Context, readErr error, credentialsVersion 
 
 // newToken returns a new token, requested with the current credentials or, if those cannot
 // be used, with the previous ones. It returns nil to keep the stored token.
-func (run *rotation) newToken(ctx context.Context, readErr error) (*Token, error) {
+func (run *rotation) newToken(ctx context.Context) (*Token, error) {
 	run.refused = nil
 	var token *Token
 	current, err := run.Store.credentials(ctx, run.Tenant, awsCurrent)
@@ -179,7 +174,7 @@ func (run *rotation) newToken(ctx context.Context, readErr error) (*Token, error
 		return nil, refused
 	}
 	made := madeByFallback(run.stored, current, previous, malformed)
-	switch chooseFallback(made, made && run.due(ctx, readErr, previous.version) != "", malformed) {
+	switch chooseFallback(made, made && run.due(ctx, previous.version) != "", malformed) {
 	case useNone:
 		return nil, refused
 	case keepToken:
@@ -316,9 +311,8 @@ func (run *rotation) put(ctx context.Context, token Token, reason Reason) (Resul
 		if !errors.Is(err, ErrLostRace) {
 			return Result{}, err
 		}
-		readErr := run.load(ctx)
-		if !isKnown(readErr) {
-			return Result{}, readErr
+		if err := run.load(ctx); err != nil {
+			return Result{}, err
 		}
 		winner := run.stored
 		same := winner.same(token) && !run.wasRejected(token)
@@ -326,7 +320,7 @@ func (run *rotation) put(ctx context.Context, token Token, reason Reason) (Resul
 			return run.result(Fresh, ""), nil
 		}
 		if run.probe(ctx, token) != ProbeGood {
-			next, err := run.newToken(ctx, readErr)
+			next, err := run.newToken(ctx)
 			switch {
 			case err != nil && (run.wasRejected(token) || token.IssuedAt.Before(winner.IssuedAt)):
 				return Result{}, err

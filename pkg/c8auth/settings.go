@@ -9,10 +9,10 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
-// Settings are what the environment variables of both functions say.
+// Settings are the settings of both functions.
 type Settings struct {
 	Stack     string        // C8AUTH_STACK
-	ProbePath string        // C8AUTH_PROBE_PATH; empty: a token is never tried
+	ProbePath string        // C8AUTH_PROBE_PATH; empty: no token is probed
 	CacheTTL  time.Duration // C8AUTH_CACHE_TTL
 	Prefetch  []string      // C8AUTH_PREFETCH; nil for none
 }
@@ -22,12 +22,12 @@ const (
 	defaultCacheTTL  = time.Minute
 )
 
-// stackName is CloudFormation's rule.
+// stackName is CloudFormation's syntax.
 var stackName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
 
-// ReadSettings reads the settings by lookup, usually [os.LookupEnv]. An empty
-// variable counts as unset, but for C8AUTH_PROBE_PATH, where it means never. The
-// error is an [ErrSettings], names every variable that is wrong and says what was expected.
+// ReadSettings reads the settings from environment variables by lookup, usually
+// [os.LookupEnv]. An empty variable counts as unset, except C8AUTH_PROBE_PATH. The error is an
+// [ErrSettings] that names every missing or malformed variable and says what was expected.
 func ReadSettings(lookup func(string) (string, bool)) (Settings, error) {
 	s := Settings{ProbePath: defaultProbePath, CacheTTL: defaultCacheTTL}
 	var wrong []string
@@ -76,8 +76,8 @@ func ReadSettings(lookup func(string) (string, bool)) (Settings, error) {
 	return s, nil
 }
 
-// isPath reports whether s is an absolute path with an optional query, which can
-// follow a base URL without leading to another host.
+// isPath reports whether s is an absolute path, maybe with a query, so that it does not change
+// the host of a base URL that it is appended to.
 func isPath(s string) bool {
 	_, err := url.ParseRequestURI(s)
 	return err == nil && strings.HasPrefix(s, "/") && !strings.Contains(s, "#") && oauth.ValidBearer(s)

@@ -117,14 +117,20 @@ func (run *rotation) unstored(ctx context.Context) (*Token, error) {
 	if run.version == "" { // there is none to claim
 		return nil, nil
 	}
-	claimed, err := run.Store.claim(ctx, run.Tenant, run.version)
-	switch {
-	case claimed || err != nil:
-		run.noteWrite(nil, err)
-	case now().Sub(s.quota) < claimRefill:
+	claimed, err := run.claim(ctx)
+	if err == nil && !claimed && now().Sub(s.quota) < claimRefill { // no other process has made a claim since
 		err = explain(ErrQuota, "the next attempt to write one is made in %v at most", claimRefill)
-	} // else another process has made a claim since
+	}
 	return nil, err
+}
+
+// claim is [Store.claim] of the stored version, whose result it notes.
+func (run *rotation) claim(ctx context.Context) (bool, error) {
+	claimed, err := run.Store.claim(ctx, run.Tenant, run.version)
+	if claimed || err != nil {
+		run.noteWrite(nil, err)
+	}
+	return claimed, err
 }
 
 // probeStored probes the stored token for a report, unless that was just done or is being

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -17,37 +16,32 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
-	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
-
-	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
 const (
 	awsCurrent  = "AWSCURRENT"
 	awsPrevious = "AWSPREVIOUS"
 
-	// storeAttempt bounds one HTTP exchange with Secrets Manager, so that one that
-	// hangs leaves the SDK time to try again.
+	// storeAttempt bounds one HTTP exchange with Secrets Manager, and leaves time for retries.
 	storeAttempt = 3 * time.Second
-	// storeAttempts bounds the exchanges of one call. It is the deadline that ends a call:
-	// the token in hand may be the only valid one.
+	// storeAttempts bounds the exchanges of one call. It is so high that the deadline ends a
+	// call that fails: the token to be stored may be the only valid one.
 	storeAttempts = 100
-	// The pause after a failed exchange doubles from storePause, or from throttlePause
-	// after throttling, up to maxPause, and is shortened by up to a half at random. So a
-	// call makes no more than six requests in its first second, and one a second after that,
-	// however many sandboxes there are and whatever Secrets Manager does.
+	// The pause after a failed exchange doubles from storePause, or from throttlePause after
+	// throttling, up to maxPause, and is shortened by up to a half at random. So a call makes
+	// at most six requests in its first second and one a second after that, and many
+	// processes together do not keep Secrets Manager throttled.
 	storePause    = 50 * time.Millisecond
 	throttlePause = time.Second
 	maxPause      = 2 * time.Second
-	// maxVersions is about how many versions a secret can have.
+	// maxVersions is about the number of versions that a secret can have.
 	maxVersions = 100
-	// settled is the age at which a version is known to every replica of the store.
+	// settled is the age at which every replica of the store knows a version.
 	settled = time.Minute
 )
 
-// Store is the two secrets of each tenant, in AWS Secrets Manager. It may be used
-// concurrently, by reader and writer in different processes.
+// Store reads and writes the two secrets of each tenant in AWS Secrets Manager. It may be used
+// concurrently, also by more than one process.
 type Store struct {
 	Client *secretsmanager.Client
 	Stack  string // prefix of the secrets' names
@@ -64,11 +58,11 @@ func Open(ctx context.Context) (Settings, *Store, error) {
 	return settings, store, err
 }
 
-// OpenStore returns the Store of the ambient AWS configuration: region, credentials
-// and endpoint of the environment. It does not call AWS. The error is an [ErrSettings].
+// OpenStore returns a Store with the AWS configuration of the environment: region, credentials
+// and endpoint. It does not call AWS. The error is an [ErrSettings].
 func OpenStore(ctx context.Context, stack string) (*Store, error) {
 	cfg, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(storeAttempt)))
-	if err != nil { // which may quote a file, or a variable
+	if err != nil { // it may quote a file or a variable
 		return nil, explain(ErrSettings, "the AWS configuration cannot be read: check the variables AWS_* and the files that they name")
 	}
 	if cfg.RetryMaxAttempts == 0 { // AWS_MAX_ATTEMPTS is not set
@@ -78,9 +72,9 @@ func OpenStore(ctx context.Context, stack string) (*Store, error) {
 	return &Store{secretsmanager.NewFromConfig(cfg), stack}, nil
 }
 
-// newRetryer is the SDK's standard one, but for the pauses; for its quota of retries,
-// because a function that was warm while the store failed would have used it up; and for
-// LimitExceededException, which the SDK takes for throttling, and which lasts for hours.
+// newRetryer returns the SDK's standard retryer with three changes: the pauses; no quota of
+// retries, as a process that was warm while the store failed would have used it up; and no
+// retry of LimitExceededException, which the SDK takes for throttling, but lasts for hours.
 func newRetryer() aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.Backoff = retry.BackoffDelayerFunc(storeBackoff)
@@ -108,10 +102,9 @@ func storeBackoff(n int, err error) (time.Duration, error) {
 func (s *Store) credentialsName(tenant string) string { return s.Stack + "/credentials/" + tenant }
 func (s *Store) tokenName(tenant string) string       { return s.Stack + "/token/" + tenant }
 
-// Token returns the tenant's stored token and the version id of the secret that
-// holds it. The error is an [ErrUnknownTenant], an [ErrNoToken], an [ErrUnreadable]
-// (the version is returned nevertheless) or an [ErrUnavailable]. Whether the token
-// is alive is not looked at.
+// Token returns the tenant's stored token, which may have expired, and the version id of the
+// secret. The error is an [ErrUnknownTenant], an [ErrNoToken], an [ErrUnreadable], with which
+// the version is returned as well, or an [ErrUnavailable].
 func (s *Store) Token(ctx context.Context, tenant string) (token Token, version string, err error) {
 	value, err := s.get(ctx, s.tokenName(tenant), awsCurrent, "")
 	if errors.Is(err, errNoValue) {
@@ -124,25 +117,24 @@ func (s *Store) Token(ctx context.Context, tenant string) (token Token, version 
 	return token, value.version, err
 }
 
-// PutToken stores the token as AWSCURRENT and returns the version id that it got.
-// replaces is the version that it is to take the place of, empty if there was none.
+// PutToken stores the token as AWSCURRENT and returns its version id. replaces is the version
+// that it replaces, empty if there is none.
 //
-// The new version's id is derived from the one it replaces. Secrets Manager takes
-// an id once, so of two writers that replace the same version one wins; the other
-// gets [ErrLostRace] and has changed nothing. The same call repeated, because its
-// answer was lost, succeeds. [ErrQuota] has changed nothing either. Any other failure is
-// an [ErrUnavailable] or an [ErrUnknownTenant]; then the token may have been written or not.
+// The new version's id is derived from the one that it replaces. Secrets Manager accepts an id
+// once, so of two writers that replace the same version one wins; the other one gets
+// [ErrLostRace] and has changed nothing. The same call repeated, because its answer was lost,
+// succeeds. [ErrQuota] has changed nothing either. Any other error is an [ErrUnavailable] or an
+// [ErrUnknownTenant]; then the token may have been written or not.
 func (s *Store) PutToken(ctx context.Context, tenant string, token Token, replaces string) (version string, err error) {
 	name := s.tokenName(tenant)
 	value, err := token.encode()
 	if err != nil {
 		return "", explain(ErrUnreadable, "it cannot be encoded")
 	}
-	// An id may be taken although nobody else is writing: somebody has moved
-	// AWSCURRENT back by hand to a version that had been replaced before. Then
-	// AWSCURRENT is still on that version, and AWSPREVIOUS on the one that it was moved
-	// from; or the version of that id is old. The next id is as good. Otherwise the
-	// labels come from a replica that lags behind.
+	// An id may be taken although there is no other writer, if somebody has moved AWSCURRENT
+	// back by hand to a version that had been replaced. Then AWSPREVIOUS is on the version of
+	// that id, or that version is old, and the next id is as good. Otherwise AWSCURRENT seems
+	// to be in its place only because the replica that was read lags behind.
 	for n := range maxVersions {
 		id := versionID(name, replaces, n)
 		out, err := s.Client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
@@ -153,7 +145,7 @@ func (s *Store) PutToken(ctx context.Context, tenant string, token Token, replac
 		case err == nil && slices.Contains(out.VersionStages, awsCurrent):
 			return id, nil
 		case err != nil && !errors.As(err, &taken):
-			return "", s.failure(ctx, "PutSecretValue", name, err)
+			return "", storeError(ctx, "PutSecretValue", name, err)
 		}
 		labels, err := s.labels(ctx, name)
 		if err != nil {
@@ -176,29 +168,28 @@ func (s *Store) PutToken(ctx context.Context, tenant string, token Token, replac
 	return "", explain(ErrUnavailable, "%s: every version id is taken", name)
 }
 
-// versionID is a UUID that anyone derives who replaces the same version of the same
-// secret for the nth time.
+// versionID returns the nth version id for a version that replaces another one of the same
+// secret. It is the same UUID for every writer.
 func versionID(name, replaces string, n int) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d", name, replaces, n))
-	sum[6] = sum[6]&0x0f | 0x80 // version 8 of RFC 9562: by a scheme of one's own
+	sum[6] = sum[6]&0x0f | 0x80 // version 8 of RFC 9562: a custom scheme
 	sum[8] = sum[8]&0x3f | 0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
 }
 
-// CredentialsVersion returns the version id of the tenant's credentials without
-// decrypting them, empty if none are stored. The error is an [ErrUnknownTenant] or
-// an [ErrUnavailable].
+// CredentialsVersion returns the version id of the tenant's credentials, empty if none are
+// stored, and does not decrypt them. The error is an [ErrUnknownTenant] or an [ErrUnavailable].
 func (s *Store) CredentialsVersion(ctx context.Context, tenant string) (string, error) {
 	labels, err := s.labels(ctx, s.credentialsName(tenant))
 	return labels[awsCurrent], err
 }
 
-// labels returns the version id of each staging label of a secret, all of one moment,
-// without decrypting anything.
+// labels returns the version ids by staging label, as they are at one moment. It decrypts
+// nothing.
 func (s *Store) labels(ctx context.Context, name string) (map[string]string, error) {
 	out, err := s.Client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &name})
 	if err != nil {
-		return nil, s.failure(ctx, "DescribeSecret", name, err)
+		return nil, storeError(ctx, "DescribeSecret", name, err)
 	}
 	if out.DeletedDate != nil {
 		return nil, explain(ErrUnknownTenant, "%s is scheduled for deletion", name)
@@ -212,19 +203,18 @@ func (s *Store) labels(ctx context.Context, name string) (map[string]string, err
 	return labels, nil
 }
 
-// storedCredentials are credentials with what the store knows about them.
+// storedCredentials are credentials with the version that holds them.
 type storedCredentials struct {
 	Credentials
 	version string
 	created time.Time
 }
 
-// credentials returns the tenant's credentials that bear the staging label stage.
-// The error is an [ErrNoCredentials], [ErrCredentials], [ErrUnknownTenant] or
-// [ErrUnavailable].
-func (s *Store) credentials(ctx context.Context, tenant, stage string) (storedCredentials, error) {
+// credentials returns the tenant's credentials that have the staging label. The error is an
+// [ErrNoCredentials], [ErrCredentials], [ErrUnknownTenant] or [ErrUnavailable].
+func (s *Store) credentials(ctx context.Context, tenant, label string) (storedCredentials, error) {
 	name := s.credentialsName(tenant)
-	value, err := s.get(ctx, name, stage, "")
+	value, err := s.get(ctx, name, label, "")
 	if errors.Is(err, errNoValue) {
 		return storedCredentials{}, ErrNoCredentials
 	}
@@ -238,84 +228,33 @@ func (s *Store) credentials(ctx context.Context, tenant, stage string) (storedCr
 	return storedCredentials{c, value.version, value.created}, nil
 }
 
-// errNoValue: the secret exists, but no version of it has the label, or its value is empty.
+// errNoValue: no version of the secret has the label, or its value is empty.
 var errNoValue = errors.New("no value")
 
+// value is a version of a secret.
 type value struct {
 	text    string
 	version string
 	created time.Time
 }
 
-// get reads the version that bears the label stage or, if that is empty, the version
-// of that id.
-func (s *Store) get(ctx context.Context, name, stage, version string) (value, error) {
+// get reads the version that has the label or, without a label, the version of that id.
+func (s *Store) get(ctx context.Context, name, label, version string) (value, error) {
 	in := &secretsmanager.GetSecretValueInput{SecretId: &name}
-	switch stage {
+	switch label {
 	case "":
 		in.VersionId = &version
 	case awsCurrent: // the default
 	default:
-		in.VersionStage = &stage
+		in.VersionStage = &label
 	}
 	out, err := s.Client.GetSecretValue(ctx, in)
 	if err != nil {
-		return value{}, s.failure(ctx, "GetSecretValue", name, err)
+		return value{}, storeError(ctx, "GetSecretValue", name, err)
 	}
 	if len(out.SecretBinary) == 0 && aws.ToString(out.SecretString) == "" {
 		return value{}, errNoValue
 	}
-	// A binary value reads as an empty string, and nothing of ours is that.
+	// A binary value is read as an empty string, which is neither a token nor credentials.
 	return value{aws.ToString(out.SecretString), aws.ToString(out.VersionId), aws.ToTime(out.CreatedDate).UTC()}, nil
-}
-
-// awsErrors are the names of AWS's errors that are shown. Any other string came from
-// outside.
-var awsErrors = []string{
-	"AccessDeniedException", "DecryptionFailure", "EncryptionFailure", "ExpiredTokenException", "IncompleteSignature",
-	"InternalServiceError", "InvalidClientTokenId", "InvalidParameterException", "InvalidRequestException",
-	"InvalidSignatureException", "LimitExceededException", "MissingAuthenticationToken", "PreconditionNotMetException",
-	"RequestExpired", "ResourceExistsException", "ServiceUnavailable", "ThrottlingException", "UnrecognizedClientException",
-	"ValidationException",
-}
-
-// failure turns an error of the SDK into one of ours. Of what AWS answered it passes on
-// the name of the error alone: a message could quote the request, and that holds a token.
-func (s *Store) failure(ctx context.Context, op, name string, err error) error {
-	var (
-		notFound *types.ResourceNotFoundException
-		invalid  *types.InvalidRequestException
-		full     *types.LimitExceededException
-		api      smithy.APIError
-	)
-	switch {
-	case errors.As(err, &notFound) && strings.Contains(notFound.ErrorMessage(), "secret value"):
-		return errNoValue
-	case errors.As(err, &notFound):
-		return explain(ErrUnknownTenant, "there is no secret %s: deploy the tenant's stack first, or check the name", name)
-	case errors.As(err, &invalid) && strings.Contains(invalid.ErrorMessage(), "delet"): // "marked for deletion"
-		return explain(ErrUnknownTenant, "%s is scheduled for deletion", name)
-	case errors.As(err, &full):
-		return explain(ErrQuota, "%s of %s: LimitExceededException: it was written about %d times in a day, because the tokens' lifetime is short or they keep being rejected; no token is requested until a write succeeds", op, name, maxVersions)
-	case errors.As(err, &api) && api.ErrorCode() == "AccessDeniedException":
-		return explain(ErrDenied, "%s of %s: AccessDeniedException: the function's role needs secretsmanager:%s on it, and the use of its KMS key if it has one of its own", op, name, op)
-	case errors.As(err, &api) && slices.Contains(awsErrors, api.ErrorCode()):
-		return explain(ErrUnavailable, "%s of %s: %s", op, name, api.ErrorCode())
-	case errors.As(err, &api):
-		return explain(ErrUnavailable, "%s of %s: an error without a known name", op, name)
-	}
-	var (
-		answer *awshttp.ResponseError
-		unsent *smithyhttp.RequestSendError
-	)
-	why := "was not asked: are AWS credentials and a region configured?"
-	switch {
-	case errors.As(err, &unsent):
-		why = oauth.DescribeError(err)
-	case ctx.Err() != nil: // between two tries
-		why = "fails or throttles, and kept doing so until the deadline"
-	case errors.As(err, &answer):
-		why = fmt.Sprintf("gives an unreadable answer (HTTP %d)", answer.HTTPStatusCode())
-	}
-	return explain(ErrUnavailable, "%s of %s: Secrets Manager %s", op, name, why)
 }

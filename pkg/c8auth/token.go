@@ -8,13 +8,12 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
-// Margin is the remaining lifetime that a valid token has at least: enough for the caller to
-// use it.
+// Margin is the least remaining lifetime of a valid token: enough for the caller to use it.
 const Margin = 30 * time.Second
 
-// Token is what a program presents to Communic8, and where.
+// Token is an access token of Communic8, or an access key.
 type Token struct {
-	BaseURL            string // https://host[:port], where the token is good
+	BaseURL            string // https://host[:port] of the instance that accepts the token
 	AccessToken        Secret
 	TokenType          string    // "Bearer"
 	IssuedAt           time.Time // the time before the request, in whole seconds
@@ -22,8 +21,8 @@ type Token struct {
 	CredentialsVersion string    // VersionId of the credentials that it was made from
 }
 
-// tokenJSON is the token secret's own encoding, the one place where a token is
-// written in the clear.
+// tokenJSON is the encoding of the token secret. Besides the response of vend, no other
+// encoding shows the token.
 type tokenJSON struct {
 	BaseURL            string    `json:"base_url"`
 	AccessToken        string    `json:"access_token"`
@@ -42,7 +41,7 @@ func ParseToken(data []byte) (Token, error) {
 		return Token{}, explain(ErrUnreadable, "not the expected JSON")
 	}
 	switch {
-	case checkBaseURL(in.BaseURL) != nil:
+	case !oauth.ValidBaseURL(in.BaseURL):
 		return Token{}, explain(ErrUnreadable, "no valid base_url")
 	case !oauth.ValidBearer(in.AccessToken):
 		return Token{}, explain(ErrUnreadable, "no valid access_token")
@@ -60,13 +59,13 @@ func ParseToken(data []byte) (Token, error) {
 		CredentialsVersion: in.CredentialsVersion,
 	}
 	if _, err := token.encode(); err != nil {
-		return Token{}, explain(ErrUnreadable, "issued_at or expires_at is a time that in UTC cannot be written")
+		return Token{}, explain(ErrUnreadable, "issued_at or expires_at cannot be written in UTC")
 	}
 	return token, nil
 }
 
-// encode is the inverse of ParseToken. It leaves <, > and & as they are: escaped, a token
-// of them would be six times as long.
+// encode is the inverse of ParseToken. It does not escape <, > and &, which would make a token
+// of these up to six times as long.
 func (t Token) encode() (string, error) {
 	var out strings.Builder
 	encoder := json.NewEncoder(&out)

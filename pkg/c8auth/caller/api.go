@@ -1,6 +1,6 @@
 package caller
 
-// One exchange with the API: a signed request, and what its response means.
+// Exchanges with the API: a signed request, and what the response means.
 
 import (
 	"bytes"
@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
@@ -27,40 +26,25 @@ const (
 
 // failure is a failed exchange.
 type failure struct {
-	error                    // wraps one of the package's errors
-	temporary  bool          // it is worth retrying
-	retryAfter time.Duration // how long to wait at least; 0 if the API did not say
+	err        error         // wraps one of the package's errors
+	temporary  bool          // another attempt may succeed
+	retryAfter time.Duration // the least time until then; 0 if the API did not say
 	signature  bool          // the signature is refused, or the key that it was made with
 }
 
-func (f *failure) Unwrap() error { return f.error }
-
-// fail gives a sentinel its details.
+// fail returns a failure that another attempt does not mend.
 func fail(sentinel error, format string, args ...any) *failure {
-	return &failure{error: fmt.Errorf("%w: %s", sentinel, printable(fmt.Sprintf(format, args...)))}
+	return &failure{err: fmt.Errorf("%w: %s", sentinel, oauth.Printable(fmt.Sprintf(format, args...), maxText))}
 }
 
-// printable returns text without characters that do not print, cut to maxText.
-func printable(text string) string {
-	runes := []rune(strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, text))
-	if len(runes) > maxText {
-		runes = append(runes[:maxText-1], '…')
-	}
-	return string(runes)
+// failTemporarily returns a failure that another attempt may mend.
+func failTemporarily(sentinel error, format string, args ...any) *failure {
+	failed := fail(sentinel, format, args...)
+	failed.temporary = true
+	return failed
 }
 
-// passing marks a failure that is worth retrying.
-func passing(f *failure) *failure {
-	f.temporary = true
-	return f
-}
-
-// get fetches the token; fresh makes vend read the store again (RFC 9111, section 5.2.1.4).
+// get fetches the token. fresh makes vend read the store again (RFC 9111, section 5.2.1.4).
 func (s *Source) get(ctx context.Context, fresh bool) (token, *failure) {
 	ctx, cancel := context.WithTimeout(ctx, getTimeout)
 	defer cancel()
@@ -78,19 +62,17 @@ func (s *Source) get(ctx context.Context, fresh bool) (token, *failure) {
 		return token{}, fail(ErrUnreachable, "%v; is URL the stack's output Url?", err)
 	}
 	if !t.usable(now()) {
-		return token{}, passing(fail(ErrNoToken, "the API gives one that has expired, or will within %v", margin))
+		return token{}, failTemporarily(ErrNoToken, "the API gives one that has expired, or will within %v", margin)
 	}
 	return t, nil
 }
 
-// report tells c8auth that Communic8 rejects the version, and returns whether c8auth keeps it.
+// report reports to c8auth that Communic8 rejects the version, and returns whether c8auth
+// keeps it.
 func (s *Source) report(ctx context.Context, version string) (kept bool, _ *failure) {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	body, err := json.Marshal(map[string]string{"version": version})
-	if err != nil {
-		return false, fail(ErrUnreachable, "the report cannot be encoded")
-	}
+	body, _ := json.Marshal(map[string]string{"version": version}) // which cannot fail
 	header := http.Header{"Content-Type": {"application/json"}}
 	body, failed := s.exchange(ctx, http.MethodPost, "/rejections", header, body)
 	if failed != nil {
@@ -105,10 +87,10 @@ func (s *Source) report(ctx context.Context, version string) (kept bool, _ *fail
 	return out.Outcome == "kept", nil
 }
 
-// exchange sends one signed request about the tenant and returns the body of a 200. If
-// the signature is refused, it reads the AWS configuration again and sends the request
-// once more, signed anew: the key may have been renewed, and a signature that was made
-// before this machine was frozen is too old afterwards.
+// exchange sends a signed request about the tenant and returns the body of a 200. If the
+// signature is refused, it reads the AWS configuration again, and signs and sends the request
+// once more: the key may have been renewed, and a signature that was made before this machine
+// was frozen has expired.
 func (s *Source) exchange(ctx context.Context, method, tail string, header http.Header, body []byte) ([]byte, *failure) {
 	for repeated := false; ; repeated = true {
 		current, failed := s.load(ctx)
@@ -142,12 +124,12 @@ func (s *Source) send(ctx context.Context, current *session, method, tail string
 	base := s.base(current)
 	resp, err := base.RoundTrip(req) // which follows no redirect
 	if err != nil {
-		return nil, passing(fail(ErrUnreachable, "%s", describe(err, base, req)))
+		return nil, failTemporarily(ErrUnreachable, "%s", describe(err, base, req))
 	}
 	defer func() { _ = resp.Body.Close() }()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return nil, passing(fail(ErrUnreachable, "%s", describe(err, base, req)))
+		return nil, failTemporarily(ErrUnreachable, "%s", describe(err, base, req))
 	}
 	if resp.StatusCode == http.StatusOK {
 		return answer, nil
@@ -157,8 +139,8 @@ func (s *Source) send(ctx context.Context, current *session, method, tail string
 	return nil, failed
 }
 
-// describe describes a failed exchange, with the host of the request and, if base goes
-// through a proxy, the proxy's address without its user and password.
+// describe describes a failed exchange, with the host of the request and, if base uses a
+// proxy, the proxy's address without its user and password.
 func describe(err error, base http.RoundTripper, req *http.Request) string {
 	text := req.URL.Host + " " + oauth.DescribeError(err)
 	transport, ok := base.(*http.Transport)
@@ -171,14 +153,14 @@ func describe(err error, base http.RoundTripper, req *http.Request) string {
 		return req.URL.Host + " cannot be reached: the proxy's address is malformed; see HTTPS_PROXY"
 	case proxy == nil:
 		return text
-	case err.Error() == http.StatusText(http.StatusProxyAuthRequired): // as net/http reports the answer to CONNECT
+	case err.Error() == http.StatusText(http.StatusProxyAuthRequired): // net/http's error for that answer to CONNECT
 		text = req.URL.Host + " cannot be reached: the proxy wants a user and a password (HTTP 407), or does not accept those that HTTPS_PROXY holds"
 	}
 	return text + "; the proxy is " + proxy.Scheme + "://" + proxy.Host
 }
 
-// errorTypes are the values of x-amzn-ErrorType that may be shown, and whether they
-// refuse the signature or its key. Any other value came from somewhere else.
+// errorTypes are the values of x-amzn-ErrorType that are shown, and whether they refuse the
+// signature or its key. Any other value could be anything.
 var errorTypes = map[string]bool{
 	"AccessDeniedException":               false,
 	"BadRequestException":                 false,
@@ -203,11 +185,11 @@ var errorTypes = map[string]bool{
 	"UnsupportedMediaTypeException":       false,
 }
 
-// classify says what a response other than 200 means. It shows nothing of it but the
-// status and a known error type.
+// classify decides what a response other than 200 means. It shows nothing of the response but
+// the status and a known error type.
 func (s *Source) classify(resp *http.Response, body []byte, at endpoint, what string) *failure {
 	var in struct {
-		Error string `json:"error"` // of c8auth's own answers; API Gateway's have none
+		Error string `json:"error"` // only responses of c8auth have it, not those of API Gateway
 	}
 	_ = json.Unmarshal(body, &in)
 	kind, _, _ := strings.Cut(resp.Header.Get("X-Amzn-Errortype"), ":")
@@ -215,7 +197,7 @@ func (s *Source) classify(resp *http.Response, body []byte, at endpoint, what st
 	if !known {
 		kind = "no known x-amzn-ErrorType"
 	}
-	// Invalid keys are reported by more than one type, but always in these words.
+	// More than one type reports an invalid key, and the body always has these words.
 	signature = signature || kind == "AccessDeniedException" && bytes.Contains(body, []byte("security token included in the request"))
 	status := resp.StatusCode
 	switch {
@@ -236,11 +218,11 @@ func (s *Source) classify(resp *http.Response, body []byte, at endpoint, what st
 	case status == http.StatusNotFound && in.Error == "unknown_tenant":
 		return fail(ErrTenant, "%q", s.tenant())
 	case status == http.StatusBadRequest && in.Error == "invalid_request":
-		return fail(ErrTenant, "%q, or what was said of it, is malformed", s.tenant())
+		return fail(ErrTenant, "%q, or the report about it, is malformed", s.tenant())
 	case status >= 500 && in.Error != "":
-		return passing(fail(ErrNoToken, "c8auth answers %d; its log says why", status))
+		return failTemporarily(ErrNoToken, "c8auth answers %d; its log says why", status)
 	case status >= 500, status == http.StatusTooManyRequests:
-		return passing(fail(ErrUnreachable, "it answers %d (%s)", status, kind))
+		return failTemporarily(ErrUnreachable, "it answers %d (%s)", status, kind)
 	}
 	return fail(ErrUnreachable, "it answers %d (%s)", status, kind)
 }

@@ -1,6 +1,6 @@
 package caller
 
-// The AWS side of a request: configuration, credentials, signature, and the region.
+// AWS: the configuration, credentials, signature and region of a request.
 
 import (
 	"context"
@@ -32,7 +32,7 @@ type session struct {
 	transport *http.Transport // trusts the certificates of AWS_CA_BUNDLE; nil if that is not set
 }
 
-// load returns the session in use. Without one, it makes one of the Source's own
+// load returns the session in use. If there is none, it makes one of the Source's own
 // configuration or else of the ambient one.
 func (s *Source) load(ctx context.Context) (*session, *failure) {
 	s.mu.Lock()
@@ -44,9 +44,9 @@ func (s *Source) load(ctx context.Context) (*session, *failure) {
 	current = &session{Config: s.AWS}
 	if s.AWS.Credentials == nil {
 		var err error
-		// The SDK logs errors as they are, so it does not log.
+		// The SDK would log errors with their text.
 		if current.Config, err = config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{})); err != nil {
-			return nil, passing(fail(ErrCredentials, "%s", describeCredentials(err)))
+			return nil, failTemporarily(ErrCredentials, "%s", describeCredentials(err))
 		}
 	}
 	if client, ok := current.HTTPClient.(*awshttp.BuildableClient); ok {
@@ -61,7 +61,7 @@ func (s *Source) load(ctx context.Context) (*session, *failure) {
 }
 
 // unload ends the use of a session whose signature was refused: the next load reads the
-// configuration again, which another process may have renewed.
+// configuration again, in case another process has renewed it.
 func (s *Source) unload(refused *session) {
 	if cache, ok := refused.Credentials.(interface{ Invalidate() }); ok {
 		cache.Invalidate()
@@ -76,7 +76,7 @@ func (s *Source) unload(refused *session) {
 	}
 }
 
-// base returns what carries requests to the API.
+// base returns the transport of requests to the API.
 func (s *Source) base(current *session) http.RoundTripper {
 	switch {
 	case s.Base != nil:
@@ -110,8 +110,8 @@ func (c *session) sign(req *http.Request, body []byte, region string) *failure {
 	return nil
 }
 
-// describeCredentials describes why there are no AWS credentials, by the type of err
-// alone: its text may hold what a credential_process printed.
+// describeCredentials describes why there are no AWS credentials, by the type of err alone: its
+// text may contain the output of a credential_process.
 func describeCredentials(err error) string {
 	const more = "; aws sts get-caller-identity says more"
 	if _, ok := errors.AsType[config.SharedConfigProfileNotExistError](err); ok {
@@ -137,31 +137,31 @@ func describeCredentials(err error) string {
 	return "the AWS configuration, or the provider of credentials that it names, fails" + more
 }
 
-// needsPerson reports whether a provider's failure does not pass by itself.
+// needsPerson reports whether only a person can mend the failure of a provider.
 func needsPerson(err error) bool {
 	_, signIn := errors.AsType[*ssocreds.InvalidTokenError](err)
 	operation, ok := errors.AsType[*smithy.OperationError](err)
 	return signIn || ok && operation.ServiceID == "ec2imds" && strings.EqualFold(os.Getenv("AWS_EC2_METADATA_DISABLED"), "true")
 }
 
-// endpoint is what URL says about the API.
+// endpoint is the API at URL.
 type endpoint struct {
 	url                           string // without a slash at the end
-	partition, region, api, stage string
+	partition, region, api, stage string // api and stage are * if URL does not name them
 }
 
 var (
-	// apiHost is the host of a REST API, also of one that is reached through a VPC
-	// endpoint. Its end depends on the partition.
+	// apiHost is the host of a REST API, also through a VPC endpoint. Its suffix depends on
+	// the partition.
 	apiHost    = regexp.MustCompile(`^([a-z0-9]+)(?:-vpce-[0-9a-f]+)?\.execute-api(?:-fips)?\.([a-z0-9-]+)\.(.+)$`)
 	regionName = regexp.MustCompile(`^[a-z0-9-]+$`)
 )
 
-// endpoint reads URL. The region of a host that does not name one, such as a custom
-// domain name, is the ambient one.
+// endpoint reads URL. If its host does not name a region, such as a custom domain name, region
+// is taken for it.
 func (s *Source) endpoint(region string) (endpoint, *failure) {
 	u, err := url.Parse(s.URL)
-	if err != nil || !confidential(u) || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Hostname() == "" || !oauth.Confidential(u) || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return endpoint{}, fail(ErrUnreachable, "URL must be the stack's output Url, such as https://c8auth0api.execute-api.eu-central-1.amazonaws.com/v1")
 	}
 	u.Host = strings.ToLower(u.Host)
@@ -179,8 +179,8 @@ func (s *Source) endpoint(region string) (endpoint, *failure) {
 	return at, nil
 }
 
-// partitionOf returns the partition of the region, and whether the names of its hosts end
-// in suffix. AWS STS has a host in every region, so the SDK's data of its hosts say both.
+// partitionOf returns the partition of the region, and whether the names of hosts in it end in
+// suffix. AWS STS has a host in every region, so that the SDK's data about STS say both.
 func partitionOf(region, suffix string) (partition string, ok bool) {
 	for _, dualStack := range []aws.DualStackEndpointState{aws.DualStackEndpointStateEnabled, aws.DualStackEndpointStateDisabled} {
 		host, err := sts.NewDefaultEndpointResolver().ResolveEndpoint(region, sts.EndpointResolverOptions{UseDualStackEndpoint: dualStack})
@@ -192,7 +192,8 @@ func partitionOf(region, suffix string) (partition string, ok bool) {
 	return partition, ok
 }
 
-// resource is what a policy must grant. The API's account is not known here.
+// resource returns the resource that a policy must grant, in any account, as the API's is not
+// known.
 func (e endpoint) resource(what string) string {
 	return "arn:" + e.partition + ":execute-api:" + e.region + ":*:" + e.api + "/" + e.stage + "/" + what
 }

@@ -1,13 +1,13 @@
 package caller
 
-// How long to wait before another attempt, on the wall clock.
+// The time between two attempts, by the wall clock.
 
 import "time"
 
-// maxBackoff is the longest time between two attempts. Nothing waits longer.
+// maxBackoff is the longest time between two attempts of any kind.
 const maxBackoff = 2 * time.Minute
 
-// backoff spaces attempts that fail for the same version of the token.
+// backoff delays attempts after failed ones for the same version of the token.
 type backoff struct {
 	version  string
 	failures int
@@ -27,12 +27,12 @@ func (b *backoff) fail(version string, first time.Duration) {
 	b.failures++
 }
 
-// pending reports whether t is still to come. A time further ahead than anything waits
-// means that the clock was set back, and counts as past.
+// pending reports whether t is in the future. If it is more than maxBackoff ahead, the clock
+// was set back, and t counts as past.
 func pending(t time.Time) bool {
 	left := t.Sub(now())
 	return left > 0 && left <= maxBackoff
 }
 
-// now is the time on the wall clock.
+// now returns the wall clock, without the monotonic reading.
 func now() time.Time { return time.Now().Round(0) }

@@ -1,6 +1,6 @@
 package caller
 
-// The token between the API and the program: held, shared, and renewed.
+// The token of a tenant: it is fetched, held, and replaced after a rejection.
 
 import (
 	"cmp"
@@ -18,45 +18,44 @@ import (
 )
 
 const (
-	// fetchTime bounds a fetch, repetitions included; renewTime, what follows a rejection.
+	// fetchTime bounds a fetch, retries included; renewTime, the reaction to a rejection.
 	fetchTime = 15 * time.Second
 	renewTime = 45 * time.Second
 	// firstPause doubles with every exchange that failed, up to maxPause.
 	firstPause = 250 * time.Millisecond
 	maxPause   = 4 * time.Second
-	// minRetry is the least time between two fetches, and after a lookup that found nothing
-	// newer than a rejected token; longRetry, after a fetch whose failure a person has to
-	// fix, and between two reports of the same token.
+	// minRetry is the least time between two fetches, and after a lookup that found no newer
+	// token than the rejected one; longRetry, after a fetch whose failure is not temporary, and
+	// between two reports of the same token.
 	minRetry  = time.Second
 	longRetry = 10 * time.Second
 )
 
-// Source gives out the token of one tenant. Its methods may be called concurrently; its
-// fields must not be changed after the first call, and it must not be copied.
+// Source returns the token of one tenant. Its methods may be called concurrently; its fields
+// must not be changed after the first call, and it must not be copied.
 type Source struct {
 	URL    string // of the API: the stack's output Url, https://….execute-api.….amazonaws.com/v1
 	Tenant string // empty means "default"
 
-	// AWS holds the credentials to sign with and, for a URL that does not name it, the
-	// API's region. Zero means the ambient configuration: environment, shared files,
-	// container or instance role. That is loaded once, and again when the API refuses the
-	// signature.
+	// AWS holds the credentials to sign with and, if URL does not name it, the API's region.
+	// Zero means the ambient configuration: environment, shared files, container or instance
+	// role. It is loaded once, and again when the API refuses the signature.
 	AWS aws.Config
-	// Base carries requests to the API. Nil means http.DefaultTransport or, if AWS_CA_BUNDLE
-	// is set, a transport that trusts the certificates in that file.
+	// Base is the transport of requests to the API. Nil means http.DefaultTransport or, if
+	// AWS_CA_BUNDLE is set, a transport that trusts the certificates in that file.
 	Base http.RoundTripper
 
 	flight singleflight.Group
 
-	// Times are on the wall clock: monotonic time stands still while the machine is frozen.
+	// Times are of the wall clock: monotonic time stands still while the machine is frozen.
 	mu       sync.Mutex
 	session  *session  // nil before the first request and after a refused signature
 	held     token     // the latest; zero if there is none
-	err      error     // of the last fetch
+	err      error     // of the last fetch; nil if it succeeded
 	retryAt  time.Time // when the next fetch may begin
-	replaced string    // the version that was replaced last because it was rejected
-	lookups  backoff   // for a newer token than a rejected one
-	reports  backoff   // of a rejected token
+	replaced string    // the latest version that was replaced after a rejection
+	lookups  backoff   // of requests for a newer token than the rejected one
+	reports  backoff   // of reports of a rejected token
 }
 
 var _ oauth2.TokenSource = (*Source)(nil)
@@ -65,13 +64,12 @@ var _ oauth2.TokenSource = (*Source)(nil)
 func (s *Source) Token() (*oauth2.Token, error) { return s.TokenContext(context.Background()) }
 
 // TokenContext returns the tenant's token, which has at least ten seconds left. Its Expiry is
-// by this machine's clock, zero for a token that does not expire. Extra("base_url") is
-// where it is good, and must be sent nowhere else; Extra("version") is its version.
+// by this machine's clock, zero for a token that does not expire. Extra("base_url") is the only
+// place to send it to; Extra("version") is its version.
 //
-// While a usable token is held, it is returned at once, and TokenContext does not fail.
-// Otherwise it waits for the API, for fifteen seconds at most, or as long as ctx lasts.
-// The error is an [ErrCredentials], [ErrDenied], [ErrTenant], [ErrNoToken] or
-// [ErrUnreachable], or that of ctx.
+// While the Source has such a token, TokenContext returns it at once and does not fail.
+// Otherwise it waits for the API, until ctx ends, and fifteen seconds at most. The error is an
+// [ErrCredentials], [ErrDenied], [ErrTenant], [ErrNoToken] or [ErrUnreachable], or that of ctx.
 func (s *Source) TokenContext(ctx context.Context) (*oauth2.Token, error) {
 	t, err := s.token(ctx)
 	if err != nil {
@@ -80,13 +78,12 @@ func (s *Source) TokenContext(ctx context.Context) (*oauth2.Token, error) {
 	return t.oauth2(), nil
 }
 
-// Reject says that Communic8 rejects a token of this Source. If it returns nil, there is
-// another one, which TokenContext returns from now on. A [Transport] does this by itself;
-// Reject is for programs that send requests in another way, or know a rejection when
-// they see one that is not HTTP 401.
+// Reject reports that Communic8 rejects a token of this Source. If it returns nil, there is
+// another one, which TokenContext returns from now on. A [Transport] does this by itself; Reject
+// is for programs that do not use one, or recognize rejections other than HTTP 401.
 //
-// It takes some seconds, 45 at most, or as long as ctx lasts. The error is an [ErrKept],
-// or one of TokenContext.
+// It takes some seconds, until ctx ends, and 45 seconds at most. The error is an [ErrKept] or
+// one of TokenContext.
 func (s *Source) Reject(ctx context.Context, rejected *oauth2.Token) error {
 	version, _ := rejected.Extra("version").(string)
 	if version == "" {
@@ -97,7 +94,7 @@ func (s *Source) Reject(ctx context.Context, rejected *oauth2.Token) error {
 }
 
 // RetryAfter returns how long TokenContext will go on to return the same error without a
-// request to the API, unless a token is held. It returns 0 if a call would make one. It
+// request to the API, unless a token is at hand. It returns 0 if a call would make one. It
 // is for servers that have to tell their own callers when to come back.
 func (s *Source) RetryAfter() time.Duration {
 	s.mu.Lock()
@@ -110,71 +107,69 @@ func (s *Source) RetryAfter() time.Duration {
 
 func (s *Source) tenant() string { return cmp.Or(s.Tenant, "default") }
 
-// token returns the token that is held while it is usable, and fetches the next one when
-// it is due: then in the background.
+// token returns the held token while it is usable. When the next one is due, it begins to fetch
+// that, and waits for it only if there is no usable one.
 func (s *Source) token(ctx context.Context) (token, error) {
-	now := now()
-	s.mu.Lock()
-	held, err, pausing := s.held, s.err, pending(s.retryAt)
-	s.mu.Unlock()
+	held, due, err := s.current()
 	switch {
-	case held.usable(now) && (pausing || !held.due(now)):
-		return held, nil
-	case held.usable(now):
+	case due && held.secret == nil:
+		return wait(ctx, s.share("token", s.fetch))
+	case due:
 		s.share("token", s.fetch)
-		return held, nil
-	case pausing:
+	case err != nil:
 		return token{}, fmt.Errorf("c8auth: %w", err)
 	}
-	return wait(ctx, s.share("token", s.fetch))
+	return held, nil
 }
 
-// fetch gets the token until there is one, or it is not worth retrying. Others wait for
-// it: it does not end with the context of who began it.
-func (s *Source) fetch() (token, error) {
+// current returns the held token if it is usable, and whether the next one is due. If neither,
+// it returns the error of the last fetch.
+func (s *Source) current() (held token, due bool, err error) {
+	now := now()
 	s.mu.Lock()
-	held, err, pausing := s.held, s.err, pending(s.retryAt)
-	s.mu.Unlock()
-	switch now := now(); { // another fetch may just have ended
-	case pausing:
-		return token{}, err
-	case held.usable(now) && !held.due(now):
-		return held, nil
+	defer s.mu.Unlock()
+	if s.held.usable(now) {
+		held = s.held
+	}
+	switch {
+	case !pending(s.retryAt):
+		return held, held.secret == nil || held.due(now), nil
+	case held.secret == nil:
+		return token{}, false, s.err
+	}
+	return held, false, nil
+}
+
+// fetch gets the token, and retries that while it is worth it. It does not end with the context
+// of the call that began it, because others wait for it.
+func (s *Source) fetch() (token, error) {
+	if held, due, err := s.current(); !due { // another fetch has just ended
+		return held, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), fetchTime)
 	defer cancel()
-	failed := fail(ErrUnreachable, "Base panicked")
-	defer func() {
-		if failed == nil {
-			return
-		}
-		retry := minRetry
-		if !failed.temporary {
-			retry = longRetry
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.err, s.retryAt = failed.error, now().Add(max(retry, failed.retryAfter))
-	}()
-	for n := 1; ; n++ {
-		t, f := s.get(ctx, false)
-		if failed = f; failed == nil {
-			return s.hold(t, ""), nil
-		}
-		if !failed.temporary || !sleep(ctx, failed.retryAfter+pause(n)) {
-			return token{}, failed.error
-		}
+	t, failed := retry(ctx, func() (token, *failure) { return s.get(ctx, false) })
+	if failed == nil {
+		return s.hold(t, ""), nil
 	}
+	pause := minRetry
+	if !failed.temporary {
+		pause = longRetry
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err, s.retryAt = failed.err, now().Add(max(pause, failed.retryAfter))
+	return token{}, failed.err
 }
 
-// hold keeps t for later calls, and returns what is held then. instead is the version
-// that t replaces, empty for none: that one is not held again.
-func (s *Source) hold(t token, instead string) token {
+// hold keeps t for later calls, and returns the token that is held then. rejected is the version
+// that t replaces because Communic8 rejected it, if any: that one is not held again.
+func (s *Source) hold(t token, rejected string) token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.err, s.retryAt = nil, time.Time{}
-	if instead != "" {
-		s.replaced = instead
+	if rejected != "" {
+		s.replaced = rejected
 	}
 	if t.version != s.replaced || !s.held.usable(now()) {
 		s.held = t
@@ -182,11 +177,11 @@ func (s *Source) hold(t token, instead string) token {
 	return s.held
 }
 
-// renew returns a token of another version than the rejected one. report is whether
-// c8auth is told about that.
+// renew returns a token of another version than the rejected one. report says whether the
+// rejection is reported to c8auth.
 func (s *Source) renew(ctx context.Context, rejected string, report bool) (token, error) {
 	return wait(ctx, s.share(fmt.Sprint("renew ", report, " ", rejected), func() (token, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), renewTime) // others wait for it, too
+		ctx, cancel := context.WithTimeout(context.Background(), renewTime) // others wait for it as well
 		defer cancel()
 		s.mu.Lock()
 		held := s.held
@@ -199,31 +194,21 @@ func (s *Source) renew(ctx context.Context, rejected string, report bool) (token
 		case !lookup:
 			return token{}, ErrKept
 		}
-		failed := fail(ErrUnreachable, "Base panicked")
-		defer func() {
-			if failed == nil {
-				return
-			}
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.lookups.fail(rejected, minRetry)
-			if report {
-				s.reports.fail(rejected, max(longRetry, failed.retryAfter))
-			}
-		}()
-		for n := 1; ; n++ {
-			t, f := s.tryRenew(ctx, rejected, report)
-			if failed = f; failed == nil {
-				return t, nil
-			}
-			if !failed.temporary || !sleep(ctx, failed.retryAfter+pause(n)) {
-				return token{}, failed.error
-			}
+		t, failed := retry(ctx, func() (token, *failure) { return s.tryRenew(ctx, rejected, report) })
+		if failed == nil {
+			return t, nil
 		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.lookups.fail(rejected, minRetry)
+		if report {
+			s.reports.fail(rejected, max(longRetry, failed.retryAfter))
+		}
+		return token{}, failed.err
 	}))
 }
 
-// tryRenew is renew, once.
+// tryRenew is one attempt of renew.
 func (s *Source) tryRenew(ctx context.Context, rejected string, report bool) (token, *failure) {
 	kept := !report
 	var reported *failure
@@ -237,28 +222,32 @@ func (s *Source) tryRenew(ctx context.Context, rejected string, report bool) (to
 	case failed != nil && !failed.temporary:
 		return token{}, failed
 	case kept:
-		return token{}, &failure{error: ErrKept}
+		return token{}, &failure{err: ErrKept}
 	case reported == nil: // c8auth has a newer one: this one came from a cache, or none came
-		return token{}, &failure{error: ErrKept, temporary: true, retryAfter: minRetry}
+		return token{}, &failure{err: ErrKept, temporary: true, retryAfter: minRetry}
 	}
 	return token{}, &failure{
-		error:      fmt.Errorf("%w: %w", ErrKept, reported.error),
+		err:        fmt.Errorf("%w: %w", ErrKept, reported.err),
 		temporary:  reported.temporary && reported.retryAfter <= maxPause,
 		retryAfter: max(minRetry, reported.retryAfter),
 	}
 }
 
-// share runs f once for all who call it with the key meanwhile. A panic, of Base, ends
-// the process from a goroutine of singleflight's; here it is passed on to who waits.
-func (s *Source) share(key string, f func() (token, error)) <-chan singleflight.Result {
-	return s.flight.DoChan(key, func() (_ any, err error) {
-		defer func() {
-			if value := recover(); value != nil {
-				err = &panicError{value}
-			}
-		}()
-		return f()
-	})
+// retry repeats an attempt while its failure is temporary and ctx lasts. A panic, of Base or of
+// the provider of credentials, is a failure: in a goroutine of singleflight it would end the
+// process, while the goroutines that wait for the token can recover from it.
+func retry(ctx context.Context, attempt func() (token, *failure)) (t token, failed *failure) {
+	defer func() {
+		if value := recover(); value != nil {
+			failed = &failure{err: fmt.Errorf("%w: %w", ErrUnreachable, &panicError{value})}
+		}
+	}()
+	for n := 1; ; n++ {
+		t, failed = attempt()
+		if failed == nil || !failed.temporary || !sleep(ctx, failed.retryAfter+pause(n)) {
+			return t, failed
+		}
+	}
 }
 
 // panicError carries a panic to the goroutines that wait.
@@ -266,7 +255,12 @@ type panicError struct{ value any }
 
 func (*panicError) Error() string { return "Base panicked" }
 
-// wait waits for what is under way, but not longer than ctx lasts. It panics if that did.
+// share runs f once for all concurrent calls with the key.
+func (s *Source) share(key string, f func() (token, error)) <-chan singleflight.Result {
+	return s.flight.DoChan(key, func() (any, error) { return f() })
+}
+
+// wait waits for a shared call, until ctx ends. If the call panicked, wait panics.
 func wait(ctx context.Context, done <-chan singleflight.Result) (token, error) {
 	select {
 	case result := <-done:
@@ -282,14 +276,14 @@ func wait(ctx context.Context, done <-chan singleflight.Result) (token, error) {
 	}
 }
 
-// pause is how long to wait after the nth exchange failed, with jitter.
+// pause returns the time to wait after the nth failed attempt, with jitter.
 func pause(n int) time.Duration {
 	full := min(maxPause, firstPause<<min(n-1, 10))
 	return full/2 + rand.N(full/2) // #nosec G404 -- spreads load, guards nothing
 }
 
-// sleep reports whether d has passed before the end of ctx. If it could not, it does not
-// wait at all.
+// sleep waits for d and reports whether ctx lasted that long. If ctx ends earlier by its
+// deadline, sleep does not wait at all.
 func sleep(ctx context.Context, d time.Duration) bool {
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d {
 		return false

@@ -1,6 +1,6 @@
 package caller
 
-// Requests to Communic8, and nowhere else.
+// Requests to Communic8.
 
 import (
 	"cmp"
@@ -11,27 +11,28 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
-// Transport is an http.RoundTripper that sends requests to Communic8, authorized by the
-// token of Source. It may be used concurrently.
+// Transport is an http.RoundTripper that sends requests to Communic8 with the token of Source.
+// It may be used concurrently.
 //
-// A request's URL is a path, which is resolved against the token's base URL, or begins
-// with that. Any other is an [ErrHost]: a redirect to another host, too, which
-// http.Client follows by a request of its own.
+// The URL of a request is a path, which is resolved against the token's base URL, or begins
+// with that. Any other URL is an [ErrHost], also that of a redirect, which http.Client follows
+// by another request.
 //
-// HTTP 401 means that Communic8 rejects the token. Then the Source is told, which takes
-// some seconds, and the request is repeated with the new token: if it has no body, or
-// one that can be read again (GetBody, as http.NewRequest sets it). If that token is
-// rejected as well, because it was not so new, there is one more repetition. HTTP 403 may
-// mean the same as 401, or a lack of rights: then the request is repeated if there is a
-// newer token already. While there is none, requests to the API become less frequent:
-// after a second at first, every two minutes in the end. In all other cases, Communic8's
-// answer is returned as it is.
+// HTTP 401 means that Communic8 rejects the token. Transport then reports that by
+// [Source.Reject], which takes some seconds, and repeats the request with the new token, if it
+// has no body or one that can be read again (GetBody, which http.NewRequest sets). If Communic8
+// rejects that token as well, there is one more repetition. HTTP 403 means the same as 401, or
+// a lack of rights: the request is repeated if there is a newer token already. While there is
+// none, the time between requests to the API grows from a second to two minutes. In all other
+// cases, Communic8's response is returned as it is.
 //
-// An error is that of the Source (see [Source.TokenContext]), an [ErrHost], or wraps that
-// of Base: errors.Is and errors.As find the cause, and the text is this package's own, as
-// the cause's may quote what the other side sent.
+// An error is that of the Source (see [Source.TokenContext]), an [ErrHost], or wraps that of
+// Base: errors.Is and errors.As find the cause, and the text is this package's own, because
+// the cause may quote the other side.
 type Transport struct {
 	Source *Source           // must not be nil
 	Base   http.RoundTripper // to Communic8; nil means http.DefaultTransport
@@ -51,31 +52,31 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		token, err = t.Source.renew(req.Context(), token.version, resp.StatusCode == http.StatusUnauthorized)
 		if err != nil {
-			return resp, nil //nolint:nilerr // what Communic8 says is what there is to say
+			return resp, nil //nolint:nilerr // the program gets the response of Communic8
 		}
 		body, ok := again(req)
 		if !ok {
 			break
 		}
-		discard(resp.Body) // unread, though that costs the connection: its end may never come
+		discard(resp.Body) // unread, though that closes the connection: its end may never come
 		resp, err = t.send(req, body, token)
 	}
 	return resp, err
 }
 
-// repetitions are enough for a token that was replaced by one that was revoked.
+// repetitions are enough if the first token was replaced by one that was then revoked.
 const repetitions = 2
 
-// send sends the request with the body and the token, which nobody sees but Communic8:
-// the request that the response bears is another one.
+// send sends the request with the body and the token. The Request of the response is a copy
+// without the token.
 func (t *Transport) send(req *http.Request, body io.ReadCloser, token token) (*http.Response, error) {
 	target := token.base.ResolveReference(req.URL)
 	if req.URL.Opaque != "" || !sameOrigin(target, token.base) {
 		discard(body)
-		return nil, fmt.Errorf("c8auth: %w", fail(ErrHost, "nothing was sent, as the request is not for %s", token.base))
+		return nil, fmt.Errorf("c8auth: %w", fail(ErrHost, "nothing was sent, as the request is not for %s", token.base).err)
 	}
 	shown := req.Clone(req.Context())
-	target.Scheme, target.Host = token.base.Scheme, token.base.Host // however it was spelled
+	target.Scheme, target.Host = token.base.Scheme, token.base.Host // which may be spelled in another way
 	shown.URL, shown.Host = target, ""
 	shown.Header.Del("Authorization")
 	out := shown.Clone(req.Context())
@@ -87,7 +88,7 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, token token) (*h
 	base := t.base()
 	resp, err := base.RoundTrip(out)
 	if err != nil {
-		return nil, &exchangeError{"c8auth: " + printable(describe(err, base, out)), err}
+		return nil, &exchangeError{"c8auth: " + oauth.Printable(describe(err, base, out), maxText), err}
 	}
 	resp.Request = shown
 	return resp, nil
@@ -95,8 +96,8 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, token token) (*h
 
 func (t *Transport) base() http.RoundTripper { return cmp.Or(t.Base, http.DefaultTransport) }
 
-// CloseIdleConnections closes the connections to Communic8 and to the API that are not in
-// use. http.Client's method of that name calls it.
+// CloseIdleConnections closes the idle connections to Communic8 and to the API. The method of
+// that name of http.Client calls it.
 func (t *Transport) CloseIdleConnections() {
 	t.Source.mu.Lock()
 	current := t.Source.session
@@ -117,13 +118,14 @@ type exchangeError struct {
 func (e *exchangeError) Error() string { return e.text }
 func (e *exchangeError) Unwrap() error { return e.cause }
 
-// Timeout is what url.Error, which http.Client returns, calls without unwrapping.
+// Timeout reports whether the cause is a timeout. url.Error, which http.Client returns, calls
+// it and does not unwrap.
 func (e *exchangeError) Timeout() bool {
 	timeout, ok := errors.AsType[net.Error](e.cause)
 	return ok && timeout.Timeout()
 }
 
-// again returns the request's body once more, and whether there is a way to.
+// again returns the request's body from its beginning, if that is possible.
 func again(req *http.Request) (io.ReadCloser, bool) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return req.Body, true
@@ -141,8 +143,7 @@ func discard(body io.Closer) {
 	}
 }
 
-// sameOrigin reports whether both lead to the same scheme, host and port (RFC 6454,
-// section 5).
+// sameOrigin reports whether both have the same scheme, host and port (RFC 6454, section 5).
 func sameOrigin(a, b *url.URL) bool { return origin(a) == origin(b) }
 
 func origin(u *url.URL) string {

@@ -1,5 +1,5 @@
 // Package oauth holds what every HTTP client of c8auth needs, whether it talks to
-// Communic8 or to the API: the syntax of bearer tokens, Retry-After, and the
+// Communic8 or to the API: the syntax of bearer tokens and base URLs, Retry-After, and the
 // description of a failed exchange. It shows nothing that the other side sent.
 package oauth
 
@@ -15,9 +15,10 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 )
 
-// maxRetryAfter keeps an absurd Retry-After from overflowing.
+// maxRetryAfter bounds a Retry-After, so that sums of times do not overflow.
 const maxRetryAfter = 24 * time.Hour
 
 // ValidBearer reports whether s can follow "Authorization: Bearer" (RFC 6749,
@@ -27,17 +28,31 @@ func ValidBearer(s string) bool {
 }
 
 // RetryAfter reads Retry-After, which is a number of seconds or a date (RFC 9110,
-// section 10.2.3), and cuts it to a day. It returns 0 if there is none, or none that
-// can be read.
+// section 10.2.3), and cuts it to a day. It returns 0 if the header is missing or malformed.
 func RetryAfter(header http.Header, now time.Time) time.Duration {
 	value := header.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil || errors.Is(err, strconv.ErrRange) {
-		return min(time.Duration(seconds)*time.Second, maxRetryAfter) // out of range, it is the largest there is
+		return min(time.Duration(seconds)*time.Second, maxRetryAfter) // out of range, seconds is the largest number
 	}
 	if date, err := http.ParseTime(value); err == nil {
 		return min(max(0, date.Sub(now)), maxRetryAfter)
 	}
 	return 0
+}
+
+// Printable returns s with the Unicode replacement character in place of characters that do
+// not print, cut to limit characters.
+func Printable(s string, limit int) string {
+	text := []rune(strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, s))
+	if len(text) > limit {
+		text = append(text[:limit-1], '…')
+	}
+	return string(text)
 }
 
 // DescribeError describes a failed HTTP exchange, to follow the name of the other
