@@ -1,7 +1,6 @@
 package c8auth
 
 import (
-	"net/http"
 	"testing"
 	"time"
 
@@ -24,8 +23,8 @@ func TestDue(t *testing.T) {
 		{"none is stored, and forced", 0, Token{}, ErrNoToken, "v1", true, FirstToken},
 		{"what is stored cannot be read", 0, Token{}, explain(ErrUnreadable, "x"), "v1", false, UnreadableToken},
 		{"new", 0, day, nil, "v1", false, ""},
-		{"just before half of its life", 12*time.Hour - 1, day, nil, "v1", false, ""},
-		{"half of its life", 12 * time.Hour, day, nil, "v1", false, HalfLife},
+		{"just before half of the lifetime", 12*time.Hour - 1, day, nil, "v1", false, ""},
+		{"half of the lifetime", 12 * time.Hour, day, nil, "v1", false, HalfLife},
 		{"expired", 48 * time.Hour, day, nil, "v1", false, HalfLife},
 		{"dated ahead by as much as clocks may be apart", -time.Minute, day, nil, "v1", false, ""},
 		{"the same, forced", -time.Minute, day, nil, "v1", true, ""},
@@ -33,12 +32,12 @@ func TestDue(t *testing.T) {
 		{"dated further ahead, forced", -time.Minute - 1, day, nil, "v1", true, UnreadableToken},
 		{"dated a year ahead", -365 * 24 * time.Hour, day, nil, "v1", false, UnreadableToken},
 		{"an access key, dated ahead", -time.Hour, key, nil, "v1", false, UnreadableToken},
-		{"a life of no length", 0, Token{AccessToken: NewSecret("t"), IssuedAt: noon, ExpiresAt: noon, CredentialsVersion: "v1"}, nil, "v1", false, HalfLife},
+		{"no lifetime", 0, Token{AccessToken: NewSecret("t"), IssuedAt: noon, ExpiresAt: noon, CredentialsVersion: "v1"}, nil, "v1", false, HalfLife},
 		{"an access key never ages", 1e6 * time.Hour, key, nil, "v1", false, ""},
 		{"other credentials", 0, day, nil, "v2", false, CredentialsChanged},
 		{"other credentials, and forced", time.Hour, day, nil, "v2", true, CredentialsChanged},
 		{"another access key", 0, key, nil, "v2", false, CredentialsChanged},
-		{"half of its life and other credentials", 12 * time.Hour, day, nil, "v2", false, HalfLife},
+		{"half of the lifetime, and other credentials", 12 * time.Hour, day, nil, "v2", false, HalfLife},
 		{"forced", time.Minute + 1, day, nil, "v1", true, Forced},
 		{"forced, but just a minute old", time.Minute, day, nil, "v1", true, ""},
 		{"forced twice", 10 * time.Second, day, nil, "v1", true, ""},
@@ -67,10 +66,10 @@ func TestDueAge(t *testing.T) {
 	}
 }
 
-// With a heartbeat every five minutes, each up to a minute late, a token of any lifetime
-// from 14 minutes on is replaced while it has a minute left, its life is at no other
-// heartbeat below the alarm's 25 %, and from 17 minutes on there are fewer than 100
-// versions a day; of shorter lifetimes fillsQuota says so.
+// With a heartbeat every five minutes, each up to a minute late, a token with a lifetime of 14
+// minutes or more is replaced while it has a minute left, and its remaining lifetime is at no
+// other heartbeat below the alarm's 25 %. From 17 minutes on there are fewer than 100 versions a
+// day, and fillsQuota says whether there are.
 func TestDueLeavesTime(t *testing.T) {
 	for lifetime := 2 * time.Minute; lifetime <= 3*time.Hour; lifetime += 10 * time.Second {
 		for phase := time.Duration(0); phase < heartbeat; phase += 20 * time.Second {
@@ -98,48 +97,26 @@ func TestDueLeavesTime(t *testing.T) {
 	}
 }
 
-// A token that is dated ahead of the clock is replaced, whoever asks and whether or not
-// there is a probe path.
+// A token that is dated ahead of the clock is replaced, whether or not it is forced or there is
+// a probe path, and also when it is reported and the probe is inconclusive.
 func TestTokenDatedAhead(t *testing.T) {
 	for _, probe := range []string{defaultProbePath, ""} {
 		for _, force := range []bool{false, true} {
-			inWorld(t, func(w *world) {
-				w.rotator.Endpoint.ProbePath = probe
-				w.sm.Put(acmeCreds, acmeOAuth)
-				w.must(Rotated, FirstToken)
-				token, _ := w.stored()
-				token.IssuedAt, token.ExpiresAt = token.IssuedAt.Add(48*time.Hour), token.ExpiresAt.Add(48*time.Hour)
-				text, err := token.encode()
-				if err != nil {
-					w.Fatal(err)
-				}
-				w.sm.Put(acmeToken, text)
-				if result, err := w.rotate(force); err != nil || result.Outcome != Rotated || result.Reason != UnreadableToken {
+			withEnv(t, func(e *env) {
+				e.rotator.Endpoint.ProbePath = probe
+				e.start(client)
+				e.shift(48 * time.Hour)
+				if result, err := e.rotate(force); err != nil || result.Outcome != Rotated || result.Reason != UnreadableToken {
 					t.Errorf("got %+v, %v", result, err)
 				}
-				w.must(Fresh, "")
+				e.mustRotate(Fresh, "")
 			})
 		}
 	}
-	// A report cannot keep it either, unless Communic8 takes it.
-	inWorld(t, func(w *world) {
-		w.sm.Put(acmeCreds, acmeOAuth)
-		w.must(Rotated, FirstToken)
-		token, _ := w.stored()
-		token.IssuedAt, token.ExpiresAt = token.IssuedAt.Add(48*time.Hour), token.ExpiresAt.Add(48*time.Hour)
-		text, err := token.encode()
-		if err != nil {
-			w.Fatal(err)
-		}
-		version := w.sm.Put(acmeToken, text)
-		w.behave(func(b *c8test.Behaviour) {
-			b.Fault = func(r *http.Request, _ int) *c8test.Fault {
-				if r.URL.Path == c8test.TokenPath {
-					return nil
-				}
-				return &c8test.Fault{Status: 403}
-			}
-		})
-		w.report(version, Rotated)
+	withEnv(t, func(e *env) {
+		e.start(client)
+		version := e.shift(48 * time.Hour)
+		e.probeFault(c8test.Fault{Status: 403})
+		e.mustReport(version, Rotated)
 	})
 }

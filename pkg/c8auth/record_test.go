@@ -4,41 +4,152 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/c8auth/c8auth/internal/fakes/c8test"
+	"github.com/c8auth/c8auth/internal/fakes/smtest"
 )
 
-// A line names the request that it belongs to, and shows no secret.
-func TestLine(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
-		ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "8476a536-e9f4-11e8-9739-2dfe598c3fcd"})
-		l := line{attrs: []slog.Attr{slog.String("tenant", "acme"), slog.Any("secret", NewSecret("MARK"))}, metrics: []metric{{"TokenLifePercent", "Percent", 99.5}}}
-		l.count("Vended")
-		l.warn("one")
-		l.warn("two\n")
-		l.write(ctx, NewLogger(&out), "vend", "stack", "acme")
-		want := map[string]any{
-			"timestamp": "2000-01-01T00:00:00Z", "level": "WARN", "message": "vend", "requestId": "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
-			"tenant": "acme", "secret": "[redacted]", "hint": "one; two\ufffd", "Stack": "stack", "Tenant": "acme", "Vended": 1.0, "TokenLifePercent": 99.5,
-			"_aws": map[string]any{"Timestamp": 946684800000.0, "CloudWatchMetrics": []any{map[string]any{
-				"Namespace": "c8auth", "Dimensions": []any{[]any{"Stack", "Tenant"}},
-				"Metrics": []any{map[string]any{"Name": "TokenLifePercent", "Unit": "Percent"}, map[string]any{"Name": "Vended", "Unit": "Count"}},
-			}}},
-		}
-		if diff := cmp.Diff(want, values(t, out.String())); diff != "" {
-			t.Error(diff)
+// The line of a rotation is an audit record, and CloudWatch metrics in the embedded format.
+func TestRotationLine(t *testing.T) {
+	withEnv(t, func(e *env) {
+		e.mustRotate(Waiting, "")
+		e.mustLog(members{"CredentialsMissing": 1.0, "TokenLifePercent": 0.0, "outcome": "waiting", "issued_at": nil, "level": "WARN"})
+		credentials := e.sm.Put(acmeCredentials, client)
+		e.tokenFault(c8test.Fault{Delay: 1500 * time.Millisecond, Body: `{"access_token":"0123","token_type":"Bearer","expires_in":3600}`})
+		e.rotator.Endpoint.ProbePath = ""
+		result := e.mustRotate(Rotated, FirstToken)
+		e.mustLog(members{
+			"msg": "rotation", "level": "INFO", "tenant": "acme", "outcome": "rotated", "reason": "first_token", "version": result.Version, "force": false,
+			"Stack": "stack", "Tenant": "acme", "RotationSucceeded": 1.0, "TokenLifePercent": 100 * 3598.5 / 3600, "UpstreamMilliseconds": 1500.0,
+			"credentials_version": credentials, "issued_at": "2000-01-01T00:00:00Z", "expires_at": "2000-01-01T01:00:00Z",
+		})
+		want := members{"Timestamp": float64(time.Now().UnixMilli()), "CloudWatchMetrics": []any{members{
+			"Namespace":  "c8auth",
+			"Dimensions": []any{[]any{"Stack", "Tenant"}},
+			"Metrics": []any{
+				members{"Name": "TokenLifePercent", "Unit": "Percent"},
+				members{"Name": "RotationSucceeded", "Unit": "Count"},
+				members{"Name": "UpstreamMilliseconds", "Unit": "Milliseconds"},
+			},
+		}}}
+		if got := e.line()["_aws"]; !reflect.DeepEqual(got, want) {
+			t.Errorf("_aws: %v", got)
 		}
 	})
 }
 
-// Lambda's log level is kept to; anything else in its variable counts as INFO.
+// TokenLifePercent is in the line of every rotation, also one that fails, unless the token secret
+// cannot be read.
+func TestTokenLifePercent(t *testing.T) {
+	refuse := func(e *env) { e.sm.Put(acmeCredentials, wrongClient) }
+	hour := func(left time.Duration, given func(e *env)) func(e *env) {
+		return func(e *env) {
+			e.put(newToken("stored", time.Hour))
+			e.shift(left - time.Hour)
+			given(e)
+		}
+	}
+	deny := func(name string) func(e *env) {
+		return func(e *env) {
+			e.storeFault("", name, smtest.Fault{Status: 400, Type: "AccessDeniedException"})
+		}
+	}
+	type test struct {
+		given func(e *env)
+		fails bool
+		want  any // nil: the line has none
+	}
+	forEach(t, map[string]test{
+		"no credentials":                     {func(*env) {}, false, 0.0},
+		"a new token":                        {func(e *env) { e.sm.Put(acmeCredentials, client) }, false, 100.0},
+		"an access key":                      {func(e *env) { e.sm.Put(acmeCredentials, accessKey) }, false, 100.0},
+		"a refusal, and no token":            {refuse, true, 0.0},
+		"a refusal, and a token":             {hour(9*time.Minute, refuse), true, 15.0},
+		"a refusal, and an expired token":    {hour(-time.Minute, refuse), true, 0.0},
+		"a refusal, and an unreadable one":   {func(e *env) { e.sm.Put(acmeToken, "{}"); refuse(e) }, true, 0.0},
+		"malformed credentials":              {hour(30*time.Minute, func(e *env) { e.sm.Put(acmeCredentials, "{}") }), true, 50.0},
+		"credentials that cannot be read":    {hour(45*time.Minute, deny(acmeCredentials)), true, 75.0},
+		"a token secret that cannot be read": {hour(45*time.Minute, deny(acmeToken)), true, nil},
+	}, func(e *env, test test) {
+		test.given(e)
+		if _, err := e.rotate(false); (err != nil) != test.fails {
+			e.Errorf("got %v", err)
+		}
+		e.mustLog(members{"TokenLifePercent": test.want})
+		emf, err := json.Marshal(e.line()["_aws"])
+		if err != nil || strings.Contains(string(emf), `{"Name":"TokenLifePercent","Unit":"Percent"}`) != (test.want != nil) {
+			e.Errorf("_aws: %s, %v", emf, err)
+		}
+	})
+}
+
+// A name that is unknown, or of which the store cannot say whether it is a tenant's, is counted
+// under "-".
+func TestMetricsOfUnknownNames(t *testing.T) {
+	withEnv(t, func(e *env) {
+		e.start(client)
+		mustCount := func(tenant, dimension string) {
+			t.Helper()
+			_, _ = e.rotator.Rotate(e.Context(), Request{Tenant: tenant})
+			e.mustLog(members{"msg": "rotation", "tenant": tenant, "Tenant": dimension})
+			_, _ = e.rotator.Reject(e.Context(), Report{Tenant: tenant, Version: "x"})
+			e.mustLog(members{"msg": "rejection", "tenant": tenant, "Tenant": dimension})
+		}
+		mustCount("acme", "acme")
+		mustCount("nobody", "-")
+		e.storeFault("GetSecretValue", "", smtest.Fault{Status: 400, Type: "AccessDeniedException"})
+		mustCount("acme", "-")
+		mustCount("nobody", "-")
+	})
+}
+
+// logged returns the log's lines, without their times.
+func logged(t *testing.T, out *bytes.Buffer) (lines []members) {
+	t.Helper()
+	for text := range strings.Lines(out.String()) {
+		var line members
+		if err := json.Unmarshal([]byte(text), &line); err != nil || line["timestamp"] == nil {
+			t.Fatalf("logged %s: %v", text, err)
+		}
+		delete(line, "timestamp")
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// Lines have the keys that Lambda expects and the request's id, also those of other packages, and
+// show no secret. Hints are joined, and printable.
+func TestLogger(t *testing.T) {
+	var out bytes.Buffer
+	log := NewLogger(&out)
+	ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "8476a536"})
+	l := line{attrs: []slog.Attr{slog.Any("secret", NewSecret("MARK"))}}
+	l.warn("one")
+	l.warn("two\n")
+	l.write(ctx, log, "vend", "stack", "acme")
+	slog.NewLogLogger(log.Handler(), slog.LevelInfo).Printf("printed %d\n", 1)
+	log.With("a", "b").WithGroup("g").Info("with", "c", "d")
+	lines := logged(t, &out)
+	delete(lines[0], "_aws")
+	want := []members{
+		{"level": "WARN", "message": "vend", "requestId": "8476a536", "secret": "[redacted]", "hint": "one; two\ufffd", "Stack": "stack", "Tenant": "acme"},
+		{"level": "INFO", "message": "printed 1"},
+		{"level": "INFO", "message": "with", "a": "b", "g": members{"c": "d"}},
+	}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Lines below Lambda's log level are dropped; anything else in its variable counts as INFO.
 func TestLogLevel(t *testing.T) {
 	for value, want := range map[string]string{"": "INFO WARN ERROR", "DEBUG": "DEBUG INFO WARN ERROR", "WARN": "WARN ERROR", "ERROR": "ERROR", "FATAL": "INFO WARN ERROR"} {
 		t.Setenv("AWS_LAMBDA_LOG_LEVEL", value)
@@ -48,8 +159,8 @@ func TestLogLevel(t *testing.T) {
 			log.Log(t.Context(), level, "vend")
 		}
 		var got []string
-		for line := range strings.Lines(out.String()) {
-			got = append(got, values(t, line)["level"].(string))
+		for _, line := range logged(t, &out) {
+			got = append(got, line["level"].(string))
 		}
 		if strings.Join(got, " ") != want {
 			t.Errorf("%s: %v, want %s", value, got, want)
@@ -57,33 +168,8 @@ func TestLogLevel(t *testing.T) {
 	}
 }
 
-// What is below the level is not written, and what others log is written like ours.
-func TestLogger(t *testing.T) {
-	var out bytes.Buffer
-	log := NewLogger(&out)
-	log.Debug("nothing")
-	if out.Len() != 0 {
-		t.Errorf("logged %s", &out)
-	}
-	slog.NewLogLogger(log.Handler(), slog.LevelInfo).Printf("printed %d\n", 1)
-	log.With("a", "b").WithGroup("g").Info("with", "c", "d")
-	var lines []map[string]any
-	for line := range strings.Lines(out.String()) {
-		members := values(t, line)
-		delete(members, "timestamp")
-		lines = append(lines, members)
-	}
-	want := []map[string]any{
-		{"level": "INFO", "message": "printed 1"},
-		{"level": "INFO", "message": "with", "a": "b", "g": map[string]any{"c": "d"}},
-	}
-	if diff := cmp.Diff(want, lines); diff != "" {
-		t.Error(diff)
-	}
-}
-
-// Lines of many at once come one by one, also from those who have made a logger of their own.
-func TestManyLog(t *testing.T) {
+// Lines that are written at once are not mixed.
+func TestConcurrentLines(t *testing.T) {
 	var out bytes.Buffer
 	log := NewLogger(&out)
 	var logging sync.WaitGroup
@@ -91,28 +177,12 @@ func TestManyLog(t *testing.T) {
 		logging.Go(func() {
 			for range 100 {
 				log.Info("vend", "tenant", "acme")
-				log.Info("vend", "took", time.Second)
 				log.With("tenant", "acme").Info("vend")
 			}
 		})
 	}
 	logging.Wait()
-	n := 0
-	for line := range strings.Lines(out.String()) {
-		if values(t, line)["message"] != "vend" {
-			t.Errorf("logged %s", line)
-		}
-		n++
-	}
-	if n != 1200 {
+	if n := len(logged(t, &out)); n != 800 {
 		t.Errorf("%d lines", n)
 	}
-}
-
-func values(t *testing.T, line string) (members map[string]any) {
-	t.Helper()
-	if err := json.Unmarshal([]byte(line), &members); err != nil {
-		t.Fatalf("%v: %q", err, line)
-	}
-	return members
 }

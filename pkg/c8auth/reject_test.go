@@ -2,7 +2,6 @@ package c8auth
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"math"
@@ -16,370 +15,277 @@ import (
 	"github.com/c8auth/c8auth/internal/fakes/smtest"
 )
 
-// begin stores credentials and has the first token made, whose version it returns.
-func (w *world) begin(credentials string) string {
-	w.Helper()
-	w.sm.Put(acmeCreds, credentials)
-	w.c8.AddAccessKey("key-1")
-	return w.must(Rotated, FirstToken).Version
+// sent returns how many token requests and probes f makes.
+func (e *env) sent(f func()) (requests, probes int) {
+	requests, probes = e.c8.Requests(), e.c8.Probes()
+	f()
+	return e.c8.Requests() - requests, e.c8.Probes() - probes
 }
 
-// report reports the version, and expects the outcome.
-func (w *world) report(version string, want Outcome) Result {
-	w.Helper()
-	result, err := w.rotator.Reject(w.Context(), Report{Tenant: "acme", Version: version})
-	if err != nil || result.Outcome != want {
-		w.Fatalf("got %+v, %v, want %s", result, err, want)
-	}
-	return result
-}
-
-// revoke ends the life of the stored token and returns its version.
-func (w *world) revoke() string {
-	w.Helper()
-	token, version := w.stored()
-	w.c8.Revoke(token.AccessToken.Reveal())
-	return version
-}
-
-func same(h http.Handler) http.Handler { return h }
-
-// A report of a version that is not current asks nothing of Communic8.
+// A report of a version that is not the current one sends nothing to Communic8.
 func TestReportOfAnotherVersion(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.report("11111111-1111-8111-8111-111111111111", Superseded) // there is none yet
-		w.begin(acmeOAuth)
-		old := w.revoke()
-		w.must(Rotated, Rejected)
-		asked, tried := w.c8.Requests(), w.c8.Probes()
-		result := w.report(old, Superseded)
-		if _, version := w.stored(); result.Version != version || result.Tenant != "acme" {
-			t.Errorf("got %+v, want version %s", result, version)
-		}
-		w.report("", Superseded)
-		if w.c8.Requests() != asked || w.c8.Probes() != tried {
-			t.Error("Communic8 was asked")
-		}
-	})
-}
-
-// A token that Communic8 takes is kept, however often it is reported, and tried every
-// five seconds at most.
-func TestReportOfALivingToken(t *testing.T) {
-	inWorld(t, func(w *world) {
-		version := w.begin(acmeOAuth)
-		asked, tried := w.c8.Requests(), w.c8.Probes()
-		for range 600 {
-			w.report(version, Kept)
-			time.Sleep(100 * time.Millisecond)
-		}
-		if got := w.c8.Probes() - tried; got != 12 {
-			t.Errorf("in a minute it was tried %d times, want 12", got)
-		}
-		if w.c8.Requests() != asked {
-			t.Error("a token was asked for")
-		}
-	})
-}
-
-// A rejected token is replaced at once, and vend gives out the new one to whom asks for
-// a fresh one.
-func TestReportOfARejectedToken(t *testing.T) {
-	for name, behave := range map[string]func(*c8test.Behaviour){
-		"overlap":   func(*c8test.Behaviour) {},
-		"exclusive": func(b *c8test.Behaviour) { b.Exclusive = true },
-	} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				w.behave(behave)
-				w.begin(acmeOAuth)
-				if _, err := w.cache.Token(w.Context(), "acme", false); err != nil {
-					t.Fatal(err)
-				}
-				time.Sleep(time.Second)
-				result := w.report(w.revoke(), Rotated)
-				if result.Reason != Rejected || result.ExpiresIn == 0 {
-					t.Errorf("got %+v", result)
-				}
-				w.living()
-				vending, err := w.cache.Token(w.Context(), "acme", true)
-				if err != nil || vending.Version != result.Version {
-					t.Errorf("vend gives out %+v, %v, want version %s", vending, err, result.Version)
-				}
-				w.must(Fresh, "")
-			})
-		})
-	}
-}
-
-// When the trial proves nothing, a token is kept for ten minutes; then there is a new one.
-// An access key is never replaced by itself.
-func TestReportInDoubt(t *testing.T) {
-	doubts := map[string]func(*world){
-		"a probe path that is out of order": func(w *world) {
-			w.behave(func(b *c8test.Behaviour) {
-				b.Fault = func(r *http.Request, _ int) *c8test.Fault {
-					if r.URL.Path == c8test.TokenPath {
-						return nil
-					}
-					return &c8test.Fault{Status: http.StatusInternalServerError}
-				}
-			})
-		},
-		"403":           func(w *world) { w.behave(func(b *c8test.Behaviour) { b.Rejection = c8test.Reject403 }); w.revoke() },
-		"success:false": func(w *world) { w.behave(func(b *c8test.Behaviour) { b.Rejection = c8test.Reject200 }); w.revoke() },
-		"no probe path": func(w *world) { w.rotator.Endpoint.ProbePath = "" },
-	}
-	for name, doubt := range doubts {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				version := w.begin(acmeOAuth)
-				doubt(w)
-				asked := w.c8.Requests()
-				w.report(version, Kept)
-				time.Sleep(inconclusiveAge)
-				w.report(version, Kept)
-				if w.c8.Requests() != asked {
-					t.Error("a token was asked for")
-				}
-				time.Sleep(time.Second)
-				w.report(version, Rotated)
-			})
-		})
-		t.Run(name+", access key", func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				version := w.begin(acmeKey)
-				doubt(w)
-				time.Sleep(time.Hour)
-				versions := w.sm.Versions(acmeToken)
-				w.report(version, Kept)
-				if w.sm.Versions(acmeToken) != versions {
-					t.Error("something was written")
-				}
-			})
-		})
-	}
-}
-
-// An access key that Communic8 rejects cannot be replaced: that is said, and nothing stored.
-func TestReportOfARejectedAccessKey(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.begin(acmeKey)
-		version := w.revoke()
-		_, err := w.rotator.Reject(w.Context(), Report{Tenant: "acme", Version: version})
-		if !errors.Is(err, ErrRefused) {
-			t.Errorf("got %v, want a refusal", err)
-		}
-		if _, now := w.stored(); now != version {
-			t.Error("the stored token has changed")
-		}
-	})
-}
-
-// A token that comes again is not stored again.
-func TestReportWhereTheTokenComesAgain(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.behave(func(b *c8test.Behaviour) { b.Same = true })
-		w.rotator.Endpoint.ProbePath = ""
-		version := w.begin(acmeOAuth)
-		time.Sleep(time.Hour)
-		w.report(version, Kept)
-		if _, now := w.stored(); now != version {
-			t.Error("the stored token has changed")
-		}
-	})
-}
-
-// A thousand callers report the same rejection at once, to fifty processes: Communic8 is
-// asked for one token. Who is not heard now finds that it was done.
-func TestAThousandReports(t *testing.T) {
-	for name, exclusive := range map[string]bool{"overlap": false, "exclusive": true} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				w.behave(func(b *c8test.Behaviour) {
-					b.Exclusive = exclusive
-				})
-				w.begin(acmeOAuth)
-				version := w.revoke()
-				asked, tried := w.c8.Requests(), w.c8.Probes()
-				outcomes := make(map[Outcome]int)
-				held := 0
-				var mu sync.Mutex
-				var all sync.WaitGroup
-				for range 50 {
-					rotator := w.clone(slowly)
-					for range 20 {
-						all.Go(func() {
-							result, err := rotator.Reject(w.Context(), Report{Tenant: "acme", Version: version})
-							mu.Lock()
-							defer mu.Unlock()
-							switch {
-							case errors.Is(err, ErrHeld):
-								held++
-							case err != nil:
-								t.Error(err)
-							default:
-								outcomes[result.Outcome]++
-							}
-						})
-					}
-				}
-				all.Wait()
-				if got := w.c8.Requests() - asked; got != 1 {
-					t.Errorf("Communic8 was asked for %d tokens, want one", got)
-				}
-				if outcomes[Rotated] != 1 || outcomes[Kept] != 0 {
-					t.Errorf("outcomes are %v", outcomes)
-				}
-				t.Logf("outcomes %v, held %d, trials %d", outcomes, held, w.c8.Probes()-tried)
-				w.living()
-				w.report(version, Superseded)
-			})
-		})
-	}
-}
-
-// slowly delays every answer a little, so that those who come at once overlap.
-func slowly(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		time.Sleep(50 * time.Millisecond)
-		h.ServeHTTP(rw, r)
-	})
-}
-
-// Two who hold the same credentials, where a new token ends the life of all others, do
-// not wear Communic8 out, nor the versions of the secret: five tokens at once, three an
-// hour after that, in however many processes.
-func TestReportsAreBounded(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.begin(acmeOAuth)
-		rotators := []*Rotator{w.rotator, w.clone(same), w.clone(same)}
-		asked := w.c8.Requests()
-		hour := func() (tokens int) {
-			before := w.c8.Requests()
-			for i := range 360 {
-				rotator := rotators[i%len(rotators)]
-				rotator.states.of = nil // it would only spare trials
-				_, err := rotator.Reject(w.Context(), Report{Tenant: "acme", Version: w.revoke()})
-				if err != nil && !errors.Is(err, ErrHeld) {
-					t.Fatal(err)
-				}
-				time.Sleep(10 * time.Second)
+	withEnv(t, func(e *env) {
+		e.mustReport("11111111-1111-8111-8111-111111111111", Superseded) // none is stored
+		e.start(client)
+		old := e.revoke()
+		version := e.mustRotate(Rotated, Rejected).Version
+		requests, probes := e.sent(func() {
+			if result := e.mustReport(old, Superseded); result.Version != version || result.Tenant != "acme" {
+				t.Errorf("got %+v, want version %s", result, version)
 			}
-			return w.c8.Requests() - before
+			e.mustReport("", Superseded)
+		})
+		if requests != 0 || probes != 0 {
+			t.Errorf("%d requests, %d probes", requests, probes)
 		}
-		if first, second := hour(), hour(); first > claimBurst+3 || second > 3 {
-			t.Errorf("it was asked for %d and %d tokens in two hours", first, second)
-		}
-		if got := w.c8.Requests() - asked; got < claimBurst+5 {
-			t.Errorf("it was asked for %d tokens, want at least %d", got, claimBurst+5)
-		}
-		w.must(Rotated, Rejected) // the heartbeat does not depend on it
-		w.living()
 	})
 }
 
-// If Communic8 gives no token, the stored one stays, others do not take turns in asking,
-// and as soon as the lease is over, the next report does.
-func TestReportThatCannotBeFollowed(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.begin(acmeOAuth)
-		version := w.revoke()
-		w.c8Fault(c8test.Fault{Status: http.StatusServiceUnavailable})
+// A token that Communic8 accepts is kept, however often it is reported, and probed once in five
+// seconds; while Communic8 does not respond, once a minute, by one slow report.
+func TestReportOfAValidToken(t *testing.T) {
+	withEnv(t, func(e *env) {
+		version := e.start(client)
+		slow := 0
+		reports := func(d time.Duration) (requests, probes int) {
+			return e.sent(func() {
+				for start := time.Now(); time.Since(start) < d; time.Sleep(100 * time.Millisecond) {
+					before := time.Now()
+					e.mustReport(version, Kept)
+					if time.Since(before) > time.Second {
+						slow++
+					}
+				}
+			})
+		}
+		if requests, probes := reports(time.Minute); requests != 0 || probes != 12 || slow != 0 {
+			t.Errorf("in a minute %d requests, %d probes, %d slow answers", requests, probes, slow)
+		}
+		time.Sleep(time.Minute)
+		e.c8Faults(func(*http.Request, int) *c8test.Fault { return &c8test.Fault{Delay: time.Hour} })
+		if requests, probes := reports(5 * time.Minute); requests != 0 || probes != 5 || slow != 5 {
+			t.Errorf("in five minutes %d requests, %d probes, %d slow answers", requests, probes, slow)
+		}
+	})
+}
+
+// A rejected token is replaced at once, and the cache gives out the new one to a caller that asks
+// for a fresh one.
+func TestReportOfARejectedToken(t *testing.T) {
+	forEach(t, map[string]bool{"overlap": false, "exclusive": true}, func(e *env, exclusive bool) {
+		e.c8.Set(func(b *c8test.Behaviour) { b.Exclusive = exclusive })
+		e.start(client)
+		token, _ := e.stored()
+		e.mustVend(false, token.AccessToken.Reveal())
+		time.Sleep(time.Second)
+		if result := e.mustReport(e.revoke(), Rotated); result.Reason != Rejected || result.ExpiresIn == 0 {
+			e.Errorf("got %+v", result)
+		}
+		e.mustBeValid()
+		token, _ = e.stored()
+		e.mustVend(true, token.AccessToken.Reveal())
+		e.mustRotate(Fresh, "")
+	})
+}
+
+// If the probe is inconclusive, a token is kept for ten minutes, and then replaced. An access key is
+// always kept.
+func TestReportWithInconclusiveProbe(t *testing.T) {
+	reject := func(rejection c8test.Rejection) func(e *env) {
+		return func(e *env) {
+			e.c8.Set(func(b *c8test.Behaviour) { b.Rejection = rejection })
+			e.revoke()
+		}
+	}
+	for name, given := range map[string]func(e *env){
+		"500":           func(e *env) { e.probeFault(c8test.Fault{Status: 500}) },
+		"403":           reject(c8test.Reject403),
+		"success:false": reject(c8test.Reject200),
+		"no probe path": func(e *env) { e.rotator.Endpoint.ProbePath = "" },
+	} {
+		forEach(t, map[string]string{name: client, name + ", access key": accessKey}, func(e *env, credentials string) {
+			version := e.start(credentials)
+			given(e)
+			e.mustReport(version, Kept)
+			time.Sleep(inconclusiveAge)
+			e.mustReport(version, Kept)
+			if requests := e.c8.Requests(); credentials == client && requests != 1 {
+				e.Errorf("%d token requests", requests)
+			}
+			time.Sleep(time.Second)
+			if credentials == client {
+				e.mustReport(version, Rotated)
+				return
+			}
+			time.Sleep(time.Hour)
+			e.mustReport(version, Kept)
+			if n := e.sm.Versions(acmeToken); n != 1 {
+				e.Errorf("%d versions", n)
+			}
+		})
+	}
+}
+
+// A rejected access key cannot be replaced, which is an error, and a token that is issued again need
+// not be. Neither is stored again.
+func TestReportWithoutANewToken(t *testing.T) {
+	withEnv(t, func(e *env) {
+		e.start(accessKey)
+		version := e.revoke()
+		if _, err := e.report(version); !errors.Is(err, ErrRefused) {
+			t.Errorf("got %v, want ErrRefused", err)
+		}
+		e.mustBe(version)
+	})
+	withEnv(t, func(e *env) {
+		e.c8.Set(func(b *c8test.Behaviour) { b.Same = true })
+		e.rotator.Endpoint.ProbePath = ""
+		version := e.start(client)
+		time.Sleep(time.Hour)
+		e.mustReport(version, Kept)
+		e.mustBe(version)
+	})
+}
+
+// A thousand reports of the same rejection at once, in fifty processes, request one token.
+func TestAThousandReports(t *testing.T) {
+	forEach(t, map[string]bool{"overlap": false, "exclusive": true}, func(e *env, exclusive bool) {
+		e.c8.Set(func(b *c8test.Behaviour) { b.Exclusive = exclusive })
+		e.start(client)
+		version := e.revoke()
+		outcomes := make(map[Outcome]int)
+		var mu sync.Mutex
+		var reports sync.WaitGroup
+		requests, _ := e.sent(func() {
+			for range 50 {
+				rotator := e.process(func(*http.Request) { time.Sleep(50 * time.Millisecond) })
+				for range 20 {
+					reports.Go(func() {
+						result, err := rotator.Reject(e.Context(), Report{Tenant: "acme", Version: version})
+						if err != nil && !errors.Is(err, ErrHeld) {
+							e.Error(err)
+						}
+						mu.Lock()
+						defer mu.Unlock()
+						outcomes[result.Outcome]++
+					})
+				}
+			}
+			reports.Wait()
+		})
+		if requests != 1 || outcomes[Rotated] != 1 || outcomes[Kept] != 0 {
+			e.Errorf("%d token requests, outcomes %v", requests, outcomes)
+		}
+		e.mustBeValid()
+		e.mustReport(version, Superseded)
+	})
+}
+
+// If tokens keep being rejected, reports to any number of processes request five tokens at once, and
+// three an hour after that. The heartbeat replaces one that is rejected then.
+func TestReportsAreBounded(t *testing.T) {
+	withEnv(t, func(e *env) {
+		e.start(client)
+		rotators := []*Rotator{e.rotator, e.process(nil), e.process(nil)}
+		hour := func() int {
+			requests, _ := e.sent(func() {
+				for i := range 360 {
+					rotator := rotators[i%len(rotators)]
+					rotator.states.of = nil // it saves probes only
+					if _, err := rotator.Reject(e.Context(), Report{Tenant: "acme", Version: e.revoke()}); err != nil && !errors.Is(err, ErrHeld) {
+						t.Fatal(err)
+					}
+					time.Sleep(10 * time.Second)
+				}
+			})
+			return requests
+		}
+		if first, second := hour(), hour(); first > claimBurst+3 || second > 3 || first+second < claimBurst+5 {
+			t.Errorf("%d and %d tokens were requested in two hours", first, second)
+		}
+		e.mustRotate(Rotated, Rejected)
+		e.mustBeValid()
+	})
+}
+
+// If Communic8 issues no token, the stored one is kept, and no other process requests one until the
+// lease is over.
+func TestReportThatFails(t *testing.T) {
+	withEnv(t, func(e *env) {
+		e.start(client)
+		version := e.revoke()
+		e.tokenFault(c8test.Fault{Status: 503})
 		start := time.Now()
-		_, err := w.rotator.Reject(w.Context(), Report{Tenant: "acme", Version: version})
-		var upstream *UpstreamError
-		if !errors.As(err, &upstream) || time.Since(start) > rejectTime {
+		if _, err := e.report(version); !errors.Is(err, ErrUpstream) || time.Since(start) > rejectTime {
 			t.Errorf("got %v after %v", err, time.Since(start))
 		}
-		if _, now := w.stored(); now != version {
-			t.Error("the stored token has changed")
+		e.mustBe(version)
+		requests, _ := e.sent(func() {
+			if _, err := e.process(nil).Reject(e.Context(), Report{Tenant: "acme", Version: version}); !errors.Is(err, ErrHeld) {
+				t.Errorf("got %v, want ErrHeld", err)
+			}
+		})
+		if requests != 0 {
+			t.Errorf("%d more token requests", requests)
 		}
-		asked := w.c8.Requests()
-		if _, err := w.clone(same).Reject(w.Context(), Report{Tenant: "acme", Version: version}); !errors.Is(err, ErrHeld) {
-			t.Errorf("got %v, want ErrHeld", err)
-		}
-		if w.c8.Requests() != asked {
-			t.Error("Communic8 was asked again")
-		}
-		w.behave(func(b *c8test.Behaviour) { b.Fault = nil })
+		e.c8Faults(nil)
 		time.Sleep(claimLease)
-		w.report(version, Rotated)
-		w.living()
+		e.mustReport(version, Rotated)
+		e.mustBeValid()
 	})
 }
 
-// An unreachable store, and a Communic8 that hangs, are answered in time.
+// A report is answered in time, whatever hangs: Communic8, the store, or the store for almost as long
+// and then Communic8.
 func TestReportIsAnsweredInTime(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.begin(acmeOAuth)
-		version := w.revoke()
-		check := func() {
+	withEnv(t, func(e *env) {
+		e.start(client)
+		version := e.revoke()
+		e.tokenFault(c8test.Fault{Delay: time.Hour})
+		mustFail := func(want error) {
 			t.Helper()
 			start := time.Now()
-			if _, err := w.rotator.Reject(w.Context(), Report{Tenant: "acme", Version: version}); err == nil {
-				t.Error("no error")
-			}
-			if took := time.Since(start); took > rejectTime {
-				t.Errorf("it took %v", took)
-			}
-		}
-		w.c8Fault(c8test.Fault{Delay: time.Hour})
-		check()
-		w.smFault("GetSecretValue", smtest.Fault{Hang: true})
-		check()
-	})
-}
-
-// Nor is a report answered late when the store answers at last and Communic8 then hangs.
-func TestReportWhereTheStoreIsLate(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.begin(acmeOAuth)
-		version := w.revoke()
-		w.c8Fault(c8test.Fault{Delay: time.Hour})
-		for range 20 { // as the SDK's pauses are random
-			w.smFault("GetSecretValue", smtest.Fault{Hang: true})
-			time.AfterFunc(rejectTime-probeTimeout+time.Second/2, func() { w.smFaults(nil) })
-			start := time.Now()
-			_, err := w.rotator.Reject(w.Context(), Report{Tenant: "acme", Version: version})
-			if took := time.Since(start); !errors.Is(err, ErrUnavailable) || took > rejectTime {
-				t.Errorf("got %v after %v", err, took)
+			if _, err := e.report(version); !errors.Is(err, want) || time.Since(start) > rejectTime {
+				t.Errorf("got %v after %v, want %v", err, time.Since(start), want)
 			}
 			time.Sleep(time.Minute)
 		}
+		mustFail(ErrUpstream)
+		e.storeFault("GetSecretValue", "", smtest.Fault{Hang: true})
+		mustFail(ErrUnavailable)
+		for range 20 { // the SDK's pauses are random
+			e.storeFault("GetSecretValue", "", smtest.Fault{Hang: true})
+			time.AfterFunc(rejectTime-probeTimeout+time.Second/2, e.storeWorks)
+			mustFail(ErrUnavailable)
+		}
 	})
 }
 
-// A claim whose answer was lost is a claim nevertheless, and never becomes what vend
-// gives out. One that failed leaves all as it was.
+// A claim whose answer is lost counts, and is not given out as a token. One that fails has changed
+// nothing.
 func TestClaims(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.begin(acmeOAuth)
+	withEnv(t, func(e *env) {
+		e.start(client)
 		lost := true
-		w.smFaults(func(op, _ string) *smtest.Fault {
+		e.storeFaults(func(op, _ string) *smtest.Fault {
 			if op == "PutSecretValue" && lost {
 				lost = false
 				return &smtest.Fault{After: true, Break: true}
 			}
 			return nil
 		})
-		w.report(w.revoke(), Rotated)
-		w.living()
+		e.mustReport(e.revoke(), Rotated)
+		e.mustBeValid()
 
-		version := w.revoke()
-		w.smFault("PutSecretValue", smtest.Fault{Status: http.StatusBadRequest, Body: `{"__type":"EncryptionFailure","Message":"MARK"}`})
-		_, err := w.rotator.Reject(w.Context(), Report{Tenant: "acme", Version: version})
-		if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "EncryptionFailure") || strings.Contains(err.Error(), "MARK") {
+		version := e.revoke()
+		e.storeFault("PutSecretValue", "", smtest.Fault{Status: 400, Type: "EncryptionFailure", Message: "MARK"})
+		if _, err := e.report(version); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "EncryptionFailure") || strings.Contains(err.Error(), "MARK") {
 			t.Errorf("got %v", err)
 		}
-		w.smFaults(nil)
-		if _, now := w.stored(); now != version {
-			t.Error("the stored token has changed")
-		}
+		e.mustBe(version)
 	})
 }
 
-// What a claim lets follow.
 func TestNextClaim(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -395,51 +301,37 @@ func TestNextClaim(t *testing.T) {
 		{"the same token after it", claim{Rejected: "a", Left: 4}, "a", claimLease, 3 + float64(claimLease)/float64(claimRefill), true},
 		{"none left", claim{Rejected: "a", Left: 0.5}, "b", claimRefill/2 - 1, 0, false},
 		{"one refilled", claim{Rejected: "a", Left: 0.5}, "b", claimRefill / 2, 0, true},
-		{"refilled to the brim", claim{Rejected: "a"}, "b", 30 * 24 * time.Hour, claimBurst - 1, true},
-		{"the clock was put back", claim{Rejected: "a", Left: 2}, "b", -time.Hour, 1, true},
+		{"no more than the burst refilled", claim{Rejected: "a"}, "b", 30 * 24 * time.Hour, claimBurst - 1, true},
+		{"the clock was set back", claim{Rejected: "a", Left: 2}, "b", -time.Hour, 1, true},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			got, ok := test.was.next(test.version, test.age)
-			if ok != test.ok || math.Abs(got.Left-test.left) > 1e-9 || ok && (got.Rejected != test.version || got.Nonce == "") {
-				t.Errorf("got %+v, %t", got, ok)
-			}
-		})
+		got, ok := test.was.next(test.version, test.age)
+		if ok != test.ok || math.Abs(got.Left-test.left) > 1e-9 || ok && (got.Rejected != test.version || got.Nonce == "") {
+			t.Errorf("%s: got %+v, %t", test.name, got, ok)
+		}
 	}
 }
 
-// A report has a line that names its caller and repeats nothing of what it says; asking
-// for a token has its own.
+// The line about a report says who made it and nothing of what was reported. A token request has a
+// line of its own.
 func TestReportIsLogged(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.begin(acmeOAuth)
-		by := []slog.Attr{slog.String("caller", "arn:aws:iam::123456789012:user/newcomer")}
-		reject := func(ctx context.Context, tenant, version string) map[string]any {
-			_, _ = w.rotator.Reject(ctx, Report{Tenant: tenant, Version: version, By: by})
-			return w.line()
+	withEnv(t, func(e *env) {
+		e.start(client)
+		const caller = "arn:aws:iam::123456789012:user/newcomer"
+		report := func(tenant, version string, want members) {
+			t.Helper()
+			_, _ = e.rotator.Reject(context.Background(), Report{Tenant: tenant, Version: version, By: []slog.Attr{slog.String("caller", caller)}})
+			e.mustLog(members{"msg": "rejection", "caller": caller, "Rejections": 1.0})
+			e.mustLog(want)
 		}
-		line := reject(w.Context(), "acme", "MARK")
-		if line["msg"] != "rejection" || line["outcome"] != "superseded" || line["Tenant"] != "acme" || line["Rejections"] != 1.0 || line["caller"] != by[0].Value.String() {
-			t.Errorf("got %v", line)
+		report("acme", "MARK", members{"outcome": "superseded", "tenant": "acme", "Tenant": "acme", "level": "INFO"})
+		report("nobody", "MARK", members{"tenant": "nobody", "Tenant": "-", "level": "WARN", "error_code": "unknown_tenant"})
+		report("../MARK", "MARK", members{"tenant": nil, "Tenant": "-", "error_code": "invalid_tenant"})
+		report("acme", e.revoke(), members{"outcome": "rotated", "reason": "rejected", "trial": "good"})
+		if line := e.lines(2)[0]; line["msg"] != "rotation" || line["RotationSucceeded"] != 1.0 || line["TokenRejected"] != 1.0 {
+			t.Errorf("before it, there is %v", line)
 		}
-		line = reject(w.Context(), "nobody", "MARK")
-		if line["Tenant"] != "-" || line["tenant"] != "nobody" || line["level"] != "WARN" {
-			t.Errorf("got %v", line)
-		}
-		line = reject(w.Context(), "../MARK", "MARK")
-		if line["Tenant"] != "-" || line["tenant"] != nil {
-			t.Errorf("got %v", line)
-		}
-		line = reject(w.Context(), "acme", w.revoke())
-		if line["outcome"] != "rotated" || line["reason"] != "rejected" || line["trial"] != "good" {
-			t.Errorf("got %v", line)
-		}
-		lines := strings.Split(strings.TrimSpace(w.lines.String()), "\n")
-		var rotation map[string]any
-		if err := json.Unmarshal([]byte(lines[len(lines)-2]), &rotation); err != nil || rotation["msg"] != "rotation" || rotation["RotationSucceeded"] != 1.0 {
-			t.Errorf("before it, there is %v (%v)", rotation, err)
-		}
-		if strings.Contains(w.lines.String(), "MARK") {
-			t.Errorf("what was reported is in %s", w.lines)
+		if strings.Contains(e.log.String(), "MARK") {
+			t.Errorf("what was reported is in %s", &e.log)
 		}
 	})
 }

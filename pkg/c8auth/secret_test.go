@@ -9,15 +9,14 @@ import (
 	"testing"
 )
 
-// A secret shows itself only when asked to by name: not in any verb of fmt, not from
-// within structs, exported or not, not in slog and not in encoding/json.
-func TestSecretShowsItselfToNobody(t *testing.T) {
+// No verb of fmt, no logger and no encoder shows a secret, also within structs, exported or not.
+func TestSecretIsRedacted(t *testing.T) {
 	const mark = "MARKED-s3cr3t"
 	secret := NewSecret(mark)
 	if secret.Reveal() != mark {
 		t.Fatal("Reveal does not return the secret")
 	}
-	values := []any{
+	for _, value := range []any{
 		secret, &secret, []Secret{secret}, map[string]Secret{"k": secret},
 		struct{ hidden Secret }{secret}, &struct{ hidden *Secret }{&secret},
 		Token{AccessToken: secret}, &Token{AccessToken: secret},
@@ -26,8 +25,7 @@ func TestSecretShowsItselfToNobody(t *testing.T) {
 		CachedToken{Token: Token{AccessToken: secret}},
 		entry{token: Token{AccessToken: secret}},
 		TokenResponse{AccessToken: secret},
-	}
-	for _, value := range values {
+	} {
 		var out bytes.Buffer
 		for verb := range strings.FieldsSeq("%v %+v %#v %s %q %x %X %d %T %p %t %c %U %e %b %o") {
 			fmt.Fprintf(&out, verb+"\n", value)

@@ -8,80 +8,56 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// environment is the variables that are set, maybe to nothing.
-type environment map[string]string
-
-func (e environment) lookup(name string) (string, bool) {
-	value, ok := e[name]
-	return value, ok
-}
-
-// with is the environment with one variable more.
-func (e environment) with(name, value string) environment {
-	more := environment{name: value}
-	for name, value := range e {
-		if _, ok := more[name]; !ok {
-			more[name] = value
+// read reads the settings from the variables, with a stack if none is given.
+func read(variables map[string]string) (Settings, error) {
+	return ReadSettings(func(name string) (string, bool) {
+		value, ok := variables[name]
+		if name == "C8AUTH_STACK" && !ok {
+			return "c8auth", true
 		}
-	}
-	return more
+		return value, ok
+	})
 }
-
-// Only the stack must be set.
-var stackOnly = environment{"C8AUTH_STACK": "c8auth"}
 
 func TestReadSettings(t *testing.T) {
-	defaults := Settings{Stack: "c8auth", ProbePath: "/int/v1/broadcast?limit=1", CacheTTL: time.Minute}
-	stack := func(name string) Settings { s := defaults; s.Stack = name; return s }
-	probe := func(path string) Settings { s := defaults; s.ProbePath = path; return s }
-	ttl := func(d time.Duration) Settings { s := defaults; s.CacheTTL = d; return s }
-	prefetch := func(tenants ...string) Settings { s := defaults; s.Prefetch = tenants; return s }
 	longest := "A" + strings.Repeat("z", 127)
-
 	for _, test := range []struct {
-		name string
-		in   environment
-		want Settings
+		name, value string
+		change      func(*Settings) // of the defaults; nil for none
 	}{
-		{"the defaults", stackOnly, defaults},
-		{"variables of others", stackOnly.with("AWS_REGION", "").with("C8AUTH", "x"), defaults},
-
-		{"a stack", environment{"C8AUTH_STACK": "Acme-2"}, stack("Acme-2")},
-		{"a stack of one letter", environment{"C8AUTH_STACK": "a"}, stack("a")},
-		{"a stack with the longest name", environment{"C8AUTH_STACK": longest}, stack(longest)},
-
-		{"a probe path", stackOnly.with("C8AUTH_PROBE_PATH", "/x/y?z=1&a=b"), probe("/x/y?z=1&a=b")},
-		{"the shortest probe path", stackOnly.with("C8AUTH_PROBE_PATH", "/"), probe("/")},
-		{"never a probe", stackOnly.with("C8AUTH_PROBE_PATH", ""), probe("")},
-
-		{"a TTL", stackOnly.with("C8AUTH_CACHE_TTL", "90s"), ttl(90 * time.Second)},
-		{"the shortest TTL", stackOnly.with("C8AUTH_CACHE_TTL", "1s"), ttl(time.Second)},
-		{"the longest TTL", stackOnly.with("C8AUTH_CACHE_TTL", "1h"), ttl(time.Hour)},
-		{"an empty TTL", stackOnly.with("C8AUTH_CACHE_TTL", ""), defaults},
-
-		{"one to prefetch", stackOnly.with("C8AUTH_PREFETCH", "default"), prefetch("default")},
-		{"two to prefetch", stackOnly.with("C8AUTH_PREFETCH", "default,acme-2"), prefetch("default", "acme-2")},
-		{"two with blanks", stackOnly.with("C8AUTH_PREFETCH", " default , acme "), prefetch("default", "acme")},
-		{"none to prefetch", stackOnly.with("C8AUTH_PREFETCH", ""), defaults},
-
-		{"an endpoint", stackOnly.with("AWS_ENDPOINT_URL_SECRETS_MANAGER", "https://vpce-0.secretsmanager.eu-central-1.vpce.amazonaws.com"), defaults},
-		{"a local endpoint", stackOnly.with("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://127.0.0.1:5000/"), defaults},
-		{"no endpoint", stackOnly.with("AWS_ENDPOINT_URL_SECRETS_MANAGER", ""), defaults},
+		{"C8AUTH", "another one's", nil},
+		{"C8AUTH_STACK", "Acme-2", func(s *Settings) { s.Stack = "Acme-2" }},
+		{"C8AUTH_STACK", "a", func(s *Settings) { s.Stack = "a" }},
+		{"C8AUTH_STACK", longest, func(s *Settings) { s.Stack = longest }},
+		{"C8AUTH_PROBE_PATH", "/x/y?z=1&a=b", func(s *Settings) { s.ProbePath = "/x/y?z=1&a=b" }},
+		{"C8AUTH_PROBE_PATH", "/", func(s *Settings) { s.ProbePath = "/" }},
+		{"C8AUTH_PROBE_PATH", "", func(s *Settings) { s.ProbePath = "" }},
+		{"C8AUTH_CACHE_TTL", "90s", func(s *Settings) { s.CacheTTL = 90 * time.Second }},
+		{"C8AUTH_CACHE_TTL", "1s", func(s *Settings) { s.CacheTTL = time.Second }},
+		{"C8AUTH_CACHE_TTL", "1h", func(s *Settings) { s.CacheTTL = time.Hour }},
+		{"C8AUTH_CACHE_TTL", "", nil},
+		{"C8AUTH_PREFETCH", "default", func(s *Settings) { s.Prefetch = []string{"default"} }},
+		{"C8AUTH_PREFETCH", " default , acme-2 ", func(s *Settings) { s.Prefetch = []string{"default", "acme-2"} }},
+		{"C8AUTH_PREFETCH", "", nil},
+		{"AWS_ENDPOINT_URL_SECRETS_MANAGER", "https://vpce-0.secretsmanager.eu-central-1.vpce.amazonaws.com", nil},
+		{"AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://127.0.0.1:5000/", nil},
+		{"AWS_ENDPOINT_URL_SECRETS_MANAGER", "", nil},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			got, err := ReadSettings(test.in.lookup)
-			if err != nil {
-				t.Fatal(err)
+		t.Run(test.name+"="+test.value, func(t *testing.T) {
+			want := Settings{Stack: "c8auth", ProbePath: "/int/v1/broadcast?limit=1", CacheTTL: time.Minute}
+			if test.change != nil {
+				test.change(&want)
 			}
-			if diff := cmp.Diff(test.want, got); diff != "" {
-				t.Error(diff)
+			got, err := read(map[string]string{test.name: test.value})
+			if diff := cmp.Diff(want, got); err != nil || diff != "" {
+				t.Error(err, diff)
 			}
 		})
 	}
 }
 
-// A setting that is wrong is named, with what was expected instead; its value, which
-// may be a secret in the wrong place, is not shown.
+// The error names the malformed variables, all of them and no other, and says what was
+// expected. It does not show values, which may be secrets in the wrong place, and is not cut.
 func TestReadSettingsRefuses(t *testing.T) {
 	expected := map[string]string{
 		"C8AUTH_STACK":                     "expected the CloudFormation stack's name",
@@ -90,50 +66,33 @@ func TestReadSettingsRefuses(t *testing.T) {
 		"C8AUTH_PREFETCH":                  "expected names of tenants",
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER": "expected an http or https URL",
 	}
+	refused := func(t *testing.T, variables map[string]string) {
+		t.Helper()
+		got, err := read(variables)
+		if err == nil {
+			t.Fatalf("accepted as %+v", got)
+		}
+		for name, text := range expected {
+			if _, given := variables[name]; strings.Contains(err.Error(), name+": "+text) != given {
+				t.Errorf("want %s: %t in %v", name, given, err)
+			}
+		}
+		if strings.Contains(err.Error(), "MARK") || Text(err) != err.Error() || Code(err) != "invalid_settings" {
+			t.Errorf("got %v", err)
+		}
+	}
+	all := make(map[string]string)
 	for name, values := range map[string][]string{
-		"C8AUTH_STACK":                     {"", " ", "2MARK", "-MARK", "MARK/x", "MARK_x", " MARK", "MARK\n", "MÄRK", strings.Repeat("MARK", 33)},
+		"C8AUTH_STACK":                     {"", " ", "2MARK", "-MARK", "MARK/x", "MARK_x", " MARK", "MARK\n", "MÄRK", "A" + strings.Repeat("z", 128)},
 		"C8AUTH_PROBE_PATH":                {"MARK", "MARK/x", "?MARK", "@MARK.example/", ".MARK.example/", ":80/MARK", "https://MARK.example/", "/MARK#x", "/MARK x", "/MARK\n", "/MÄRK", "/%MARK", " "},
 		"C8AUTH_CACHE_TTL":                 {"MARK", "60", "0", "0s", "-1m", "999ms", "1h1ns", "24h", " 1m", "1 m", "1e3s", "99999999h"},
 		"C8AUTH_PREFETCH":                  {"MARK", "acme,MARK", ",", "acme,", ",acme", "acme,,default", "../MARK", "acme;MARK", "acme MARK", " ", strings.Repeat("a", 32)},
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER": {"MARK", "MARK.example:443", "//MARK.example", "ftp://MARK.example", "https://", "https:///MARK", "https://MARK example", "http://[MARK", " "},
 	} {
+		all[name] = values[0]
 		for _, value := range values {
-			t.Run(name+"="+value, func(t *testing.T) {
-				got, err := ReadSettings(stackOnly.with(name, value).lookup)
-				if err == nil {
-					t.Fatalf("accepted as %+v", got)
-				}
-				if !strings.Contains(err.Error(), name+": "+expected[name]) {
-					t.Errorf("the error does not say what was expected: %v", err)
-				}
-				if strings.Contains(err.Error(), "MARK") {
-					t.Errorf("the error shows the value: %v", err)
-				}
-				for other := range expected {
-					if other != name && strings.Contains(err.Error(), other) {
-						t.Errorf("the error names %s, which is right: %v", other, err)
-					}
-				}
-			})
+			t.Run(name+"="+value, func(t *testing.T) { refused(t, map[string]string{name: value}) })
 		}
 	}
-}
-
-// One message names all that is wrong: nobody wants to deploy once for each mistake.
-func TestReadSettingsNamesAllThatIsWrong(t *testing.T) {
-	wrong := environment{
-		"C8AUTH_PROBE_PATH":                "x",
-		"C8AUTH_CACHE_TTL":                 "x",
-		"C8AUTH_PREFETCH":                  "X",
-		"AWS_ENDPOINT_URL_SECRETS_MANAGER": "x",
-	}
-	_, err := ReadSettings(wrong.lookup)
-	if err == nil {
-		t.Fatal("accepted")
-	}
-	for name := range wrong.with("C8AUTH_STACK", "") {
-		if !strings.Contains(err.Error(), name+": expected ") {
-			t.Errorf("the error does not name %s: %v", name, err)
-		}
-	}
+	t.Run("all", func(t *testing.T) { refused(t, all) })
 }

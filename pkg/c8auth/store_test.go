@@ -15,131 +15,123 @@ import (
 	"github.com/c8auth/c8auth/internal/fakes/smtest"
 )
 
-// Secrets Manager is not asked more often than is said of storePause, by any process and
-// whatever it answers, so that a thousand processes cannot keep it throttled for ever.
-// Writes come as they do when a thousand schedules were made at once.
-func TestStorms(t *testing.T) {
+// However Secrets Manager refuses requests, a process makes no more of them than the comment of
+// storePause says, so that a thousand processes that write at once all succeed.
+func TestThousandWriters(t *testing.T) {
 	const many, perSecond = 1000, 50
-	faults := map[string]smtest.Fault{
+	forEach(t, map[string]smtest.Fault{
 		"throttles": {Status: 400, Type: "ThrottlingException"},
 		"fails":     {Status: 503, Type: "ServiceUnavailable"},
-	}
-	for name, fault := range faults {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				second, taken, most, total := int64(0), 0, 0, 0 // of the latest second
-				var mu sync.Mutex
-				w.smFaults(func(string, string) *smtest.Fault {
-					mu.Lock()
-					defer mu.Unlock()
-					total++
-					if now := time.Now().Unix(); now != second {
-						second, taken = now, 0
-					}
-					if taken++; taken > perSecond {
-						return &fault
-					}
-					return nil
-				})
-				var storing sync.WaitGroup
-				failed := 0
-				start := time.Now()
-				for i := range many {
-					tenant := fmt.Sprintf("t%d", i)
-					w.sm.Create("stack/token/" + tenant)
-					requests := make(map[int64]int)
-					store := w.clone(func(h http.Handler) http.Handler {
-						return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-							mu.Lock()
-							requests[time.Now().Unix()]++
-							if n := requests[time.Now().Unix()]; time.Since(start) > 2*time.Second {
-								most = max(most, n)
-							} else if n > 6 {
-								t.Errorf("%d requests of one process in its first seconds", n)
-							}
-							mu.Unlock()
-							h.ServeHTTP(rw, r)
-						})
-					}).Store
-					storing.Go(func() {
-						time.Sleep(time.Duration(i) * time.Microsecond)
-						ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
-						defer cancel()
-						token := Token{BaseURL: acmeBase, AccessToken: NewSecret("x"), TokenType: bearer, IssuedAt: time.Now().UTC()}
-						if _, err := store.PutToken(ctx, tenant, token, ""); err != nil {
-							mu.Lock()
-							failed++
-							mu.Unlock()
-						}
-					})
-				}
-				storing.Wait()
-				t.Logf("%d processes, %d requests in %v, at most %d a process and second, %d failed", many, total, time.Since(start), most, failed)
-				if most > 2 || failed > 0 {
-					t.Errorf("at most %d requests of a process in a second, %d processes failed", most, failed)
-				}
-			})
-		})
-	}
-}
-
-// The quota of versions is not a reason to repeat a write: it stays reached for hours.
-func TestQuotaIsNotRetried(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.sm.Put(acmeCreds, acmeOAuth)
-		w.smFault("PutSecretValue", smtest.Fault{Status: 400, Type: "LimitExceededException", Message: "MARK"})
-		_, err := w.rotate(false)
-		if !errors.Is(err, ErrQuota) || errors.Is(err, ErrUnavailable) || strings.Contains(err.Error(), "MARK") || w.sm.Calls("PutSecretValue") != 1 {
-			t.Errorf("got %v after %d writes", err, w.sm.Calls("PutSecretValue"))
-		}
-		if line := w.line(); line["error_code"] != "version_quota" {
-			t.Errorf("logged %v", line)
-		}
-		// The same token is stored later, and nothing but a token ever is the first version.
-		if _, err := w.rotate(false); !errors.Is(err, ErrQuota) || w.c8.Requests() != 1 {
-			t.Errorf("got %v after %d token requests", err, w.c8.Requests())
-		}
-		time.Sleep(24 * time.Hour)
-		w.smFaults(nil)
-		w.must(Rotated, FirstToken)
-		w.living()
-	})
-}
-
-// An empty string in either secret counts as none stored.
-func TestEmptyValues(t *testing.T) {
-	empty := func(w *world, secret string) {
-		w.smFaults(func(op, name string) *smtest.Fault {
-			if op == "GetSecretValue" && name == secret {
-				return &smtest.Fault{Status: 200, Body: `{"SecretString":"","VersionId":"306a4d88-cec6-8b9b-b6b8-5825ad19c40b"}`}
+	}, func(e *env, fault smtest.Fault) {
+		var mu sync.Mutex
+		accepted := make(map[int64]int) // by second
+		e.storeFaults(func(string, string) *smtest.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			second := time.Now().Unix()
+			if accepted[second]++; accepted[second] > perSecond {
+				return &fault
 			}
 			return nil
 		})
-	}
-	inWorld(t, func(w *world) {
-		w.sm.Put(acmeCreds, acmeOAuth)
-		empty(w, acmeToken)
-		if _, err := w.vend(false); !errors.Is(err, ErrNoToken) {
-			t.Errorf("vend: %v", err)
+		start := time.Now()
+		var writing sync.WaitGroup
+		for i := range many {
+			tenant := fmt.Sprintf("t%d", i)
+			e.sm.Create("stack/token/" + tenant)
+			requests := make(map[int64]int) // of this process, by second
+			store := e.process(func(*http.Request) {
+				mu.Lock()
+				defer mu.Unlock()
+				second := time.Now().Unix()
+				requests[second]++
+				if n := requests[second]; n > 6 || n > 2 && time.Since(start) > 2*time.Second {
+					e.Errorf("%d requests of a process in a second, %v after the start", n, time.Since(start))
+				}
+			}).Store
+			writing.Go(func() {
+				time.Sleep(time.Duration(i) * time.Microsecond)
+				ctx, cancel := context.WithTimeout(e.Context(), time.Minute)
+				defer cancel()
+				if _, err := store.PutToken(ctx, tenant, newToken("x", time.Hour), ""); err != nil {
+					e.Error(err)
+				}
+			})
 		}
-		w.must(Rotated, FirstToken)
-		w.living()
-	})
-	inWorld(t, func(w *world) {
-		w.sm.Put(acmeCreds, acmeOAuth)
-		empty(w, acmeCreds)
-		w.must(Waiting, "")
-		w.smFaults(nil)
-		w.must(Rotated, FirstToken)
-		empty(w, acmeCreds)
-		w.must(Fresh, "")
-		time.Sleep(12 * time.Hour)
-		w.must(Waiting, "")
-		w.living()
+		writing.Wait()
 	})
 }
 
-// What is wrong with the AWS configuration is said without quoting it.
+// An error says which call on which secret failed and why, and shows nothing of the response.
+func TestStoreErrors(t *testing.T) {
+	type test struct {
+		fault smtest.Fault
+		want  string
+	}
+	forEach(t, map[string]test{
+		"denied":                    {smtest.Fault{Status: 400, Type: "AccessDeniedException", Message: "MARK"}, "the secret store is unavailable: access denied: GetSecretValue of stack/token/acme: AccessDeniedException: the function's role needs secretsmanager:GetSecretValue on it, and the use of its KMS key if it has one of its own"},
+		"throttled":                 {smtest.Fault{Status: 400, Type: "ThrottlingException", Message: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: Secrets Manager kept failing or throttling until the deadline"},
+		"an unknown code":           {smtest.Fault{Status: 400, Type: "MARKException", Message: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: an error without a known name"},
+		"an invalid request":        {smtest.Fault{Status: 400, Type: "InvalidRequestException", Message: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: InvalidRequestException"},
+		"no AWS error":              {smtest.Fault{Status: 500, Body: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: "},
+		"an answer that is no JSON": {smtest.Fault{Status: 200, Body: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: Secrets Manager gives an unreadable answer (HTTP 200)"},
+		"broken off":                {smtest.Fault{Break: true}, "the secret store is unavailable: GetSecretValue of stack/token/acme: Secrets Manager "},
+		"no answer":                 {smtest.Fault{Hang: true}, "the secret store is unavailable: GetSecretValue of stack/token/acme: Secrets Manager "},
+	}, func(e *env, test test) {
+		e.storeFault("GetSecretValue", "", test.fault)
+		_, err := e.vend(false)
+		if !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrDenied) != strings.Contains(test.want, "denied") || !strings.HasPrefix(err.Error(), test.want) || strings.Contains(err.Error(), "MARK") {
+			e.Errorf("got  %v\nwant %s", err, test.want)
+		}
+	})
+}
+
+// An empty string in a secret counts as none, and so does, before the first value, the empty
+// version under AWSPENDING that aws secretsmanager rotate-secret leaves when its function fails.
+func TestEmptyValues(t *testing.T) {
+	empty := smtest.Fault{Status: 200, Body: `{"SecretString":"","VersionId":"306a4d88-cec6-8b9b-b6b8-5825ad19c40b"}`}
+	withEnv(t, func(e *env) {
+		e.sm.Put(acmeCredentials, client)
+		e.storeFault("GetSecretValue", acmeToken, empty)
+		if _, err := e.vend(false); !errors.Is(err, ErrNoToken) {
+			t.Errorf("got %v", err)
+		}
+		e.mustRotate(Rotated, FirstToken)
+		e.mustBeValid()
+	})
+	withEnv(t, func(e *env) {
+		e.start(client)
+		e.storeFault("GetSecretValue", acmeCredentials, empty)
+		e.mustRotate(Fresh, "")
+		time.Sleep(12 * time.Hour)
+		e.mustRotate(Waiting, "")
+		e.mustBeValid()
+	})
+	for _, before := range []bool{true, false} {
+		withEnv(t, func(e *env) {
+			if !before {
+				e.start(client)
+			}
+			e.sm.Rotate(acmeCredentials)
+			e.sm.Rotate(acmeToken)
+			if before {
+				e.mustRotate(Waiting, "")
+				e.start(client)
+			}
+			e.mustRotate(Fresh, "")
+			token, _ := e.stored()
+			e.mustVend(true, token.AccessToken.Reveal())
+			time.Sleep(12 * time.Hour)
+			e.mustRotate(Rotated, HalfLife)
+			e.mustReport(e.revoke(), Rotated)
+			e.sm.Put(acmeCredentials, client)
+			e.mustRotate(Rotated, CredentialsChanged)
+			e.mustBeValid()
+		})
+	}
+}
+
+// A malformed AWS configuration is an error that does not quote it.
 func TestOpenStoreRefuses(t *testing.T) {
 	malformed := filepath.Join(t.TempDir(), "MARK")
 	if err := os.WriteFile(malformed, []byte("[default]\nmax_attempts = MARK\n"), 0o600); err != nil {

@@ -23,10 +23,10 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
-// mark is what the other side sends and no description shows. It clears a terminal.
+// mark is a text of the other side that no description shows. It clears a terminal.
 const mark = "MARK\x1b[2J"
 
-// Failed exchanges are described by what happened, in words of our own.
+// A failed exchange is described by what happened, in words of this package.
 func TestDescribeError(t *testing.T) {
 	raw := func(answer string) string { return listen(t, func(c net.Conn) { _, _ = io.WriteString(c, answer) }) }
 	trusted := func(change func(*x509.Certificate)) (string, *x509.CertPool) {
@@ -57,10 +57,17 @@ func TestDescribeError(t *testing.T) {
 		{"no such host", "http://" + strings.Repeat("MARK", 20) + ".invalid", &http.Transport{}, "cannot be reached: "},
 		{"no answer", listen(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }), &http.Transport{ResponseHeaderTimeout: 50 * time.Millisecond}, "did not answer in time"},
 		{"no TLS handshake", "https" + listen(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })[4:], &http.Transport{TLSHandshakeTimeout: 50 * time.Millisecond}, "did not answer in time"},
-		{"broken off", raw(""), &http.Transport{}, "broke the connection off"},
+		{"a broken connection", raw(""), &http.Transport{}, "broke the connection off"},
 		{"broken header", raw("HTTP/1.1 200 " + mark + "\r\n" + mark), &http.Transport{}, "broke the connection off"},
 		{"no HTTP", raw(mark + " " + mark + "\r\n\r\n"), &http.Transport{}, "broke the connection off, or did not speak HTTP"},
 		{"no TLS", "https" + raw("HTTP/1.1 400 " + mark + "\r\n\r\n")[4:], &http.Transport{}, "does not speak TLS"},
+		{"no status", raw("HTTP/1.1 " + mark + "\r\n\r\n"), &http.Transport{}, "broke the connection off, or did not speak HTTP"},
+		{"no transfer encoding", raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: " + mark + "\r\n\r\n"), &http.Transport{}, "broke the connection off, or did not speak HTTP"},
+		{"no length", raw("HTTP/1.1 200 OK\r\nContent-Length: MARK\r\n\r\n"), &http.Transport{}, "broke the connection off, or did not speak HTTP"},
+		{"a long header", raw("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("MARK", 1000) + "\r\n\r\n"), &http.Transport{MaxResponseHeaderBytes: 1000}, "broke the connection off, or did not speak HTTP"},
+		{"broken body", raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + mark), &http.Transport{}, "broke the connection off"},
+		{"broken chunk", raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + mark + "\r\n"), &http.Transport{}, "broke the connection off, or did not speak HTTP"},
+		{"no gzip", raw("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + mark + strings.Repeat("x", 20)), &http.Transport{}, "broke the connection off, or did not speak HTTP"},
 		{"unknown authority", noChange, &http.Transport{}, "shows a certificate of an unknown authority"},
 		{"expired", expired, trusting(expiredPool), "shows a certificate that has expired or is not valid yet; or the clock of this machine is wrong"},
 		{"another name", otherName, trusting(otherPool), "shows a certificate for another name"},
@@ -74,7 +81,10 @@ func TestDescribeError(t *testing.T) {
 			}
 			resp, err := test.client.RoundTrip(req)
 			if err == nil {
+				_, err = io.Copy(io.Discard, resp.Body)
 				_ = resp.Body.Close()
+			}
+			if err == nil {
 				t.Fatal("no error")
 			}
 			if got := oauth.DescribeError(err); !strings.HasPrefix(got, test.want) || strings.Contains(got, "MARK") || strings.ContainsRune(got, '\x1b') {
@@ -101,7 +111,7 @@ func trusting(pool *x509.CertPool) *http.Transport {
 	return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
 }
 
-// listen serves each connection by serve and returns the URL.
+// listen returns the URL of a server that calls serve for each connection.
 func listen(t *testing.T, serve func(net.Conn)) string {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -125,7 +135,7 @@ func listen(t *testing.T, serve func(net.Conn)) string {
 	return "http://" + l.Addr().String()
 }
 
-// issue returns a self-signed certificate for 127.0.0.1 whose names are not to be shown.
+// issue returns a self-signed certificate for 127.0.0.1, with names that are not to be shown.
 func issue(t *testing.T, change func(*x509.Certificate)) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
