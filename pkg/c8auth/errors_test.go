@@ -34,6 +34,7 @@ func TestCodes(t *testing.T) {
 		"credentials_refused":   fmt.Errorf("%w; and with the previous ones: %w", &UpstreamError{Refused: true}, explain(ErrCredentials, "no JSON")),
 		"communic8_unavailable": &UpstreamError{Temporary: true},
 		"communic8_answer":      &UpstreamError{},
+		"access_denied":         explain(ErrDenied, "it is an ErrUnavailable, too"),
 	} {
 		if got := Code(err); got != want {
 			t.Errorf("%v: got %s, want %s", err, got, want)

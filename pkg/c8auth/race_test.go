@@ -160,22 +160,44 @@ func TestStoreLagsBehind(t *testing.T) {
 	})
 }
 
-// If no token can be probed and no other one is issued, a rotation that lost the race stores its
-// own if it was requested last: if a new token ends the earlier ones, it is the only valid one.
-func TestLoserThatGetsNoOther(t *testing.T) {
+// A write that comes minutes after the read it is based on is lost to one that came in between.
+func TestLateWrite(t *testing.T) {
 	withEnv(t, func(e *env) {
+		replaces := e.start(client)
+		winner, err := e.rotator.Store.PutToken(e.Context(), "acme", newToken("winner", time.Hour), replaces)
+		time.Sleep(2 * settled)
+		if _, lost := e.rotator.Store.PutToken(e.Context(), "acme", newToken("loser", time.Hour), replaces); err != nil || !errors.Is(lost, ErrLostRace) {
+			t.Errorf("got %v, then %v, want ErrLostRace", err, lost)
+		}
+		e.mustBe(winner)
+	})
+}
+
+// If no token can be probed and no other one is issued, a rotation that lost the race stores its
+// own only if it was requested last: if a new token ends the earlier ones, that is the valid one.
+func TestLoserThatGetsNoOther(t *testing.T) {
+	forEach(t, map[string]time.Duration{"requested last": -time.Second, "requested first": time.Second}, func(e *env, winnerLater time.Duration) {
 		e.rotator.Endpoint.ProbePath = ""
 		e.exclusive()
 		replaces := e.start(client)
 		time.Sleep(12 * time.Hour)
 		winner, _ := e.stored() // which the next request ends
-		winner.IssuedAt, winner.ExpiresAt = now().Add(-time.Second), now().Add(24*time.Hour)
+		winner.IssuedAt, winner.ExpiresAt = now().Add(winnerLater), now().Add(24*time.Hour)
+		var stored string
 		e.beforeWrite(func() {
-			if _, err := e.process(nil).Store.PutToken(e.Context(), "acme", winner, replaces); err != nil {
-				t.Error(err)
+			var err error
+			if stored, err = e.process(nil).Store.PutToken(e.Context(), "acme", winner, replaces); err != nil {
+				e.Error(err)
 			}
 			e.tokenFault(c8test.Fault{Status: 503})
 		})
+		if winnerLater > 0 {
+			if _, err := e.rotate(false); !errors.Is(err, ErrUpstream) {
+				e.Errorf("got %v", err)
+			}
+			e.mustBe(stored)
+			return
+		}
 		e.mustRotate(Rotated, HalfLife)
 		e.mustBeValid()
 	})

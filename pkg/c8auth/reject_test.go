@@ -261,8 +261,24 @@ func TestReportIsAnsweredInTime(t *testing.T) {
 	})
 }
 
+// A report whose claim succeeds after another rotation has replaced the token requests no other one.
+func TestTokenReplacedDuringAReport(t *testing.T) {
+	withEnv(t, func(e *env) {
+		e.start(client)
+		version := e.revoke()
+		e.beforeWrite(func() {
+			if result, err := e.rotateBy(e.process(nil), false); err != nil || result.Outcome != Rotated {
+				t.Errorf("got %+v, %v", result, err)
+			}
+		})
+		if requests, _ := e.sent(func() { e.mustReport(version, Superseded) }); requests != 1 {
+			t.Errorf("%d token requests", requests)
+		}
+	})
+}
+
 // A claim whose answer is lost counts, and is not given out as a token. One that fails has changed
-// nothing.
+// nothing. After one that cannot be read, no other can follow at once.
 func TestClaims(t *testing.T) {
 	withEnv(t, func(e *env) {
 		e.start(client)
@@ -283,6 +299,14 @@ func TestClaims(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		e.mustBe(version)
+
+		e.storeWorks()
+		unreadable := e.sm.Put(acmeToken, "no claim")
+		e.sm.Move(acmeToken, awsCurrent, version)
+		e.sm.Move(acmeToken, claimLabel, unreadable)
+		if _, err := e.report(version); !errors.Is(err, ErrHeld) {
+			t.Errorf("got %v, want ErrHeld", err)
+		}
 	})
 }
 

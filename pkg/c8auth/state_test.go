@@ -76,6 +76,46 @@ func TestQuotaIsNotRetried(t *testing.T) {
 	})
 }
 
+// While the quota of versions refuses writes, and another process has just made a claim, no token is
+// requested.
+func TestQuotaAndAClaim(t *testing.T) {
+	withEnv(t, func(e *env) {
+		e.start(client)
+		version := e.revoke()
+		e.storeFault("PutSecretValue", "", smtest.Fault{Status: 400, Type: "LimitExceededException"})
+		if _, err := e.report(version); !errors.Is(err, ErrQuota) {
+			t.Errorf("got %v", err)
+		}
+		e.storeWorks()
+		if claimed, err := e.process(nil).Store.claim(e.Context(), "acme", version); !claimed || err != nil {
+			t.Errorf("got %t, %v", claimed, err)
+		}
+		requests, _ := e.sent(func() {
+			if _, err := e.rotate(false); !errors.Is(err, ErrQuota) {
+				t.Errorf("got %v", err)
+			}
+		})
+		if requests != 0 {
+			t.Errorf("%d token requests", requests)
+		}
+		time.Sleep(claimRefill)
+		e.mustRotate(Rotated, Rejected)
+	})
+}
+
+// What was noted by a clock that was set back since does not count.
+func TestClockSetBack(t *testing.T) {
+	ahead := noon.Add(2 * maxHold)
+	switch {
+	case !(entry{token: newToken("t", time.Hour), read: ahead}).stale(noon, time.Hour, false):
+		t.Error("a cached token is given out without a read")
+	case !(state{hold: ahead}).holds("", noon).IsZero():
+		t.Error("a Retry-After holds for longer than maxHold")
+	case (probe{at: ahead}).counts("", noon):
+		t.Error("a probe of the future counts")
+	}
+}
+
 // A Retry-After holds for later heartbeats, forced ones as well, for an hour at most; but not for
 // other credentials, nor in a process that starts meanwhile.
 func TestRetryAfterAcrossHeartbeats(t *testing.T) {
