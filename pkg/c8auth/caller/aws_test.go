@@ -30,8 +30,8 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth/caller"
 )
 
-// environment leaves nothing of AWS in the environment but what is given, as name=value.
-func environment(t *testing.T, variables ...string) {
+// setAWS sets the variables, as name=value, and unsets all others of AWS.
+func setAWS(t *testing.T, variables ...string) {
 	t.Helper()
 	for _, variable := range os.Environ() {
 		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AWS_") {
@@ -53,19 +53,19 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// bare is a Source that must send nothing to the API.
-func bare(t *testing.T, cfg aws.Config) *caller.Source {
+// sourceThatSendsNothing returns a Source that must not send a request to the API.
+func sourceThatSendsNothing(t *testing.T, cfg aws.Config) *caller.Source {
 	return &caller.Source{URL: apiURL, AWS: cfg, Base: roundTripper(func(*http.Request) (*http.Response, error) {
 		t.Error("a request was sent")
 		return nil, io.EOF
 	})}
 }
 
-// Whatever the SDK's providers of credentials fail by, the error has words of our own,
-// chosen by the type of failure: their own may hold a secret. Without credentials, that is
-// known within the time that a fetch has, or at once where it cannot pass by itself.
+// A failure of the SDK's providers of credentials is described in words of this package by its type,
+// because its text may contain a secret. It is an error within 15 seconds, and at once if only a
+// person can mend it.
 func TestCredentialsFail(t *testing.T) {
-	environment(t)
+	setAWS(t)
 	dir := t.TempDir()
 	file := func(name, text string) string {
 		path := filepath.Join(dir, name)
@@ -73,17 +73,17 @@ func TestCredentialsFail(t *testing.T) {
 		return path
 	}
 	t.Setenv("MARK", "MARK")
-	says := func(status int, body string) aws.HTTPClient {
-		return inmem.Client(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
-			rw.WriteHeader(status)
-			_, _ = io.WriteString(rw, body)
+	responds := func(status int, body string) aws.HTTPClient {
+		return inmem.Client(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, body)
 		}))
 	}
 	given := func(provider aws.CredentialsProvider) func() aws.Config {
 		return func() aws.Config { return aws.Config{Credentials: aws.NewCredentialsCache(provider)} }
 	}
 	ambient := func(variables ...string) func() aws.Config {
-		return func() aws.Config { environment(t, variables...); return aws.Config{} }
+		return func() aws.Config { setAWS(t, variables...); return aws.Config{} }
 	}
 	profile := func(text string) func() aws.Config {
 		return ambient("AWS_PROFILE=MARK", "AWS_CONFIG_FILE="+file("profile", "[profile MARK]\nregion = eu-central-1\n"+text+"\n"))
@@ -102,12 +102,12 @@ func TestCredentialsFail(t *testing.T) {
 		{"a process that prints a secret", profile(`credential_process = ` + file("process.sh", "#!/bin/sh\necho '{\"SecretAccessKey\": \"MARK'\n")), "the credential_process of the AWS profile fails", false},
 		{"a process that fails", profile(`credential_process = sh -c 'echo MARK; exit 1'`), "the credential_process of the AWS profile fails", false},
 		{"AWS STS", given(stscreds.NewAssumeRoleProvider(sts.New(sts.Options{
-			Region: "eu-central-1", Credentials: credentials("AKIACALLER"), HTTPClient: says(403, "<ErrorResponse><Error><Code>MARK</Code><Message>MARK</Message></Error></ErrorResponse>"),
+			Region: "eu-central-1", Credentials: credentials("AKIACALLER"), HTTPClient: responds(403, "<ErrorResponse><Error><Code>MARK</Code><Message>MARK</Message></Error></ErrorResponse>"),
 		}), "MARK")), "AWS STS gives none for the role", false},
-		{"a container", given(endpointcreds.New("http://169.254.170.2/MARK", func(o *endpointcreds.Options) { o.HTTPClient = says(400, `{"code":"MARK","message":"MARK"}`) })),
+		{"a container", given(endpointcreds.New("http://169.254.170.2/MARK", func(o *endpointcreds.Options) { o.HTTPClient = responds(400, `{"code":"MARK","message":"MARK"}`) })),
 			"the provider of credentials that it names, fails", false},
 		{"an instance", given(ec2rolecreds.New(func(o *ec2rolecreds.Options) {
-			o.Client = imds.New(imds.Options{HTTPClient: says(404, "MARK"), ClientEnableState: imds.ClientEnabled})
+			o.Client = imds.New(imds.Options{HTTPClient: responds(404, "MARK"), ClientEnableState: imds.ClientEnabled})
 		})), "the instance metadata service gives none", true},
 		{"a sign-in that has expired", given(ssocreds.New(sso.New(sso.Options{Region: "eu-central-1"}), "MARK", "MARK", "MARK", func(o *ssocreds.Options) {
 			o.CachedTokenFilepath = file("token", `{"accessToken":"MARK","expiresAt":"1999-01-01T00:00:00Z"}`)
@@ -125,128 +125,93 @@ func TestCredentialsFail(t *testing.T) {
 			cfg := test.config()
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
-				_, err := bare(t, cfg).Token()
-				if !errors.Is(err, caller.ErrCredentials) || !strings.Contains(err.Error(), test.text) {
-					t.Errorf("got  %v\nwant %v … %s", err, caller.ErrCredentials, test.text)
-				}
-				own(t, err)
+				_, err := sourceThatSendsNothing(t, cfg).Token()
+				mustBe(t, err, caller.ErrCredentials, test.text)
 				if elapsed := time.Since(start); elapsed > 15*time.Second || test.atOnce != (elapsed == 0) {
 					t.Errorf("it fails after %v", elapsed)
 				}
-				time.Sleep(time.Minute) // the provider that hangs returns
+				time.Sleep(time.Minute) // until the provider that hangs returns
 			})
 		})
 	}
 }
 
-// A provider of credentials that fails once is called again.
-func TestCredentialsFailOnce(t *testing.T) {
-	inWorld(t, func(w *world) {
-		source, failed := w.source(), false
-		source.AWS.Credentials = aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
-			if !failed {
-				failed = true
-				return aws.Credentials{}, errors.New("MARK")
-			}
-			return credentials("AKIACALLER").Retrieve(ctx)
-		})
-		start := time.Now()
-		if _, err := source.Token(); err != nil || time.Since(start) > time.Second {
-			t.Errorf("got %v after %v", err, time.Since(start))
-		}
-	})
-}
-
-// Keys that no key can be like are an error at once, and go into no request.
+// Keys with characters that none has are an error at once, and no request is sent with them.
 func TestMalformedCredentials(t *testing.T) {
 	for name, keys := range map[string]aws.Credentials{
 		"access key ID":     {AccessKeyID: "AKIAMARK\n", SecretAccessKey: "MARK"},
 		"secret access key": {AccessKeyID: "AKIAMARK", SecretAccessKey: "MARK\n"},
 		"session token":     {AccessKeyID: "AKIAMARK", SecretAccessKey: "MARK", SessionToken: "MARK\r\n"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				start := time.Now()
-				provider := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return keys, nil })
-				_, err := bare(t, aws.Config{Credentials: provider}).Token()
-				if !errors.Is(err, caller.ErrCredentials) || !strings.Contains(err.Error(), name+" is empty or has a character") || time.Since(start) > 0 {
-					t.Errorf("got %v after %v", err, time.Since(start))
-				}
-				own(t, err)
-			})
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			provider := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return keys, nil })
+			_, err := sourceThatSendsNothing(t, aws.Config{Credentials: provider}).Token()
+			mustBe(t, err, caller.ErrCredentials, name+" is empty or has a character")
+			if time.Since(start) > 0 {
+				t.Errorf("it fails after %v", time.Since(start))
+			}
 		})
 	}
 }
 
-// When the API says that a key has expired or is invalid, the configuration is read
-// again: another process may have renewed the shared file, or the provider's cache may be
-// stale. What belonged to the old key is gone.
+// When the API says that a key has expired or is invalid, the configuration is read again, because
+// another process may have renewed the shared file, or the cache of the provider may be stale.
 func TestCredentialsAreRenewed(t *testing.T) {
 	for _, refusal := range []string{"UnrecognizedClientException", "ExpiredTokenException"} {
 		t.Run(refusal, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "credentials")
-			environment(t, "AWS_SHARED_CREDENTIALS_FILE="+path)
+			setAWS(t, "AWS_SHARED_CREDENTIALS_FILE="+path)
 			store := func(key, more string) {
 				write(t, path, "[default]\naws_access_key_id = "+key+"\naws_secret_access_key = example\n"+more)
 			}
-			inWorld(t, func(w *world) {
+			withEnv(t, func(e *env) {
 				store("ASIAOLD", "aws_session_token = old\n")
-				caller := w.gateway.Keys["AKIACALLER"]
-				temporary := caller
+				key := e.gateway.Keys["AKIACALLER"]
+				temporary := key
 				temporary.SessionToken = "old"
-				w.gateway.Keys = map[string]gwtest.Key{"ASIAOLD": temporary}
-				cached := ""
-				ambient, given := w.source(), w.source()
+				e.gateway.Keys = map[string]gwtest.Key{"ASIAOLD": temporary}
+				cached := false
+				ambient, given := e.source(), e.source()
 				ambient.AWS = aws.Config{}
 				given.AWS.Credentials = aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-					if cached == "" {
-						cached = "old"
+					if !cached {
+						cached = true
 						return aws.Credentials{AccessKeyID: "ASIAOLD", SecretAccessKey: "example", SessionToken: "old"}, nil
 					}
 					return aws.Credentials{AccessKeyID: "AKIANEW", SecretAccessKey: "example"}, nil
 				}))
-				for _, source := range []interface{ get() error }{getter{ambient}, getter{given}} {
-					if err := source.get(); err != nil {
-						t.Fatal(err)
-					}
-				}
+				e.token(ambient)
+				e.token(given)
 				store("AKIANEW", "")
-				w.gateway.Keys = map[string]gwtest.Key{"AKIANEW": caller}
-				w.answers(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				e.gateway.Keys = map[string]gwtest.Key{"AKIANEW": key}
+				e.setAPI(func(w http.ResponseWriter, r *http.Request) {
 					if strings.Contains(r.Header.Get("Authorization"), "ASIAOLD") {
-						rw.Header().Set("x-amzn-ErrorType", refusal)
-						rw.WriteHeader(http.StatusForbidden)
+						w.Header().Set("x-amzn-ErrorType", refusal)
+						w.WriteHeader(http.StatusForbidden)
 						return
 					}
-					w.gateway.ServeHTTP(rw, r)
-				}))
+					e.gateway.ServeHTTP(w, r)
+				})
 				time.Sleep(23 * time.Hour)
-				w.rotate()
+				e.rotate()
 				time.Sleep(time.Hour)
-				for name, source := range map[string]getter{"ambient": {ambient}, "given": {given}} {
-					if err := source.get(); err != nil {
-						t.Errorf("%s: %v", name, err)
-					}
-				}
-				if got := w.count("GET"); got != 6 {
-					t.Errorf("%d requests, want 6: one, then two each", got)
+				e.token(ambient)
+				e.token(given)
+				if got := e.count("GET"); got != 6 {
+					t.Errorf("%d requests, want 6: one, then two, of each", got)
 				}
 			})
 		})
 	}
 }
 
-type getter struct{ *caller.Source }
-
-func (g getter) get() error { _, err := g.Token(); return err }
-
-// A request that arrives long after it was signed, as after the machine was frozen, is
-// signed and sent once more. A signature that is refused all the time is not: two requests
-// every ten seconds.
+// A request that arrives long after it was signed, because the machine was frozen, is signed and sent
+// once more. A signature that is always refused makes two requests in ten seconds.
 func TestStaleSignature(t *testing.T) {
-	inWorld(t, func(w *world) {
+	withEnv(t, func(e *env) {
 		stale := true
-		w.answers(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		e.setAPI(func(w http.ResponseWriter, r *http.Request) {
 			if stale {
 				signed, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
 				if err != nil {
@@ -256,41 +221,40 @@ func TestStaleSignature(t *testing.T) {
 				r.Header.Set("X-Amz-Date", signed.Add(-10*time.Minute).Format("20060102T150405Z"))
 			}
 			stale = false
-			w.gateway.ServeHTTP(rw, r)
-		}))
-		source := w.source()
+			e.gateway.ServeHTTP(w, r)
+		})
+		source := e.source()
 		token, err := source.Token()
-		if err != nil || w.count("GET") != 2 {
-			t.Fatalf("got %v after %d requests", err, w.count("GET"))
+		if err != nil || e.count("GET") != 2 {
+			t.Fatalf("got %v after %d requests", err, e.count("GET"))
 		}
-		w.revoke()
+		e.revoke()
 		stale = true
 		time.Sleep(10 * time.Second)
-		if err := source.Reject(w.Context(), token); err != nil || w.count("POST") != 2 {
-			t.Errorf("a report: got %v after %d requests", err, w.count("POST"))
+		if err := source.Reject(e.Context(), token); err != nil || e.count("POST") != 2 {
+			t.Errorf("a report: got %v after %d requests", err, e.count("POST"))
 		}
-		source, stale = w.source(), false
+		source, stale = e.source(), false
 		source.AWS.Credentials = credentials("AKIANOBODY")
-		before := w.count("GET")
+		before := e.count("GET")
 		for range 99 {
 			if _, err := source.Token(); !errors.Is(err, caller.ErrDenied) {
 				t.Fatal(err)
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
-		if got := w.count("GET") - before; got != 2 {
+		if got := e.count("GET") - before; got != 2 {
 			t.Errorf("%d requests in ten seconds, want 2", got)
 		}
 	})
 }
 
-// The API's certificate may be of a company's own authority in AWS_CA_BUNDLE, as for
-// AWS's tools. Communic8's may not.
+// AWS_CA_BUNDLE holds for the API's certificate, as for AWS's tools, and not for that of Communic8.
 func TestBundle(t *testing.T) {
 	var url string
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/v1/") {
-			_, _ = fmt.Fprintf(rw, `{"access_token":"a","token_type":"Bearer","expires_in":3600,"version":"v","base_url":%q}`, url)
+			_, _ = fmt.Fprintf(w, `{"access_token":"a","token_type":"Bearer","expires_in":3600,"version":"v","base_url":%q}`, url)
 		}
 	}))
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshake that fails
@@ -299,7 +263,7 @@ func TestBundle(t *testing.T) {
 	url = server.URL
 	bundle := filepath.Join(t.TempDir(), "bundle.pem")
 	write(t, bundle, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
-	environment(t, "AWS_CA_BUNDLE="+bundle, "AWS_REGION=eu-central-1", "AWS_ACCESS_KEY_ID=AKIACALLER", "AWS_SECRET_ACCESS_KEY=example")
+	setAWS(t, "AWS_CA_BUNDLE="+bundle, "AWS_REGION=eu-central-1", "AWS_ACCESS_KEY_ID=AKIACALLER", "AWS_SECRET_ACCESS_KEY=example")
 	source := &caller.Source{URL: server.URL + "/v1"}
 	if _, err := source.Token(); err != nil {
 		t.Fatal(err)

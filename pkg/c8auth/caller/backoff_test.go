@@ -9,8 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// The time between attempts for one version doubles, up to two minutes. Another version
-// begins anew.
+// The time between attempts for one version doubles, up to two minutes. It is short again for
+// another version.
 func TestBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b backoff
@@ -37,8 +37,7 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
-// What is further ahead than anything waits has been set by a clock that was wrong, and
-// counts as past.
+// A time further ahead than maxBackoff was set by a wrong clock, and counts as past.
 func TestPending(t *testing.T) {
 	for ahead, want := range map[time.Duration]bool{-time.Hour: false, -time.Second: false, time.Minute: true, maxBackoff - time.Second: true, maxBackoff + time.Second: false, time.Hour: false} {
 		if pending(now().Add(ahead)) != want {
@@ -50,8 +49,7 @@ func TestPending(t *testing.T) {
 	}
 }
 
-// A call that finds no token, and comes too late to wait for the fetch of another call that
-// has just failed, does not fetch again.
+// A call that begins just after the failed fetch of another one does not fetch again.
 func TestFetchAfterAFailedOne(t *testing.T) {
 	s := &Source{URL: "http://127.0.0.1", AWS: aws.Config{Credentials: aws.AnonymousCredentials{}}} // no region: no request
 	_, first := s.fetch()

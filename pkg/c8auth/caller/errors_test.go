@@ -21,128 +21,94 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth/caller"
 )
 
-// hostile are the errors of exchanges with servers that choose what net/http quotes.
-func hostile(t *testing.T) map[string]error {
-	t.Helper()
-	out := map[string]error{
-		"a name in a certificate": x509.HostnameError{Host: "h", Certificate: &x509.Certificate{DNSNames: []string{"MARK\x1b[2J", strings.Repeat("MARK", 1000)}}},
-		"an unknown error":        errors.New("MARK\x1b[2J" + strings.Repeat("MARK", 1000)),
-	}
-	for name, answer := range map[string]string{"a status line": "HTTP/1.1 MARK\x1b[2J MARK\r\n\r\n", "a header": "HTTP/1.1 200 OK\r\nMARK\x1b[2J\r\n\r\n", "a protocol": "MARK\x1b[2J MARK\r\n\r\n"} {
-		_, err := (&http.Transport{DialContext: speak(answer)}).RoundTrip(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://a.example", nil))
-		if err == nil {
-			t.Fatal("no error")
-		}
-		out[name] = err
-	}
-	return out
-}
-
-// speak dials a server that reads a request and writes the answer.
-func speak(answer string) func(context.Context, string, string) (net.Conn, error) {
+// responding dials a server that reads a request and writes the response.
+func responding(response string) func(context.Context, string, string) (net.Conn, error) {
 	return func(context.Context, string, string) (net.Conn, error) {
 		client, server := net.Pipe()
 		go func() {
 			defer func() { _ = server.Close() }()
 			if _, err := http.ReadRequest(bufio.NewReader(server)); err == nil {
-				_, _ = io.WriteString(server, answer)
+				_, _ = io.WriteString(server, response)
 			}
 		}()
 		return client, nil
 	}
 }
 
-// An exchange that fails is described in own words, whether it is one with the API or
-// with Communic8: net/http's may quote the other side. The cause is there for errors.As.
+// A failed exchange, with the API or with Communic8, is described in words of this package, because
+// the text of its cause may quote the other side. A proxy is named, without its user and password.
 func TestFailedExchange(t *testing.T) {
-	for name, cause := range hostile(t) {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				broken := roundTripper(func(*http.Request) (*http.Response, error) { return nil, cause })
-				source := w.source()
-				source.Base = broken
-				_, err := source.Token()
-				if !errors.Is(err, caller.ErrUnreachable) || !strings.Contains(err.Error(), apiHost) {
-					t.Errorf("of the API: %v", err)
-				}
-				own(t, err)
-				_, err = (&http.Client{Transport: &caller.Transport{Source: w.source(), Base: broken}}).Get(broadcast)
-				if !errors.Is(err, cause) || !strings.Contains(err.Error(), "c8auth: acme.communic8.com ") {
-					t.Errorf("of Communic8: %v", err)
-				}
-				own(t, err)
-			})
-		})
+	const address = "http://user:MARK@proxy.example:3128"
+	proxy, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
 	}
+	failing := func(err error) http.RoundTripper {
+		return roundTripper(func(*http.Request) (*http.Response, error) { return nil, err })
+	}
+	through := func(proxy *url.URL, err error, response string) http.RoundTripper {
+		base := &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return proxy, err }, DialContext: responding(response)}
+		if response == "" {
+			base.DialContext = func(context.Context, string, string) (net.Conn, error) {
+				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", errors.New("MARK"))}
+			}
+		}
+		return base
+	}
+	type test struct {
+		base http.RoundTripper
+		text string
+	}
+	forEach(t, map[string]test{
+		"a name in a certificate": {failing(x509.HostnameError{Host: "h", Certificate: &x509.Certificate{DNSNames: []string{"MARK\x1b[2J", strings.Repeat("MARK", 1000)}}}), "another name"},
+		"an unknown error":        {failing(errors.New("MARK\x1b[2J" + strings.Repeat("MARK", 1000))), "broke the connection off"},
+		"a status line":           {&http.Transport{DialTLSContext: responding("HTTP/1.1 MARK\x1b[2J MARK\r\n\r\n")}, "broke the connection off"},
+		"a header":                {&http.Transport{DialTLSContext: responding("HTTP/1.1 200 OK\r\nMARK\x1b[2J\r\n\r\n")}, "broke the connection off"},
+		"a protocol":              {&http.Transport{DialTLSContext: responding("MARK\x1b[2J MARK\r\n\r\n")}, "broke the connection off"},
+		"a proxy's 407":           {through(proxy, nil, "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"MARK\"\r\n\r\n"), "the proxy wants a user and a password (HTTP 407), or does not accept those that HTTPS_PROXY holds; the proxy is http://proxy.example:3128"},
+		"a proxy's 403":           {through(proxy, nil, "HTTP/1.1 403 MARK\x1b[2J\r\n\r\n"), "; the proxy is http://proxy.example:3128"},
+		"a proxy that is down":    {through(proxy, nil, ""), "cannot be reached; the proxy is http://proxy.example:3128"},
+		"a proxy's long name":     {through(&url.URL{Scheme: "http", Host: strings.Repeat("x\u202e", 500)}, nil, ""), "cannot be reached; the proxy is http://x\ufffdx\ufffd"},
+		"a malformed proxy":       {through(nil, errors.New(address), ""), "the proxy's address is malformed"},
+	}, func(e *env, test test) {
+		source := e.source()
+		source.Base = test.base
+		_, err := source.Token()
+		mustBe(e.T, err, caller.ErrUnreachable, test.text)
+		mustBe(e.T, err, caller.ErrUnreachable, apiHost)
+		_, cause := test.base.RoundTrip(httptest.NewRequestWithContext(e.Context(), http.MethodGet, acme, nil))
+		_, err = (&http.Client{Transport: &caller.Transport{Source: e.source(), Base: test.base}}).Get(broadcast)
+		mustBe(e.T, err, err, test.text)
+		mustBe(e.T, err, err, "c8auth: "+acmeHost+" ")
+		if _, wrapped := errors.AsType[x509.HostnameError](err); wrapped != (cause != nil && strings.HasPrefix(cause.Error(), "x509")) {
+			e.Errorf("%v does not wrap its cause", err)
+		}
+	})
 }
 
-// A timeout at Communic8 can still be recognized by http.Client and by programs.
+// http.Client and programs recognize a timeout of Communic8.
 func TestTimeout(t *testing.T) {
-	inWorld(t, func(w *world) {
-		client := w.client()
-		w.host("acme.communic8.com", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
-		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
+	withEnv(t, func(e *env) {
+		e.setHost(acmeHost, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+		ctx, cancel := context.WithTimeout(e.Context(), time.Second)
 		defer cancel()
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, broadcast, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = client.Do(req)
+		_, err = e.client().Do(req)
 		if outer, ok := errors.AsType[*url.Error](err); !ok || !outer.Timeout() || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "did not answer in time") {
 			t.Errorf("got %v", err)
 		}
 	})
 }
 
-// A proxy on the way to either side is named, without its user and password, and so is
-// what it wants.
-func TestProxy(t *testing.T) {
-	const address = "http://user:MARK@proxy.example:3128"
-	proxy, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	refuse := func(context.Context, string, string) (net.Conn, error) {
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", errors.New("MARK"))}
-	}
-	long := &url.URL{Scheme: "http", Host: strings.Repeat("x\u202e", 500)}
-	for name, test := range map[string]struct {
-		proxy func(*http.Request) (*url.URL, error)
-		dial  func(context.Context, string, string) (net.Conn, error)
-		text  string
-	}{
-		"407":            {http.ProxyURL(proxy), speak("HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"MARK\"\r\n\r\n"), "the proxy wants a user and a password (HTTP 407), or does not accept those that HTTPS_PROXY holds; the proxy is http://proxy.example:3128"},
-		"403":            {http.ProxyURL(proxy), speak("HTTP/1.1 403 MARK\x1b[2J\r\n\r\n"), "; the proxy is http://proxy.example:3128"},
-		"down":           {http.ProxyURL(proxy), refuse, "cannot be reached; the proxy is http://proxy.example:3128"},
-		"of a long name": {http.ProxyURL(long), refuse, "cannot be reached; the proxy is http://x\ufffdx\ufffd"},
-		"malformed":      {func(*http.Request) (*url.URL, error) { return nil, errors.New(address) }, refuse, "the proxy's address is malformed"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				through := &http.Transport{Proxy: test.proxy, DialContext: test.dial}
-				source := w.source()
-				source.Base = through
-				_, err := source.Token()
-				if !errors.Is(err, caller.ErrUnreachable) || !strings.Contains(err.Error(), apiHost) || !strings.Contains(err.Error(), test.text) {
-					t.Errorf("of the API: %v", err)
-				}
-				own(t, err)
-				_, err = (&http.Client{Transport: &caller.Transport{Source: w.source(), Base: through}}).Get(broadcast)
-				if err == nil || !strings.Contains(err.Error(), test.text) {
-					t.Errorf("of Communic8: %v", err)
-				}
-				own(t, err)
-			})
-		})
-	}
-}
-
-// What the program itself names is shown in errors, but in 500 printable characters.
+// Names that the program chose are shown in errors, in 500 printable characters.
 func TestLongNames(t *testing.T) {
 	long := strings.Repeat("x\u202e", 3000)
 	for name, source := range map[string]*caller.Source{
 		"an unknown tenant":    {URL: apiURL, Tenant: long},
-		"a tenant not granted": {URL: "https://c8auth0api.execute-api.eu-central-1.amazonaws.com/" + strings.Repeat("s", 3000), Tenant: "denied"},
+		"a tenant not granted": {URL: "https://" + apiHost + "/" + strings.Repeat("s", 3000), Tenant: "denied"},
 		"a host":               {URL: "https://" + strings.Repeat("é\u202e", 3000) + ".example"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -151,7 +117,7 @@ func TestLongNames(t *testing.T) {
 				source.Base = roundTripper(func(req *http.Request) (*http.Response, error) {
 					out := httptest.NewRecorder()
 					switch {
-					case !strings.HasPrefix(req.URL.Host, "c8auth0api"):
+					case req.URL.Host != apiHost:
 						return nil, io.EOF
 					case source.Tenant == "denied":
 						out.Header().Set("x-amzn-ErrorType", "AccessDeniedException")
@@ -163,10 +129,7 @@ func TestLongNames(t *testing.T) {
 					return out.Result(), nil
 				})
 				_, err := source.Token()
-				if err == nil {
-					t.Fatal("no error")
-				}
-				own(t, err)
+				mustBe(t, err, err, "")
 			})
 		})
 	}

@@ -14,88 +14,81 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"golang.org/x/oauth2"
 
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
 	"github.com/c8auth/c8auth/internal/fakes/inmem"
+	"github.com/c8auth/c8auth/internal/harness"
 	"github.com/c8auth/c8auth/pkg/c8auth/caller"
 )
 
-// However many want the token at once, one request is made; then it is held.
-func TestOneRequestForAll(t *testing.T) {
-	inWorld(t, func(w *world) {
-		source := w.source()
-		var all sync.WaitGroup
+// Concurrent calls make one request, and later ones none.
+func TestConcurrentCalls(t *testing.T) {
+	withEnv(t, func(e *env) {
+		source := e.source()
+		var calls sync.WaitGroup
 		for range 1000 {
-			all.Go(func() {
+			calls.Go(func() {
 				token, err := source.Token()
-				if err != nil || !w.c8.Valid(token.AccessToken) || token.TokenType != "Bearer" ||
+				if err != nil || !e.c8.Valid(token.AccessToken) || token.TokenType != "Bearer" ||
 					token.Extra("base_url") != acme || token.Extra("version") == "" || !token.Expiry.Equal(time.Now().Add(24*time.Hour)) {
 					t.Errorf("got %+v, %v", token, err)
 				}
 			})
 		}
-		all.Wait()
-		if got := w.count("GET"); got != 1 {
-			t.Errorf("%d requests were made, want 1", got)
+		calls.Wait()
+		if got := e.count("GET"); got != 1 {
+			t.Errorf("%d requests, want 1", got)
 		}
 	})
 }
 
-// The token is fetched once in its life, two to four minutes before its end, without
-// anybody waiting for that; and programs that share it do not come at the same time.
-func TestNextTokenInTime(t *testing.T) {
-	inWorld(t, func(w *world) {
-		fleet := make([]*caller.Source, 200)
-		for i := range fleet {
-			fleet[i] = w.source()
-			if _, err := fleet[i].Token(); err != nil {
-				t.Fatal(err)
-			}
+// The next token is fetched two to four minutes before the expiry, once and in the background, by
+// programs with the same token at different times.
+func TestNextToken(t *testing.T) {
+	withEnv(t, func(e *env) {
+		sources := make([]*caller.Source, 200)
+		for i := range sources {
+			sources[i] = e.source()
+			e.token(sources[i])
 		}
 		start := time.Now()
 		time.Sleep(13 * time.Hour)
-		w.rotate()
-		var came []time.Duration
+		e.rotate()
+		var fetched []time.Duration // before the expiry
 		for time.Since(start) < 24*time.Hour {
 			time.Sleep(time.Second)
-			for _, source := range fleet {
-				before := w.count("GET")
-				now := time.Now()
+			for _, source := range sources {
+				before, now := e.count("GET"), time.Now()
 				token, err := source.Token()
 				if err != nil || token.Expiry.Sub(now) < 10*time.Second || !time.Now().Equal(now) {
 					t.Fatalf("%v left, %v, after %v", time.Until(token.Expiry), err, time.Since(now))
 				}
 				synctest.Wait()
-				if w.count("GET") > before {
-					came = append(came, 24*time.Hour-time.Since(start))
+				if e.count("GET") > before {
+					fetched = append(fetched, 24*time.Hour-time.Since(start))
 				}
 			}
 			if time.Since(start) < 24*time.Hour-5*time.Minute {
 				time.Sleep(time.Minute)
 			}
 		}
-		first, last := slices.Max(came), slices.Min(came)
-		if len(came) != len(fleet) || first > 4*time.Minute+10*time.Second || last < 2*time.Minute {
-			t.Errorf("%d came, from %v to %v before the end", len(came), first, last)
-		}
-		if first-last < 90*time.Second {
-			t.Errorf("all came within %v", first-last)
+		first, last := slices.Max(fetched), slices.Min(fetched)
+		if len(fetched) != len(sources) || first > 4*time.Minute+10*time.Second || last < 2*time.Minute || first-last < 90*time.Second {
+			t.Errorf("%d fetches, from %v to %v before the expiry", len(fetched), first, last)
 		}
 	})
 }
 
 // A token that does not expire is fetched once.
 func TestAccessKey(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.c8.AddAccessKey("key")
-		w.sm.Put("stack/credentials/default", `{"base_url":"`+acme+`","access_key":"key"}`)
-		w.rotate()
-		source := w.source()
+	withEnv(t, func(e *env) {
+		e.c8.AddAccessKey("key")
+		e.sm.Put(harness.CredentialsName("default"), `{"base_url":"`+acme+`","access_key":"key"}`)
+		e.rotate()
+		source := e.source()
 		for range 3 {
 			token, err := source.Token()
 			if err != nil || token.AccessToken != "key" || !token.Expiry.IsZero() || !token.Valid() {
@@ -103,142 +96,146 @@ func TestAccessKey(t *testing.T) {
 			}
 			time.Sleep(1000 * time.Hour)
 		}
-		if got := w.count("GET"); got != 1 {
-			t.Errorf("%d requests were made, want 1", got)
+		if got := e.count("GET"); got != 1 {
+			t.Errorf("%d requests, want 1", got)
 		}
 	})
 }
 
-// If the API fails, the token that is at hand is used until ten seconds before its end,
-// and nobody waits.
-func TestApiIsDown(t *testing.T) {
-	for name, broken := range map[string]http.HandlerFunc{
+// If the API fails, the held token is returned at once until ten seconds before its expiry.
+func TestAPIFails(t *testing.T) {
+	forEach(t, map[string]http.HandlerFunc{
 		"hangs":      func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 		"breaks off": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-		"502":        func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusBadGateway) },
-		"denies":     func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusForbidden) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				source := w.source()
-				token, err := source.Token()
-				if err != nil {
-					t.Fatal(err)
-				}
-				w.answers(broken)
-				time.Sleep(24*time.Hour - 5*time.Minute)
-				for time.Until(token.Expiry) >= 10*time.Second {
-					now := time.Now()
-					if got, err := source.Token(); err != nil || got.AccessToken != token.AccessToken || !time.Now().Equal(now) {
-						t.Fatalf("with %v left, got %+v, %v", time.Until(token.Expiry), got, err)
-					}
-					time.Sleep(100 * time.Millisecond)
-				}
-				asked := w.count("GET")
-				if asked > 200 {
-					t.Errorf("the API was asked %d times", asked)
-				}
-				if _, err := source.Token(); !errors.Is(err, caller.ErrUnreachable) && !errors.Is(err, caller.ErrDenied) {
-					t.Errorf("got %v", err)
-				}
-				w.answers(nil)
-				w.rotate()
-				time.Sleep(10 * time.Second)
-				if got, err := source.Token(); err != nil || got.AccessToken == token.AccessToken {
-					t.Errorf("got %+v, %v", got, err)
-				}
-			})
-		})
-	}
-}
-
-// A short failure of the API is not noticed by who has to wait for a token anyway.
-func TestApiFailsOnce(t *testing.T) {
-	inWorld(t, func(w *world) {
-		first := true
-		w.answers(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-			if first {
-				first = false
-				rw.WriteHeader(http.StatusBadGateway)
-				return
-			}
-			w.gateway.ServeHTTP(rw, r)
-		}))
-		if _, err := w.source().Token(); err != nil {
-			t.Error(err)
+		"502":        func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) },
+		"denies":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) },
+	}, func(e *env, api http.HandlerFunc) {
+		source := e.source()
+		token, err := source.Token()
+		if err != nil {
+			e.Fatal(err)
 		}
-	})
-}
-
-// Retry-After is honoured: the API is left alone for so long, by all who want a token.
-func TestRetryAfter(t *testing.T) {
-	inWorld(t, func(w *world) {
-		source := w.source()
-		w.answers(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
-			rw.Header().Set("Retry-After", "30")
-			rw.WriteHeader(http.StatusServiceUnavailable)
-			_, _ = rw.Write([]byte(`{"error":"temporarily_unavailable","error_description":"no token has been stored yet"}`))
-		}))
-		for range 300 {
-			if _, err := source.Token(); !errors.Is(err, caller.ErrNoToken) {
-				t.Fatal(err)
+		e.setAPI(api)
+		time.Sleep(24*time.Hour - 5*time.Minute)
+		for time.Until(token.Expiry) >= 10*time.Second {
+			now := time.Now()
+			if got, err := source.Token(); err != nil || got.AccessToken != token.AccessToken || !time.Now().Equal(now) {
+				e.Fatalf("with %v left, got %+v, %v", time.Until(token.Expiry), got, err)
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
-		if got := w.count("GET"); got != 1 {
-			t.Errorf("in 30 seconds it was asked %d times, want once", got)
+		if n := e.count("GET"); n > 200 {
+			e.Errorf("%d requests to the API", n)
 		}
-		w.answers(nil)
-		if _, err := source.Token(); err != nil {
-			t.Error(err)
+		if _, err := source.Token(); !errors.Is(err, caller.ErrUnreachable) {
+			e.Errorf("got %v", err)
+		}
+		e.setAPI(nil)
+		e.rotate()
+		time.Sleep(10 * time.Second)
+		if got := e.token(source); got == token.AccessToken {
+			e.Error("got the same token")
 		}
 	})
 }
 
-// A token that has expired, or is about to, is an ErrNoToken, and the next request comes
-// after a pause. For one that is usable for a second, there is one request a second.
-func TestUnusableToken(t *testing.T) {
-	for expiresIn, want := range map[string]error{"-1": caller.ErrNoToken, "0": caller.ErrNoToken, "9": caller.ErrNoToken, "11": nil} {
-		t.Run(expiresIn, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				source := w.source()
-				w.answers(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
-					_, _ = fmt.Fprintf(rw, `{"access_token":"a","token_type":"Bearer","expires_in":%s,"version":"v","base_url":%q}`, expiresIn, acme)
-				}))
-				start := time.Now()
-				for time.Since(start) < 20*time.Second {
-					if _, err := source.Token(); !errors.Is(err, want) {
-						t.Fatalf("got %v, want %v", err, want)
-					}
-					time.Sleep(time.Millisecond)
-					synctest.Wait()
-				}
-				if got := w.count("GET"); got > 25 {
-					t.Errorf("%d requests in %v", got, time.Since(start))
-				}
-			})
+// One failure, of the API or of the provider of credentials, is retried within a second.
+func TestOneFailure(t *testing.T) {
+	forEach(t, map[string]bool{"of the API": true, "of the provider": false}, func(e *env, ofAPI bool) {
+		failed := !ofAPI
+		e.setAPI(func(w http.ResponseWriter, r *http.Request) {
+			if !failed {
+				failed = true
+				w.WriteHeader(http.StatusBadGateway)
+				return
+			}
+			e.gateway.ServeHTTP(w, r)
 		})
-	}
+		source, provided := e.source(), ofAPI
+		source.AWS.Credentials = aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+			if !provided {
+				provided = true
+				return aws.Credentials{}, errors.New("MARK")
+			}
+			return credentials("AKIACALLER").Retrieve(ctx)
+		})
+		start := time.Now()
+		if e.token(source); time.Since(start) > time.Second || !failed || !provided {
+			e.Errorf("it took %v", time.Since(start))
+		}
+	})
 }
 
-// A Source goes by the wall clock: monotonic time stands still while the machine is frozen,
-// and none of the times that it keeps has a reading of it. That takes real time: in a
-// synctest bubble, no time has one.
+// Retry-After holds for all callers, and RetryAfter returns what is left of it, or zero if the next
+// call makes a request.
+func TestRetryAfter(t *testing.T) {
+	withEnv(t, func(e *env) {
+		source := e.source()
+		mustBeLeft := func(want time.Duration) {
+			t.Helper()
+			if got := source.RetryAfter(); got != want {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		}
+		mustBeLeft(0)
+		e.setError(503, http.Header{"Retry-After": {"30"}}, `{"error":"temporarily_unavailable"}`)
+		for i := range 300 {
+			if _, err := source.Token(); !errors.Is(err, caller.ErrNoToken) {
+				t.Fatal(err)
+			}
+			mustBeLeft(30*time.Second - time.Duration(i)*100*time.Millisecond)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if got := e.count("GET"); got != 1 {
+			t.Errorf("in 30 seconds %d requests, want 1", got)
+		}
+		e.setAPI(nil)
+		mustBeLeft(0)
+		e.token(source)
+		mustBeLeft(0)
+	})
+}
+
+// A token without ten seconds left is an ErrNoToken. There is one request in a second at most.
+func TestUnusableToken(t *testing.T) {
+	type test struct {
+		expiresIn int
+		want      error
+	}
+	forEach(t, map[string]test{"expired": {-1, caller.ErrNoToken}, "none left": {0, caller.ErrNoToken}, "9 s": {9, caller.ErrNoToken}, "11 s": {11, nil}}, func(e *env, test test) {
+		source := e.source()
+		e.setError(200, nil, fmt.Sprintf(`{"access_token":"a","token_type":"Bearer","expires_in":%d,"version":"v","base_url":%q}`, test.expiresIn, acme))
+		start := time.Now()
+		for time.Since(start) < 20*time.Second {
+			if _, err := source.Token(); !errors.Is(err, test.want) {
+				e.Fatalf("got %v, want %v", err, test.want)
+			}
+			time.Sleep(time.Millisecond)
+			synctest.Wait()
+		}
+		if got := e.count("GET"); got > 25 {
+			e.Errorf("%d requests in %v", got, time.Since(start))
+		}
+	})
+}
+
+// No time that a Source keeps has a monotonic reading, which stands still while the machine is
+// frozen. In a synctest bubble none has one, so this test uses real time.
 func TestWallClock(t *testing.T) {
 	failing := http.NotFoundHandler()
-	keeping := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	keeping := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
-			_, _ = rw.Write([]byte(`{"outcome":"kept"}`))
+			_, _ = w.Write([]byte(`{"outcome":"kept"}`))
 			return
 		}
-		_, _ = fmt.Fprintf(rw, `{"access_token":"a","token_type":"Bearer","expires_in":3600,"version":"v","base_url":%q}`, acme)
+		_, _ = fmt.Fprintf(w, `{"access_token":"a","token_type":"Bearer","expires_in":3600,"version":"v","base_url":%q}`, acme)
 	})
 	for name, test := range map[string]struct {
 		api http.Handler
 		set int // times that are kept
 	}{
-		"of a fetch that failed":                      {failing, 1},
-		"of a token, a lookup, and a report, in vain": {keeping, 4},
+		"a failed fetch":                        {failing, 1},
+		"a token, and a report without a newer": {keeping, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			source := &caller.Source{URL: apiURL, AWS: aws.Config{Credentials: credentials("AKIACALLER")}, Base: inmem.Transport{Handler: test.api}}
@@ -273,12 +270,11 @@ func TestWallClock(t *testing.T) {
 	}
 }
 
-// A transport that panics does not end the process: the panic reaches the goroutines that
-// wait for the token, which can recover, and the next call of the transport comes after a
-// pause. A token that is held is returned meanwhile.
+// A panic of the transport reaches the goroutines that wait for the token, which can recover. The
+// next call of the transport comes after a pause, and meanwhile a held token is returned.
 func TestPanickingTransport(t *testing.T) {
-	inWorld(t, func(w *world) {
-		source := w.source()
+	withEnv(t, func(e *env) {
+		source := e.source()
 		base, panics, called := source.Base, true, 0
 		source.Base = roundTripper(func(req *http.Request) (*http.Response, error) {
 			called++
@@ -306,7 +302,7 @@ func TestPanickingTransport(t *testing.T) {
 			t.Fatal(err)
 		}
 		panics = true
-		if got := recovered(func() error { return source.Reject(w.Context(), token) }); got != "MARK" {
+		if got := recovered(func() error { return source.Reject(e.Context(), token) }); got != "MARK" {
 			t.Errorf("got the panic %v", got)
 		}
 		time.Sleep(24*time.Hour - 2*time.Minute) // the next one is due, and fetched in the background
@@ -323,179 +319,134 @@ func TestPanickingTransport(t *testing.T) {
 	})
 }
 
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
-
-// Who does not want to wait any longer need not; the others get what they wait for.
+// A call ends with its context, and others get the token that they wait for.
 func TestContextEnds(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.answers(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	withEnv(t, func(e *env) {
+		e.setAPI(func(w http.ResponseWriter, r *http.Request) {
 			time.Sleep(5 * time.Second)
-			w.gateway.ServeHTTP(rw, r)
-		}))
-		source := w.source()
-		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
+			e.gateway.ServeHTTP(w, r)
+		})
+		source := e.source()
+		ctx, cancel := context.WithTimeout(e.Context(), time.Second)
 		defer cancel()
 		if _, err := source.TokenContext(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Now().Second() != 1 {
 			t.Errorf("got %v at %v", err, time.Now())
 		}
-		if _, err := source.Token(); err != nil || time.Now().Second() != 5 || w.count("GET") != 1 {
-			t.Errorf("got %v at %v after %d requests", err, time.Now(), w.count("GET"))
+		if e.token(source); time.Now().Second() != 5 || e.count("GET") != 1 {
+			t.Errorf("at %v after %d requests", time.Now(), e.count("GET"))
 		}
 	})
 }
 
-// Every way in which there is no token has a name, and words on what to do; they repeat
-// nothing of what was answered.
+// Each response of the API has an error, with what to do, that shows nothing of the response.
 func TestErrors(t *testing.T) {
-	answer := func(status int, kind, body string) http.HandlerFunc {
-		return func(rw http.ResponseWriter, _ *http.Request) {
-			if kind != "" {
-				rw.Header().Set("x-amzn-ErrorType", kind)
-			}
-			rw.Header().Set("Location", "https://evil.example/MARK")
-			rw.WriteHeader(status)
-			_, _ = rw.Write([]byte(body))
-		}
+	type test struct {
+		status int
+		kind   string // x-amzn-ErrorType
+		body   string
+		want   error
+		text   string
 	}
-	grant := func(edit string) http.HandlerFunc {
-		fields := map[string]string{"access_token": `"MARK"`, "token_type": `"Bearer"`, "expires_in": "3600", "version": `"v"`, "base_url": `"` + acme + `"`}
-		name, value, _ := strings.Cut(edit, "=")
-		fields[name] = value
-		var members []string
-		for name, value := range fields {
+	response := func(member, value string) string {
+		members := map[string]string{"access_token": `"MARK"`, "token_type": `"Bearer"`, "expires_in": "3600", "version": `"v"`, "base_url": `"` + acme + `"`}
+		members[member] = value
+		var list []string
+		for name, value := range members {
 			if value != "" {
-				members = append(members, fmt.Sprintf("%q:%s", name, value))
+				list = append(list, fmt.Sprintf("%q:%s", name, value))
 			}
 		}
-		return answer(200, "", "{"+strings.Join(members, ",")+"}")
+		return "{" + strings.Join(list, ",") + "}"
 	}
-	for _, test := range []struct {
-		name   string
-		answer http.HandlerFunc
-		want   error
-		text   string
-	}{
-		{"IAM does not allow it", answer(403, "AccessDeniedException", `{"Message":"MARK"}`), caller.ErrDenied,
+	const noJSON = "not the documented JSON"
+	forEach(t, map[string]test{
+		"denied by IAM": {403, "AccessDeniedException", `{"Message":"MARK"}`, caller.ErrDenied,
 			"a policy must grant execute-api:Invoke on arn:aws:execute-api:eu-central-1:*:c8auth0api/v1/GET/tokens/default"},
-		{"expired credentials", answer(403, "ExpiredTokenException", `{"message":"MARK"}`), caller.ErrSignature, "(ExpiredTokenException)"},
-		{"a wrong clock", answer(403, "InvalidSignatureException", `{"message":"Signature expired: MARK"}`), caller.ErrSignature, "is the clock right"},
-		{"a wrong path", answer(403, "MissingAuthenticationTokenException", `{"message":"MARK"}`), caller.ErrUnreachable, "with the stage at its end"},
-		{"an invalid key", answer(403, "UnrecognizedClientException", `{"message":"MARK"}`), caller.ErrSignature, "(UnrecognizedClientException)"},
-		{"an invalid key, by another name", answer(403, "AccessDeniedException", `{"message":"The security token included in the request is invalid. MARK"}`), caller.ErrSignature, "are the AWS credentials valid"},
-		{"a header stripped", answer(403, "MissingAuthenticationTokenException", `{"message":"MARK"}`), caller.ErrUnreachable, "there is no such route (URL must be the stack's output Url, with the stage at its end), or a proxy on the way strips the header Authorization"},
-		{"AWS WAF, an unmapped domain", answer(403, "ForbiddenException", `{"message":"MARK"}`), caller.ErrUnreachable, "by a rule of AWS WAF, or because the domain name is not mapped"},
-		{"a firewall", answer(403, "", `MARK`), caller.ErrUnreachable, "HTTP 403, no known x-amzn-ErrorType"},
-		{"a made-up error", answer(403, "MARK MARK", `MARK`), caller.ErrUnreachable, "HTTP 403, no known x-amzn-ErrorType"},
-		{"a made-up error that looks like one", answer(403, "MARKException", `MARK`), caller.ErrUnreachable, "HTTP 403, no known x-amzn-ErrorType"},
-		{"a made-up error of a server", answer(502, "MARKException", `MARK`), caller.ErrUnreachable, "502 (no known x-amzn-ErrorType)"},
-		{"a proxy without CONNECT", answer(407, "", `MARK`), caller.ErrUnreachable, "a proxy wants a user and a password (HTTP 407)"},
-		{"unknown tenant", answer(404, "", `{"error":"unknown_tenant","error_description":"MARK"}`), caller.ErrTenant, `"default"`},
-		{"malformed tenant", answer(400, "", `{"error":"invalid_request","error_description":"MARK"}`), caller.ErrTenant, `"default"`},
-		{"no token yet", answer(503, "", `{"error":"temporarily_unavailable","error_description":"MARK"}`), caller.ErrNoToken, "503"},
-		{"unreadable token", answer(500, "", `{"error":"server_error","error_description":"MARK"}`), caller.ErrNoToken, "500"},
-		{"crashed", answer(502, "InternalServerErrorException", `{"message":"MARK"}`), caller.ErrUnreachable, "502 (InternalServerErrorException)"},
-		{"throttled", answer(429, "TooManyRequestsException", `{"message":"MARK"}`), caller.ErrUnreachable, "429"},
-		{"another server", answer(404, "", `MARK`), caller.ErrUnreachable, "404"},
-		{"a redirect", answer(307, "", `MARK`), caller.ErrUnreachable, "307"},
-		{"HTML", answer(200, "", `<p>MARK`), caller.ErrUnreachable, "not the documented JSON"},
-		{"endless", func(rw http.ResponseWriter, r *http.Request) {
+		"expired credentials":             {403, "ExpiredTokenException", `{"message":"MARK"}`, caller.ErrSignature, "(ExpiredTokenException)"},
+		"a wrong clock":                   {403, "InvalidSignatureException", `{"message":"Signature expired: MARK"}`, caller.ErrSignature, "is the clock right"},
+		"an invalid key":                  {403, "UnrecognizedClientException", `{"message":"MARK"}`, caller.ErrSignature, "(UnrecognizedClientException)"},
+		"an invalid key, by another name": {403, "AccessDeniedException", `{"message":"The security token included in the request is invalid. MARK"}`, caller.ErrSignature, "are the AWS credentials valid"},
+		"no such route":                   {403, "MissingAuthenticationTokenException", `{"message":"MARK"}`, caller.ErrUnreachable, "there is no such route (URL must be the stack's output Url, with the stage at its end), or a proxy on the way strips the header Authorization"},
+		"AWS WAF, an unmapped domain":     {403, "ForbiddenException", `{"message":"MARK"}`, caller.ErrUnreachable, "by a rule of AWS WAF, or because the domain name is not mapped"},
+		"a firewall":                      {403, "", `MARK`, caller.ErrUnreachable, "HTTP 403, no known x-amzn-ErrorType"},
+		"an unknown type":                 {403, "MARKException", `MARK`, caller.ErrUnreachable, "HTTP 403, no known x-amzn-ErrorType"},
+		"an unknown type, 502":            {502, "MARK MARK", `MARK`, caller.ErrUnreachable, "502 (no known x-amzn-ErrorType)"},
+		"a proxy without CONNECT":         {407, "", `MARK`, caller.ErrUnreachable, "a proxy wants a user and a password (HTTP 407)"},
+		"unknown tenant":                  {404, "", `{"error":"unknown_tenant","error_description":"MARK"}`, caller.ErrTenant, `"default"`},
+		"malformed tenant":                {400, "", `{"error":"invalid_request","error_description":"MARK"}`, caller.ErrTenant, `"default"`},
+		"no token yet":                    {503, "", `{"error":"temporarily_unavailable","error_description":"MARK"}`, caller.ErrNoToken, "503"},
+		"unreadable token":                {500, "", `{"error":"server_error","error_description":"MARK"}`, caller.ErrNoToken, "500"},
+		"crashed":                         {502, "InternalServerErrorException", `{"message":"MARK"}`, caller.ErrUnreachable, "502 (InternalServerErrorException)"},
+		"throttled":                       {429, "TooManyRequestsException", `{"message":"MARK"}`, caller.ErrUnreachable, "429"},
+		"another server":                  {404, "", `MARK`, caller.ErrUnreachable, "404"},
+		"a redirect":                      {307, "", `MARK`, caller.ErrUnreachable, "307"},
+		"HTML":                            {200, "", `<p>MARK`, caller.ErrUnreachable, noJSON},
+		"no token":                        {200, "", response("access_token", ""), caller.ErrUnreachable, noJSON},
+		"a token with a header":           {200, "", response("access_token", `"a\r\nX-MARK: b"`), caller.ErrUnreachable, noJSON},
+		"another type":                    {200, "", response("token_type", `"MARK"`), caller.ErrUnreachable, noJSON},
+		"no version":                      {200, "", response("version", ""), caller.ErrUnreachable, noJSON},
+		"no base_url":                     {200, "", response("base_url", ""), caller.ErrUnreachable, "no base_url"},
+		"base_url over http":              {200, "", response("base_url", `"http://acme.communic8.com"`), caller.ErrUnreachable, "no base_url"},
+		"base_url with a path":            {200, "", response("base_url", `"https://acme.communic8.com/MARK"`), caller.ErrUnreachable, "no base_url"},
+		"expired long ago":                {200, "", response("expires_in", "-9223372036854775808"), caller.ErrNoToken, "has expired"},
+		"about to expire":                 {200, "", response("expires_in", "9"), caller.ErrNoToken, "or will within 10s"},
+	}, func(e *env, test test) {
+		e.setError(test.status, http.Header{"X-Amzn-Errortype": {test.kind}, "Location": {"https://evil.example/MARK"}}, test.body)
+		_, err := e.source().Token()
+		mustBe(e.T, err, test.want, test.text)
+		if signature := errors.Is(test.want, caller.ErrSignature); errors.Is(err, caller.ErrSignature) != signature || signature && !errors.Is(err, caller.ErrDenied) {
+			e.Errorf("got %v", err)
+		}
+	})
+	forEach(t, map[string]http.HandlerFunc{
+		"a body without end": func(w http.ResponseWriter, r *http.Request) {
 			for r.Context().Err() == nil {
-				_, _ = rw.Write([]byte(strings.Repeat("MARK", 1000)))
+				_, _ = io.WriteString(w, strings.Repeat("MARK", 1000))
 			}
-		}, caller.ErrUnreachable, "not the documented JSON"},
-		{"broken", func(rw http.ResponseWriter, _ *http.Request) {
-			_, _ = rw.Write([]byte("MARK"))
+		},
+		"a broken body": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "MARK")
 			panic(http.ErrAbortHandler)
-		}, caller.ErrUnreachable, apiHost},
-		{"no token", grant("access_token="), caller.ErrUnreachable, "not the documented JSON"},
-		{"a token that is a header", grant(`access_token="a\r\nX-MARK: b"`), caller.ErrUnreachable, "not the documented JSON"},
-		{"another type", grant(`token_type="MARK"`), caller.ErrUnreachable, "not the documented JSON"},
-		{"no version", grant("version="), caller.ErrUnreachable, "not the documented JSON"},
-		{"no base_url", grant("base_url="), caller.ErrUnreachable, "no base_url"},
-		{"base_url over http", grant(`base_url="http://acme.communic8.com"`), caller.ErrUnreachable, "no base_url"},
-		{"base_url with a user", grant(`base_url="https://MARK@acme.communic8.com"`), caller.ErrUnreachable, "no base_url"},
-		{"base_url with a path", grant(`base_url="https://acme.communic8.com/MARK"`), caller.ErrUnreachable, "no base_url"},
-		{"base_url of a name that is none", grant(`base_url="https://MARK\u202e.example"`), caller.ErrUnreachable, "no base_url"},
-		{"base_url of any length", grant(`base_url="https://` + strings.Repeat("MARK", 1000) + `"`), caller.ErrUnreachable, "no base_url"},
-		{"expired", grant("expires_in=0"), caller.ErrNoToken, "has expired"},
-		{"expired long ago", grant("expires_in=-9223372036854775808"), caller.ErrNoToken, "has expired"},
-		{"about to expire", grant("expires_in=9"), caller.ErrNoToken, "or will within 10s"},
-		{"base_url of another scheme", grant(`base_url="file:///MARK"`), caller.ErrUnreachable, "no base_url"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				w.answers(test.answer)
-				_, err := w.source().Token()
-				if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
-					t.Errorf("got  %v\nwant %v … %s", err, test.want, test.text)
-				}
-				if errors.Is(err, caller.ErrSignature) != errors.Is(test.want, caller.ErrSignature) || errors.Is(err, caller.ErrSignature) && !errors.Is(err, caller.ErrDenied) {
-					t.Errorf("%v is, or is not, a refused signature", err)
-				}
-				own(t, err)
-			})
-		})
-	}
+		},
+	}, func(e *env, api http.HandlerFunc) {
+		e.setAPI(api)
+		_, err := e.source().Token()
+		mustBe(e.T, err, caller.ErrUnreachable, "")
+	})
 }
 
-// own fails if the text of err has over 500 characters, or one that is not printable, or
-// MARK, which stands for what the other side chose and for what is secret.
-func own(t *testing.T, err error) {
-	t.Helper()
-	if err == nil {
-		t.Error("no error")
-		return
-	}
-	text := err.Error()
-	if n := utf8.RuneCountInString(text); n > 500 || strings.Contains(text, "MARK") || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		t.Errorf("an error of %d characters: %q", n, text)
-	}
-}
-
-// What a newcomer may have forgotten is said before anything is sent.
+// Missing and malformed settings are errors before anything is sent.
 func TestSettings(t *testing.T) {
-	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
-	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-	for _, name := range []string{"AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"} {
-		t.Setenv(name, "")
-	}
-	none := inmem.Transport{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it was sent") })}
-	mine := aws.Config{Credentials: credentials("AKIACALLER")}
+	setAWS(t)
+	keys := aws.Config{Credentials: credentials("AKIACALLER")}
+	malformed := aws.Config{Credentials: keys.Credentials, Region: "eu-central-1\n"}
 	for name, test := range map[string]struct {
-		source *caller.Source
-		want   error
-		text   string
+		url  string
+		aws  aws.Config
+		want error
+		text string
 	}{
-		"nothing":            {&caller.Source{AWS: mine}, caller.ErrUnreachable, "URL must be the stack's output Url"},
-		"http":               {&caller.Source{AWS: mine, URL: "http://" + apiHost + "/v1"}, caller.ErrUnreachable, "URL must be"},
-		"no URL":             {&caller.Source{AWS: mine, URL: ":"}, caller.ErrUnreachable, "URL must be"},
-		"a query in URL":     {&caller.Source{AWS: mine, URL: apiURL + "?a"}, caller.ErrUnreachable, "URL must be"},
-		"a region's newline": {&caller.Source{AWS: aws.Config{Credentials: mine.Credentials, Region: "eu-central-1\n"}, URL: "https://tokens.example.com"}, caller.ErrCredentials, "or a malformed one"},
-		"no region":          {&caller.Source{AWS: mine, URL: "https://tokens.example.com"}, caller.ErrCredentials, "no AWS region"},
-		"no AWS credentials": {&caller.Source{URL: apiURL}, caller.ErrCredentials, "credentials"},
+		"nothing":            {"", keys, caller.ErrUnreachable, "URL must be the stack's output Url"},
+		"http":               {"http://" + apiHost + "/v1", keys, caller.ErrUnreachable, "URL must be"},
+		"no URL":             {":", keys, caller.ErrUnreachable, "URL must be"},
+		"a query in URL":     {apiURL + "?a", keys, caller.ErrUnreachable, "URL must be"},
+		"a region's newline": {"https://tokens.example.com", malformed, caller.ErrCredentials, "or a malformed one"},
+		"no region":          {"https://tokens.example.com", keys, caller.ErrCredentials, "no AWS region"},
+		"no AWS credentials": {apiURL, aws.Config{}, caller.ErrCredentials, "credentials"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			test.source.Base = none
-			if _, err := test.source.Token(); !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
-				t.Errorf("got %v, want %v … %s", err, test.want, test.text)
-			}
+			source := sourceThatSendsNothing(t, test.aws)
+			source.URL = test.url
+			_, err := source.Token()
+			mustBe(t, err, test.want, test.text)
 		})
 	}
 }
 
-// Requests are signed by the ambient credentials, for the region that URL names, or else
-// the ambient one; a policy's resource is named for each partition.
+// Requests are signed with the ambient credentials, for the region of URL or else the ambient one.
+// The resource that a policy must grant is right in every partition.
 func TestAmbient(t *testing.T) {
-	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
-	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-	t.Setenv("AWS_PROFILE", "")
-	t.Setenv("AWS_ACCESS_KEY_ID", "ASIAAMBIENT")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "example")
-	t.Setenv("AWS_SESSION_TOKEN", "session")
-	t.Setenv("AWS_REGION", "eu-west-1")
+	setAWS(t, "AWS_ACCESS_KEY_ID=ASIAAMBIENT", "AWS_SECRET_ACCESS_KEY=example", "AWS_SESSION_TOKEN=session", "AWS_REGION=eu-west-1")
 	for url, want := range map[string]struct{ scope, resource string }{
 		apiURL:                        {"eu-central-1", "arn:aws:execute-api:eu-central-1:*:c8auth0api/v1/GET/tokens/a"},
 		apiURL + "/":                  {"eu-central-1", "arn:aws:execute-api:eu-central-1:*:c8auth0api/v1/GET/tokens/a"},
@@ -515,7 +466,7 @@ func TestAmbient(t *testing.T) {
 		"https://c8auth0api.execute-api.eu-central-1.amazonaws.eu/v1":                          {"eu-west-1", "arn:aws:execute-api:eu-west-1:*:*/*/GET/tokens/a"},
 	} {
 		t.Run(url, func(t *testing.T) {
-			source := &caller.Source{URL: url, Tenant: "a", Base: inmem.Transport{Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			source := &caller.Source{URL: url, Tenant: "a", Base: inmem.Transport{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				header := r.Header.Get("Authorization")
 				if !strings.Contains(header, "Credential=ASIAAMBIENT/") || !strings.Contains(header, "/"+want.scope+"/execute-api/aws4_request") || r.Header.Get("X-Amz-Security-Token") != "session" {
 					t.Errorf("signed as %v", r.Header)
@@ -523,8 +474,8 @@ func TestAmbient(t *testing.T) {
 				if strings.Contains(r.URL.Path, "//") {
 					t.Errorf("the path is %s", r.URL.Path)
 				}
-				rw.Header().Set("x-amzn-ErrorType", "AccessDeniedException")
-				rw.WriteHeader(http.StatusForbidden)
+				w.Header().Set("x-amzn-ErrorType", "AccessDeniedException")
+				w.WriteHeader(http.StatusForbidden)
 			})}}
 			if _, err := source.Token(); !errors.Is(err, caller.ErrDenied) || !strings.HasSuffix(err.Error(), want.resource) {
 				t.Errorf("got %v, want %s", err, want.resource)
@@ -533,102 +484,104 @@ func TestAmbient(t *testing.T) {
 	}
 }
 
-// A program that sends requests in its own way reports rejections itself.
+// A program that uses no Transport reports rejections itself.
 func TestReject(t *testing.T) {
-	inWorld(t, func(w *world) {
-		source := w.source()
+	withEnv(t, func(e *env) {
+		source := e.source()
 		first, err := source.Token()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := source.Reject(w.Context(), first); !errors.Is(err, caller.ErrKept) {
-			t.Errorf("a living token: got %v, want ErrKept", err)
+		if err := source.Reject(e.Context(), first); !errors.Is(err, caller.ErrKept) {
+			t.Errorf("a valid token: got %v, want ErrKept", err)
 		}
-		if err := source.Reject(w.Context(), new(oauth2.Token)); !errors.Is(err, caller.ErrKept) {
-			t.Errorf("a token of others: got %v, want ErrKept", err)
+		if err := source.Reject(e.Context(), new(oauth2.Token)); !errors.Is(err, caller.ErrKept) {
+			t.Errorf("another token: got %v, want ErrKept", err)
 		}
-		w.revoke()
+		e.revoke()
 		time.Sleep(10 * time.Second)
-		if err := source.Reject(w.Context(), first); err != nil {
+		if err := source.Reject(e.Context(), first); err != nil {
 			t.Error(err)
 		}
-		second, err := source.Token()
-		if err != nil || second.AccessToken == first.AccessToken || !w.c8.Valid(second.AccessToken) {
-			t.Errorf("got %+v, %v", second, err)
+		if second := e.token(source); !e.c8.Valid(second) {
+			t.Error("the new token is not valid")
 		}
-		posts := w.count("POST")
-		if err := source.Reject(w.Context(), first); err != nil || w.count("POST") != posts {
-			t.Errorf("one that is replaced: got %v and %d more reports", err, w.count("POST")-posts)
+		posts := e.count("POST")
+		if err := source.Reject(e.Context(), first); err != nil || e.count("POST") != posts {
+			t.Errorf("one that is replaced: got %v and %d more reports", err, e.count("POST")-posts)
 		}
 	})
 }
 
-// A token that was rejected does not come back by a fetch that was under way.
-func TestRejectedStaysAway(t *testing.T) {
-	inWorld(t, func(w *world) {
-		source := w.source()
+// A fetch that began before a rejection does not bring the rejected token back.
+func TestRejectDuringAFetch(t *testing.T) {
+	withEnv(t, func(e *env) {
+		source := e.source()
 		first, err := source.Token()
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(24*time.Hour - 2*time.Minute) // it is time to fetch the next one
-		w.answers(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		time.Sleep(24*time.Hour - 2*time.Minute) // the next one is due
+		e.setAPI(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method != http.MethodGet || r.Header.Get("Cache-Control") != "" {
-				w.gateway.ServeHTTP(rw, r)
+				e.gateway.ServeHTTP(w, r)
 				return
 			}
-			answer := httptest.NewRecorder()
-			w.gateway.ServeHTTP(answer, r)
+			response := httptest.NewRecorder()
+			e.gateway.ServeHTTP(response, r)
 			time.Sleep(5 * time.Second)
-			_, _ = rw.Write(answer.Body.Bytes())
-		}))
-		if _, err := source.Token(); err != nil {
-			t.Fatal(err)
-		}
+			_, _ = w.Write(response.Body.Bytes())
+		})
+		e.token(source)
 		synctest.Wait()
-		w.revoke()
-		if err := source.Reject(w.Context(), first); err != nil {
+		e.revoke()
+		if err := source.Reject(e.Context(), first); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)
-		if token, err := source.Token(); err != nil || !w.c8.Valid(token.AccessToken) {
-			t.Errorf("got %v, %v", token.Extra("version"), err)
+		if token := e.token(source); !e.c8.Valid(token) {
+			t.Error("the token is not valid")
 		}
 	})
 }
 
-// Who may not report is told what a policy must grant, and finds what others have had done.
+// A program that may not report is told what a policy must grant, gets the response of Communic8,
+// and uses the next token.
 func TestRejectIsDenied(t *testing.T) {
-	inWorld(t, func(w *world) {
-		source := w.source()
+	withEnv(t, func(e *env) {
+		source := e.source()
 		source.AWS.Credentials = credentials("AKIAREADER")
+		client := e.clientOf(source)
 		token, err := source.Token()
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.revoke()
-		err = source.Reject(w.Context(), token)
+		e.revoke()
+		err = source.Reject(e.Context(), token)
 		if !errors.Is(err, caller.ErrKept) || !errors.Is(err, caller.ErrDenied) || !strings.Contains(err.Error(), "c8auth0api/v1/POST/tokens/default/rejections") {
 			t.Errorf("got %v", err)
 		}
-		w.rotate()
-		time.Sleep(time.Second)
-		if err := source.Reject(w.Context(), token); err != nil || w.count("POST") != 1 {
-			t.Errorf("got %v after %d reports", err, w.count("POST"))
+		if err := get(client); err == nil || !strings.Contains(err.Error(), "Unauthorized") {
+			t.Errorf("got %v", err)
+		}
+		e.rotate()
+		time.Sleep(2 * time.Second)
+		if e.mustGet(client); e.count("POST") != 1 {
+			t.Errorf("%d reports", e.count("POST"))
 		}
 	})
 }
 
-// When Communic8 gives no new token, that is known within a minute, and nobody insists.
-func TestRejectInVain(t *testing.T) {
-	inWorld(t, func(w *world) {
-		source := w.source()
+// If Communic8 issues no token, Reject says so within a minute, and makes no more reports.
+func TestRejectFails(t *testing.T) {
+	withEnv(t, func(e *env) {
+		source := e.source()
 		token, err := source.Token()
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.revoke()
-		w.c8.Set(func(b *c8test.Behaviour) {
+		e.revoke()
+		e.c8.Set(func(b *c8test.Behaviour) {
 			b.Fault = func(r *http.Request, _ int) *c8test.Fault {
 				if r.URL.Path == c8test.TokenPath {
 					return &c8test.Fault{Status: http.StatusServiceUnavailable}
@@ -638,63 +591,32 @@ func TestRejectInVain(t *testing.T) {
 		})
 		start := time.Now()
 		for range 10 {
-			if err := source.Reject(w.Context(), token); !errors.Is(err, caller.ErrKept) {
+			if err := source.Reject(e.Context(), token); !errors.Is(err, caller.ErrKept) {
 				t.Errorf("got %v", err)
 			}
 		}
-		if took := time.Since(start); took > time.Minute || w.count("POST") > 2 {
-			t.Errorf("it took %v and %d reports", took, w.count("POST"))
+		if took := time.Since(start); took > time.Minute || e.count("POST") > 2 {
+			t.Errorf("it took %v and %d reports", took, e.count("POST"))
 		}
 	})
 }
 
-// Who prints what is at hand prints no token.
-func TestNothingSecretIsPrinted(t *testing.T) {
-	inWorld(t, func(w *world) {
-		source := w.source()
-		transport := &caller.Transport{Source: source, Base: w.internet()}
+// No verb of fmt prints the token of a Source, Transport or Client.
+func TestTokenIsNotPrinted(t *testing.T) {
+	withEnv(t, func(e *env) {
+		source := e.source()
+		transport := &caller.Transport{Source: source, Base: e.internet()}
 		token, err := source.Token()
 		if err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait() // to print what others use is a race
+		synctest.Wait() // printing what other goroutines use is a race
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
 			for _, value := range []any{source, transport, *transport, &http.Client{Transport: transport}} {
 				if text := fmt.Sprintf(verb, value); strings.Contains(text, token.AccessToken) || strings.Contains(text, fmt.Sprintf("%x", token.AccessToken)) {
 					t.Errorf("%s shows the token: %s", verb, text)
 				}
 			}
-		}
-	})
-}
-
-// RetryAfter is how long the last error holds: what the API said, or else ten seconds, if a
-// person has to mend it. It is nothing before there is an error, and when it has passed.
-func TestSourceRetryAfter(t *testing.T) {
-	inWorld(t, func(w *world) {
-		source := w.source()
-		if got := source.RetryAfter(); got != 0 {
-			t.Errorf("at first: %v", got)
-		}
-		w.answers(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
-			rw.Header().Set("Retry-After", "40")
-			rw.WriteHeader(http.StatusServiceUnavailable)
-			_, _ = io.WriteString(rw, `{"error":"temporarily_unavailable"}`)
-		}))
-		if _, err := source.Token(); !errors.Is(err, caller.ErrNoToken) {
-			t.Fatal(err)
-		}
-		time.Sleep(10 * time.Second)
-		if got := source.RetryAfter(); got != 30*time.Second {
-			t.Errorf("after ten seconds of forty: %v", got)
-		}
-		w.answers(nil)
-		time.Sleep(30 * time.Second)
-		if got := source.RetryAfter(); got != 0 {
-			t.Errorf("when it has passed: %v", got)
-		}
-		if _, err := source.Token(); err != nil || source.RetryAfter() != 0 {
-			t.Errorf("with a token: %v, %v", source.RetryAfter(), err)
 		}
 	})
 }
