@@ -77,25 +77,3 @@ func due(now time.Time, stored Token, readErr error, credentialsVersion string, 
 func madeByFallback(stored Token, current, previous storedCredentials, malformed bool) bool {
 	return stored.CredentialsVersion == previous.version && (malformed || stored.IssuedAt.After(current.created))
 }
-
-// fallback is what to do when the current credentials cannot be used.
-type fallback int
-
-const (
-	useNone     fallback = iota // report it and keep the stored token
-	keepToken                   // the stored token was made from the previous ones, and is not due
-	usePrevious                 // request a token with the previous ones
-)
-
-// chooseFallback decides that. The token that the previous credentials made is replaced when
-// it is due like any other, although every heartbeat finds the current ones refused. While it
-// is not due, malformed credentials are an error, so that somebody corrects them.
-func chooseFallback(madeByFallback, due, malformed bool) fallback {
-	switch {
-	case !madeByFallback || due:
-		return usePrevious
-	case malformed:
-		return useNone
-	}
-	return keepToken
-}

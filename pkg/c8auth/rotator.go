@@ -173,11 +173,12 @@ func (run *rotation) newToken(ctx context.Context) (*Token, error) {
 	if err != nil || previous.version == current.version { // or somebody has just replaced them
 		return nil, refused
 	}
-	made := madeByFallback(run.stored, current, previous, malformed)
-	switch chooseFallback(made, made && run.due(ctx, previous.version) != "", malformed) {
-	case useNone:
-		return nil, refused
-	case keepToken:
+	// The token that the previous ones made is replaced when it is due like any other, although
+	// every heartbeat finds the current ones refused.
+	if madeByFallback(run.stored, current, previous, malformed) && run.due(ctx, previous.version) == "" {
+		if malformed { // an error until somebody corrects them
+			return nil, refused
+		}
 		run.refused = refused
 		return nil, nil
 	}
@@ -253,7 +254,7 @@ func (run *rotation) requestToken(ctx context.Context, c storedCredentials) (Tok
 				s.hold, s.holdVersion = now().Add(min(maxHold, upstream.RetryAfter)), c.version
 			})
 		}
-		wait := max(backoff(n), upstream.RetryAfter)
+		wait := max(jitter(min(maxBackoff, firstBackoff<<(n-1))), upstream.RetryAfter)
 		if deadline, ok := ctx.Deadline(); n == maxRequests || ok && time.Until(deadline) < wait {
 			return TokenResponse{}, sent, fmt.Errorf("%w; the next heartbeat retries", err)
 		}
@@ -351,11 +352,6 @@ func sleep(ctx context.Context, d time.Duration) {
 	case <-time.After(d):
 	case <-ctx.Done():
 	}
-}
-
-// backoff returns the pause after the nth failed request.
-func backoff(n int) time.Duration {
-	return jitter(min(maxBackoff, firstBackoff<<(n-1)))
 }
 
 // jitter shortens a pause by up to a half at random, so that many clients do not return at

@@ -25,7 +25,7 @@ var mutants = []mutant{
 	{"half a lifetime becomes a whole one", "due.go", returns("dueAge", "lifetime")},
 	{"replaced credentials are not noticed", "due.go", condition("due", false, "credentialsVersion")},
 	{"an unreadable token is kept", "due.go", condition("due", false, "readErr", "nil")},
-	{"there is no fallback", "due.go", returns("chooseFallback", "useNone")},
+	{"there is no fallback", "rotator.go", condition("newToken", true, "previous", "err")},
 	{"the fallback requests a token at every heartbeat", "due.go", returns("madeByFallback", "false")},
 	{"the stored token is not probed", "rotator.go", condition("due", false, "ProbeRejected")},
 	{"a rejected token is stored", "rotator.go", condition("tokenFrom", false, "ProbeRejected")},
