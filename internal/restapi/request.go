@@ -13,17 +13,22 @@ import (
 
 // Request is what the functions need of an event.
 type Request struct {
-	Resource  string // the path with the names of its parameters: /tokens/{tenant}
-	Method    string
-	Path      string // as the caller spelled it, without the stage; with the base path of a custom domain
-	Stage     string
-	Tenant    string // the path parameter; any string
-	NoCache   bool   // a header Cache-Control has the directive no-cache (RFC 9111, section 5.2.1.4)
-	Body      []byte // decoded; nil if it should be base64 and is not
-	RequestID string // of API Gateway, not of Lambda
-	Caller    string // ARN
-	Account   string
-	SourceIP  string
+	Resource string `json:"resource"` // the path with the names of its parameters: /tokens/{tenant}
+	Method   string `json:"httpMethod"`
+	Path     string `json:"path"` // as the caller spelled it, without the stage; with the base path of a custom domain
+	Context  struct {
+		Stage     string `json:"stage"`
+		RequestID string `json:"requestId"` // of API Gateway, not of Lambda
+		Identity  struct {
+			Caller   string `json:"userArn"`
+			Account  string `json:"accountId"`
+			SourceIP string `json:"sourceIp"`
+		} `json:"identity"`
+	} `json:"requestContext"`
+
+	Tenant  string `json:"-"` // the path parameter; any string
+	NoCache bool   `json:"-"` // a header Cache-Control has the directive no-cache (RFC 9111, section 5.2.1.4)
+	Body    []byte `json:"-"` // decoded; nil if it should be base64 and is not
 }
 
 // requestError is an error of this package, and a [c8auth.ErrInput].
@@ -50,38 +55,18 @@ const testStage = "test-invoke-stage"
 // Read reads an event. The error is an [ErrEvent].
 func Read(event []byte) (Request, error) {
 	var in struct {
-		Resource          string              `json:"resource"`
-		Method            string              `json:"httpMethod"`
-		Path              string              `json:"path"`
+		Request
 		PathParameters    map[string]string   `json:"pathParameters"`
 		Headers           map[string]string   `json:"headers"`
 		MultiValueHeaders map[string][]string `json:"multiValueHeaders"`
 		Body              any                 `json:"body"`
 		IsBase64Encoded   any                 `json:"isBase64Encoded"`
-		Context           struct {
-			RequestID string `json:"requestId"`
-			Stage     string `json:"stage"`
-			Identity  struct {
-				UserArn   string `json:"userArn"`
-				AccountID string `json:"accountId"`
-				SourceIP  string `json:"sourceIp"`
-			} `json:"identity"`
-		} `json:"requestContext"`
 	}
 	if json.Unmarshal(event, &in) != nil {
 		return Request{}, ErrEvent
 	}
-	req := Request{
-		Resource:  in.Resource,
-		Method:    in.Method,
-		Path:      in.Path,
-		Stage:     in.Context.Stage,
-		Tenant:    in.PathParameters["tenant"],
-		RequestID: in.Context.RequestID,
-		Caller:    in.Context.Identity.UserArn,
-		Account:   in.Context.Identity.AccountID,
-		SourceIP:  in.Context.Identity.SourceIP,
-	}
+	req := in.Request
+	req.Tenant = in.PathParameters["tenant"]
 	for name, value := range in.Headers {
 		req.NoCache = req.NoCache || isNoCache(name, value)
 	}
@@ -118,7 +103,7 @@ func isNoCache(name, value string) bool {
 // with a slash and names the tenant.
 func (r Request) CheckRoute(path string) error {
 	switch {
-	case r.Stage == testStage:
+	case r.Context.Stage == testStage:
 		return ErrTestInvocation
 	case !strings.HasSuffix(r.Path, path):
 		return ErrPath
@@ -129,9 +114,9 @@ func (r Request) CheckRoute(path string) error {
 // Attrs returns who made the request, for the log.
 func (r Request) Attrs() []slog.Attr {
 	return []slog.Attr{
-		slog.String("caller", r.Caller),
-		slog.String("account", r.Account),
-		slog.String("source", r.SourceIP),
-		slog.String("apiRequestId", r.RequestID),
+		slog.String("caller", r.Context.Identity.Caller),
+		slog.String("account", r.Context.Identity.Account),
+		slog.String("source", r.Context.Identity.SourceIP),
+		slog.String("apiRequestId", r.Context.RequestID),
 	}
 }

@@ -23,7 +23,8 @@ type decoded struct {
 
 func read(event []byte) (decoded, error) {
 	r, err := Read(event)
-	return decoded{r.Resource, r.Method, r.Path, r.Stage, r.Tenant, r.RequestID, r.Caller, r.Account, r.SourceIP, string(r.Body), r.NoCache}, err
+	identity := r.Context.Identity
+	return decoded{r.Resource, r.Method, r.Path, r.Context.Stage, r.Tenant, r.Context.RequestID, identity.Caller, identity.Account, identity.SourceIP, string(r.Body), r.NoCache}, err
 }
 
 // want is what AWS's own type makes of an event.
@@ -136,7 +137,9 @@ func TestCheckRoute(t *testing.T) {
 		{"/tokens/ACME", "v1", ErrPath},
 		{"/xtokens/acme", "v1", ErrPath},
 	} {
-		if got := (Request{Path: test.path, Stage: test.stage}).CheckRoute("/tokens/acme"); got != test.want { //nolint:errorlint // it is this one
+		req := Request{Path: test.path}
+		req.Context.Stage = test.stage
+		if got := req.CheckRoute("/tokens/acme"); got != test.want { //nolint:errorlint // it is this one
 			t.Errorf("%s of %s: %v, want %v", test.path, test.stage, got, test.want)
 		}
 	}
