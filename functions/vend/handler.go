@@ -40,7 +40,14 @@ func respond(token c8auth.CachedToken, err error) restapi.Answer {
 	const unavailable, unavailableCode = http.StatusServiceUnavailable, "temporarily_unavailable"
 	switch {
 	case err == nil:
-		return restapi.Answer{Status: http.StatusOK, Body: newTokenResponse(token)}
+		return restapi.Answer{Status: http.StatusOK, Body: tokenResponse{
+			AccessToken: token.Token.AccessToken.Reveal(),
+			TokenType:   token.Token.TokenType,
+			ExpiresIn:   int64(token.Remaining / time.Second),
+			ExpiresAt:   token.Token.ExpiresAt,
+			Version:     token.Version,
+			BaseURL:     token.Token.BaseURL,
+		}}
 	case errors.Is(err, restapi.ErrTestInvocation), errors.Is(err, restapi.ErrPath):
 		return restapi.Error(http.StatusBadRequest, "invalid_request", err.Error(), 0)
 	case errors.Is(err, c8auth.ErrInput), errors.Is(err, c8auth.ErrTenantName):
@@ -66,15 +73,4 @@ type tokenResponse struct {
 	ExpiresAt   time.Time `json:"expires_at,omitzero"`
 	Version     string    `json:"version"`
 	BaseURL     string    `json:"base_url"`
-}
-
-func newTokenResponse(token c8auth.CachedToken) tokenResponse {
-	return tokenResponse{
-		AccessToken: token.Token.AccessToken.Reveal(),
-		TokenType:   token.Token.TokenType,
-		ExpiresIn:   int64(token.Remaining / time.Second),
-		ExpiresAt:   token.Token.ExpiresAt,
-		Version:     token.Version,
-		BaseURL:     token.Token.BaseURL,
-	}
 }
