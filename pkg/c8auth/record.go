@@ -151,9 +151,7 @@ func (run *rotation) log(ctx context.Context, result Result, err error) {
 	if run.known { // otherwise the metric is missing, which the alarm treats like a low one
 		l.metrics = append(l.metrics, metric{"TokenLifePercent", "Percent", run.stored.LifetimePercent(now())})
 	}
-	l.text("outcome", string(result.Outcome))
-	l.text("reason", string(result.Reason))
-	l.text("version", run.version)
+	run.addResult(&l, result)
 	if !run.stored.IssuedAt.IsZero() { // so that operators need not read the token itself
 		l.text("credentials_version", run.stored.CredentialsVersion)
 		l.add(slog.Time("issued_at", run.stored.IssuedAt))
@@ -161,7 +159,6 @@ func (run *rotation) log(ctx context.Context, result Result, err error) {
 			l.add(slog.Time("expires_at", run.stored.ExpiresAt))
 		}
 	}
-	run.addProbe(&l)
 	if run.probed == ProbeInconclusive {
 		l.warn("")
 	}
@@ -211,17 +208,18 @@ func (run *rotation) logReport(ctx context.Context, by []slog.Attr, result Resul
 	if !errors.Is(err, ErrTenantName) {
 		l.text("tenant", run.Tenant)
 	}
-	l.text("outcome", string(result.Outcome))
-	l.text("reason", string(result.Reason))
-	l.text("version", run.version)
-	run.addProbe(&l)
+	run.addResult(&l, result)
 	l.fail(err, slog.LevelWarn)
 	l.add(by...)
 	l.count("Rejections")
 	l.write(ctx, run.Log, "rejection", run.Store.Stack, run.dimension())
 }
 
-func (run *rotation) addProbe(l *line) {
+// addResult adds what both lines say.
+func (run *rotation) addResult(l *line, result Result) {
+	l.text("outcome", string(result.Outcome))
+	l.text("reason", string(result.Reason))
+	l.text("version", run.version)
 	l.text("trial", string(run.probed))
 	l.text("trial_detail", run.detail)
 }

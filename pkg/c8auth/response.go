@@ -30,6 +30,9 @@ const (
 	maxLifetime = 30 * 24 * time.Hour
 )
 
+// refusals are the error codes of RFC 6749, section 5.2.
+var refusals = []string{"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope"}
+
 // UpstreamError is the reason why Communic8 issued no token. It contains nothing of the
 // answer.
 type UpstreamError struct {
@@ -79,11 +82,11 @@ func readTokenResponse(resp *http.Response, body []byte, now time.Time) (TokenRe
 	switch {
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500:
 		return fail(UpstreamError{Temporary: true, RetryAfter: oauth.RetryAfter(resp.Header, now), Text: "is busy or out of order"})
-	case code != "":
-		return fail(UpstreamError{Refused: true, Text: "refuses the credentials" + knownCode(code)})
+	case slices.Contains(refusals, code): // any other string is Communic8's own choice and is not shown
+		return fail(UpstreamError{Refused: true, Text: "refuses the credentials, " + code})
 	case string(in["success"]) == "false":
 		return fail(UpstreamError{Refused: true, Text: "refuses the credentials with success:false"})
-	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+	case code != "", status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return fail(UpstreamError{Refused: true, Text: "refuses the credentials"})
 	case success && oauth.ValidBearer(token):
 	case success && in == nil:
@@ -129,16 +132,6 @@ func readText(raw json.RawMessage) (text string, ok bool) {
 
 // isNull reports whether a member is missing or null.
 func isNull(raw json.RawMessage) bool { return raw == nil || string(raw) == "null" }
-
-// knownCode returns ", " and the code if it is one of RFC 6749, section 5.2. Any other
-// string is Communic8's own choice and is not shown.
-func knownCode(code string) string {
-	known := []string{"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope"}
-	if slices.Contains(known, code) {
-		return ", " + code
-	}
-	return ""
-}
 
 // readLifetime reads expires_in: a positive number, or a string that holds one, rounded
 // down to seconds and cut to maxLifetime. Anything else says nothing about the

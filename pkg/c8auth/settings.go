@@ -46,7 +46,8 @@ func ReadSettings(lookup func(string) (string, bool)) (Settings, error) {
 
 	if path, ok := lookup("C8AUTH_PROBE_PATH"); ok {
 		s.ProbePath = path
-		expect(path == "" || isPath(path), "C8AUTH_PROBE_PATH", "a path that begins with a slash, such as "+defaultProbePath+", or nothing")
+		_, err := url.ParseRequestURI(path) // appended to a base URL, it must not change the host
+		expect(path == "" || err == nil && path[0] == '/' && !strings.Contains(path, "#") && oauth.ValidBearer(path), "C8AUTH_PROBE_PATH", "a path that begins with a slash, such as "+defaultProbePath+", or nothing")
 	}
 
 	if ttl := get("C8AUTH_CACHE_TTL"); ttl != "" {
@@ -74,11 +75,4 @@ func ReadSettings(lookup func(string) (string, bool)) (Settings, error) {
 		return Settings{}, explain(ErrSettings, "%s", strings.Join(wrong, "; "))
 	}
 	return s, nil
-}
-
-// isPath reports whether s is an absolute path, maybe with a query, so that it does not change
-// the host of a base URL that it is appended to.
-func isPath(s string) bool {
-	_, err := url.ParseRequestURI(s)
-	return err == nil && strings.HasPrefix(s, "/") && !strings.Contains(s, "#") && oauth.ValidBearer(s)
 }
