@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -29,7 +30,6 @@ type failure struct {
 	err        error         // wraps one of the package's errors
 	temporary  bool          // another attempt may succeed
 	retryAfter time.Duration // the least time until then; 0 if the API did not say
-	signature  bool          // the signature is refused, or the key that it was made with
 }
 
 // fail returns a failure that another attempt does not mend.
@@ -98,7 +98,7 @@ func (s *Source) exchange(ctx context.Context, method, tail string, header http.
 			return nil, failed
 		}
 		answer, failed := s.send(ctx, current, method, tail, header.Clone(), body)
-		if failed == nil || !failed.signature || repeated {
+		if failed == nil || repeated || !errors.Is(failed.err, ErrSignature) {
 			return answer, failed
 		}
 		s.unload(current)
@@ -202,9 +202,7 @@ func (s *Source) classify(resp *http.Response, body []byte, at endpoint, what st
 	status := resp.StatusCode
 	switch {
 	case status == http.StatusForbidden && signature:
-		failed := fail(ErrSignature, "are the AWS credentials valid, is the clock right, and is %s the API's region? (%s)", at.region, kind)
-		failed.signature = true
-		return failed
+		return fail(ErrSignature, "are the AWS credentials valid, is the clock right, and is %s the API's region? (%s)", at.region, kind)
 	case status == http.StatusForbidden && kind == "MissingAuthenticationTokenException":
 		return fail(ErrUnreachable, "there is no such route (URL must be the stack's output Url, with the stage at its end), or a proxy on the way strips the header Authorization")
 	case status == http.StatusForbidden && kind == "AccessDeniedException":
