@@ -32,12 +32,12 @@ type failure struct {
 	retryAfter time.Duration // the least time until then; 0 if the API did not say
 }
 
-// fail returns a failure that another attempt does not mend.
+// fail returns a failure that another attempt does not fix.
 func fail(sentinel error, format string, args ...any) *failure {
 	return &failure{err: fmt.Errorf("%w: %s", sentinel, oauth.Printable(fmt.Sprintf(format, args...), maxText))}
 }
 
-// failTemporarily returns a failure that another attempt may mend.
+// failTemporarily returns a failure that another attempt may fix.
 func failTemporarily(sentinel error, format string, args ...any) *failure {
 	failed := fail(sentinel, format, args...)
 	failed.temporary = true

@@ -137,7 +137,7 @@ func describeCredentials(err error) string {
 	return "the AWS configuration, or the provider of credentials that it names, fails" + more
 }
 
-// needsPerson reports whether only a person can mend the failure of a provider.
+// needsPerson reports whether only a person can fix the failure of a provider.
 func needsPerson(err error) bool {
 	_, signIn := errors.AsType[*ssocreds.InvalidTokenError](err)
 	operation, ok := errors.AsType[*smithy.OperationError](err)

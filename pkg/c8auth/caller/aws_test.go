@@ -63,7 +63,7 @@ func sourceThatSendsNothing(t *testing.T, cfg aws.Config) *caller.Source {
 
 // A failure of the SDK's providers of credentials is described in words of this package by its type,
 // because its text may contain a secret. It is an error within 15 seconds, and at once if only a
-// person can mend it.
+// person can fix it.
 func TestCredentialsFail(t *testing.T) {
 	setAWS(t)
 	dir := t.TempDir()

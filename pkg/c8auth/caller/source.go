@@ -94,7 +94,7 @@ func (s *Source) Reject(ctx context.Context, rejected *oauth2.Token) error {
 }
 
 // RetryAfter returns how long TokenContext will go on to return the same error without a
-// request to the API, unless a token is at hand. It returns 0 if a call would make one. It
+// request to the API, unless a token is held. It returns 0 if a call would make one. It
 // is for servers that have to tell their own callers when to come back.
 func (s *Source) RetryAfter() time.Duration {
 	s.mu.Lock()
