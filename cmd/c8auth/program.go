@@ -19,7 +19,8 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 
-// Exit statuses; the help of the root command describes them.
+// Exit statuses; the help of the root command describes them. A person who runs the command
+// and must correct what it was given is 1 or 2; 3 is that the deployment needs a person.
 const (
 	statusFailure     = 1
 	statusUsage       = 2

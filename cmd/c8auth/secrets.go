@@ -18,9 +18,9 @@ type secret struct {
 	name    string
 	exists  bool
 	arn     string
-	deleted bool   // or is scheduled for it
-	version string // with the label AWSCURRENT; empty: no value is stored
-	changed time.Time
+	deleted bool      // or is scheduled for it
+	version string    // with the label AWSCURRENT; empty: no value is stored
+	changed time.Time // in any way: a tag moves it too, and not the date of a version
 }
 
 func (d *deployment) secret(ctx context.Context, kind, tenant string) (secret, error) {

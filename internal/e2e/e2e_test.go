@@ -74,18 +74,18 @@ var wants = []struct {
 	first func(*testing.T, *world) // done before it
 	want  func(*testing.T, *world, []byte)
 }{
-	{"vend.json", nil, vends(503, "temporarily_unavailable")},
+	{"vend.json", nil, refuses(503, "temporarily_unavailable")},
 	{"rotate-schedule.json", nil, rotates("rotated", "first_token")},
 	{"rotate-eventbridge-rule.json", nil, rotates("fresh", "")},
 	{"rotate-forced.json", age, rotates("rotated", "forced")},
 	{"rotate-unknown-shape.json", nil, fails("malformed input: expected ")},
 	{"rotate-rejection.json", nil, supersedes},
-	{"rotate-rejection-malformed.json", nil, vends(400, "invalid_request")},
+	{"rotate-rejection-malformed.json", nil, refuses(400, "invalid_request")},
 	{"vend.json", nil, vendsToken},
 	{"vend-no-cache.json", nil, vendsToken},
-	{"vend-unknown-tenant.json", nil, vends(404, "unknown_tenant")},
-	{"vend-malformed-tenant.json", nil, vends(400, "invalid_request")},
-	{"vend-test-invocation.json", nil, vends(400, "invalid_request")},
+	{"vend-unknown-tenant.json", nil, refuses(404, "unknown_tenant")},
+	{"vend-malformed-tenant.json", nil, refuses(400, "invalid_request")},
+	{"vend-test-invocation.json", nil, refuses(400, "invalid_request")},
 }
 
 // Every sample event, on the function that its name begins with.
@@ -198,7 +198,7 @@ func fails(message string) func(*testing.T, *world, []byte) {
 }
 
 // vends judges an answer without a token.
-func vends(status int, code string) func(*testing.T, *world, []byte) {
+func refuses(status int, code string) func(*testing.T, *world, []byte) {
 	return func(t *testing.T, _ *world, out []byte) {
 		t.Helper()
 		var body struct {

@@ -100,7 +100,8 @@ func isNoCache(name, value string) bool {
 
 // CheckRoute returns an error unless the request came by the route that IAM was asked about:
 // [ErrTestInvocation], or [ErrPath] if the path does not end with the route's, which begins
-// with a slash and names the tenant.
+// with a slash and names the tenant. The path decides, which a custom domain may lengthen at
+// its beginning; the resource is not needed.
 func (r Request) CheckRoute(path string) error {
 	switch {
 	case r.Context.Stage == testStage:

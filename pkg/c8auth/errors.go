@@ -66,7 +66,7 @@ var codes = []struct {
 	{ErrUnavailable, "store_unavailable"},
 	{ErrQuota, "version_quota"},
 	{ErrNoCredentials, "no_credentials"},
-	{ErrRefused, "credentials_refused"}, // the newest, whatever the previous ones are
+	{ErrRefused, "credentials_refused"}, // also if either of the current and the previous ones is malformed
 	{ErrCredentials, "malformed_credentials"},
 	{ErrRejected, "token_rejected"},
 	{ErrUpstream, "communic8_unavailable"},

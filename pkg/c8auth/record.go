@@ -108,7 +108,8 @@ func (l *line) write(ctx context.Context, log *slog.Logger, message, stack, tena
 // because they are unknown or because the store cannot say.
 const unknownTenant = "-"
 
-// LogVend writes the line about one request for a token: by says who made the request, and
+// LogVend writes the line about one request for a token, by which `c8auth who` counts: a
+// status of 200 means that the caller was given it. by says who made the request, and
 // status is that of the response. Nothing of a malformed request's path is written, because
 // it could be a secret.
 func (c *Cache) LogVend(ctx context.Context, log *slog.Logger, by []slog.Attr, tenant string, status int, token CachedToken, err error) {
@@ -145,7 +146,8 @@ func (c *Cache) LogVend(ctx context.Context, log *slog.Logger, by []slog.Attr, t
 	l.write(ctx, log, "vend", c.Store.Stack, dimension)
 }
 
-// log writes the line about this rotation.
+// log writes the line about this rotation. The stored token is known unless reading it failed;
+// the current credentials may not be, as they are read only when a token is due.
 func (run *rotation) log(ctx context.Context, result Result, err error) {
 	l := line{attrs: []slog.Attr{slog.String("tenant", run.Tenant), slog.Bool("force", run.Force)}}
 	if run.known { // otherwise the metric is missing, which the alarm treats like a low one

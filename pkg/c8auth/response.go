@@ -40,7 +40,7 @@ type UpstreamError struct {
 	Temporary  bool          // another request may succeed
 	Status     int           // of the HTTP answer; 0 if there was none
 	RetryAfter time.Duration // as Communic8 said; 0 if it did not
-	Text       string        // what happened, to follow the word Communic8
+	Text       string        // what happened and what to do, to follow the word Communic8: the alarms refer to it
 }
 
 // Error returns a sentence about what happened.

@@ -211,7 +211,8 @@ type storedCredentials struct {
 }
 
 // credentials returns the tenant's credentials that have the staging label. The error is an
-// [ErrNoCredentials], [ErrCredentials], [ErrUnknownTenant] or [ErrUnavailable].
+// [ErrNoCredentials], [ErrCredentials], [ErrUnknownTenant] or [ErrUnavailable]. They are read
+// only when a token is due; otherwise a DescribeSecret tells which version is current.
 func (s *Store) credentials(ctx context.Context, tenant, label string) (storedCredentials, error) {
 	name := s.credentialsName(tenant)
 	value, err := s.get(ctx, name, label, "")

@@ -21,7 +21,8 @@ type Token struct {
 	CredentialsVersion string    // VersionId of the credentials that it was made from
 }
 
-// tokenJSON is the encoding of the token secret. Besides the response of vend, no other
+// tokenJSON is the encoding of the token secret. A key may be added if it can be missing, and a
+// time also in internal/sim/wire.go, which shifts the clocks of processes. Besides the response of vend, no other
 // encoding shows the token.
 type tokenJSON struct {
 	BaseURL            string    `json:"base_url"`

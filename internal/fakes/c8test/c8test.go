@@ -38,7 +38,8 @@ type Server struct {
 }
 
 // Behaviour is what the documentation leaves open. The zero value is its most favourable
-// reading.
+// reading. An answer that one test needs is a Fault; what instances may do for days, and the
+// simulation varies, is a field.
 type Behaviour struct {
 	Lifetime  time.Duration // of a new token; 0 means a day, as in the documentation's example
 	Exclusive bool          // a new token invalidates the client's others

@@ -21,8 +21,9 @@
 // real service (recorded_test.go), and where there is none, AWS's documentation.
 //
 // It differs from API Gateway in this: a signature in the query string is ignored, IAM
-// is a list of tenants by key, and header names are in Go's canonical form, where API
-// Gateway keeps the letters that the caller or the function wrote.
+// is a list of tenants by key and route, in which * is any tenant, and header names are in
+// Go's canonical form, where API Gateway keeps the letters that the caller or the function
+// wrote.
 package gwtest
 
 import (
