@@ -33,6 +33,7 @@ import (
 	"github.com/c8auth/c8auth/internal/fakes/smtest"
 )
 
+// The names and keys of every stack here.
 const (
 	Name      = "c8auth" // of the stack
 	Region    = "eu-central-1"

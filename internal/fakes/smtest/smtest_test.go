@@ -5,6 +5,7 @@ package smtest_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -130,7 +131,7 @@ func TestRetriedPutIsWrittenOnce(t *testing.T) {
 // A write without a client request token, which the SDK always adds, is refused.
 func TestRecordedNoToken(t *testing.T) { // test_no_client_request_token[CreateSecret] and [PutSecretValue], 2023-05-12
 	for op, body := range map[string]string{"CreateSecret": `{"Name":"s","SecretString":"v"}`, "PutSecretValue": `{"SecretId":"s","SecretString":"v"}`} {
-		r := httptest.NewRequest("POST", "/", strings.NewReader(body))
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
 		r.Header.Set("X-Amz-Target", "secretsmanager."+op)
 		r.Header.Set("Authorization", "AWS4")
 		w := httptest.NewRecorder()
