@@ -1,7 +1,7 @@
 # run and test take Go and make alone, build and lint the SAM CLI, too.
 
 .DEFAULT_GOAL := help
-.PHONY: run install test simulate soak bench build pictures deployment image e2e lint help build-RotateFunction build-VendFunction
+.PHONY: run install test simulate soak bench build pictures deployment release image e2e lint help build-RotateFunction build-VendFunction
 
 # Without a version from git, which refuses to read a checkout that belongs to somebody else.
 export GOFLAGS := $(shell go env GOFLAGS) -buildvcs=false
@@ -79,6 +79,11 @@ deployment:
 	@go build -o .aws-sam/deployment ./internal/deployment && \
 		exec .aws-sam/deployment $(if $(AWS),-aws) $(if $(FAULTS),-faults)
 
+## make release  every file of a release, in .aws-sam/release, from the commit that is checked out
+##              TAG=v1.2.3: only if that is the commit's tag
+release:
+	go run -C .ci/tools ./release $(if $(TAG),-tag $(TAG))
+
 ## make image   the container image c8auth, for c8auth proxy as a sidecar
 ##              CERTIFICATES=file: whose authorities it trusts
 CERTIFICATES ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
@@ -102,9 +107,10 @@ NEED_DOCKER = command -v docker >/dev/null || { echo 'make $@: docker is missing
 
 ## make lint    formatting, vet, linters, template checks
 lint:
-	@files=$$(gofmt -l .) && test -z "$$files" || { echo "make lint: gofmt is due for" $$files; exit 1; }
+	@files=$$(gofmt -l . .ci) && test -z "$$files" || { echo "make lint: gofmt is due for" $$files; exit 1; }
 	go vet ./...
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
+	cd .ci/tools && go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
 	@$(NEED_SAM)
 	sam validate --lint --template template.yaml
 	sam validate --lint --template tenant.yaml
