@@ -100,12 +100,9 @@ func (d *deployment) useEmulator() (stop func(), _ error) {
 		return nil, errors.New("the emulator runs the functions on this machine, which has to be Linux for that")
 	}
 	d.arch = map[string]string{"amd64": "x86_64", "arm64": "arm64"}[runtime.GOARCH]
-	tools, err := toolsDir()
-	if err != nil {
-		return nil, err
-	}
 	start := time.Now()
-	if err := installTools(d.ctx, tools); err != nil {
+	tools, err := installTools(d.ctx, d.root)
+	if err != nil {
 		return nil, err
 	}
 	installed := time.Since(start)
@@ -117,11 +114,11 @@ func (d *deployment) useEmulator() (stop func(), _ error) {
 		e.stop()
 		return nil, err
 	}
-	d.printf(`On an emulator of AWS, %s, with %s, in %s (installed in %.0f s).
+	d.printf(`On an emulator of AWS, MiniStack, in %s (installed in %.0f s).
 It checks signatures and evaluates IAM policies: sam runs as a user with no more than
 docs/deployer-policy.json, all else as an administrator. Its schedules run ten times as fast as AWS's.
 The stack is %s.
-`, packages["ministack"][0], packages["aws"][0], tools, installed.Seconds(), d.name)
+`, tools, installed.Seconds(), d.name)
 	return e.stop, nil
 }
 

@@ -118,7 +118,7 @@ func (b *builder) build(root string) (err error) {
 	}
 	// What the surroundings set must not matter, above all which Go is installed.
 	b.env = append(b.env,
-		"GOTOOLCHAIN=" + declared.Toolchain, "GOFLAGS=-trimpath", "GOWORK=off", "CGO_ENABLED=0", "GOAMD64=v1", "GOARM64=v8.0",
+		"GOTOOLCHAIN="+declared.Toolchain, "GOFLAGS=-trimpath", "GOWORK=off", "CGO_ENABLED=0", "GOAMD64=v1", "GOARM64=v8.0",
 		"GNUMAKEFLAGS=", "MAKEFLAGS=", "MAKEOVERRIDES=", "MFLAGS=",
 	)
 	if err := os.MkdirAll(b.out, 0o755); err != nil {
