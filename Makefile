@@ -71,13 +71,14 @@ build:
 
 ## make deployment  the life of a deployment, step by step, on an emulator of AWS
 ##              AWS=1: on your AWS account instead, after it has said what it makes
+##              RELEASE=dir: from the files of a release there, without a build
 ##              FAULTS=1: plants faults, and shows which step notices each
 # Not by go run, which ends badly on Ctrl-C and leaves its child behind on SIGTERM.
 deployment:
 	@$(NEED_SAM)
 	@command -v python3 >/dev/null || { echo 'make $@: python3 is missing'; exit 1; }
 	@go build -o .aws-sam/deployment ./internal/deployment && \
-		exec .aws-sam/deployment $(if $(AWS),-aws) $(if $(FAULTS),-faults)
+		exec .aws-sam/deployment $(if $(AWS),-aws) $(if $(RELEASE),-release '$(RELEASE)') $(if $(FAULTS),-faults)
 
 ## make release  every file of a release, in .aws-sam/release, from the commit that is checked out
 ##              TAG=v1.2.3: only if that is the commit's tag

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ import (
 type deployment struct {
 	*table
 	root   string // of the source tree
+	from   string // the directory that sam deploys from: the source tree, or a release's
 	dir    string // for files that nobody needs later
 	onAWS  bool
 	arch   string // arm64 or x86_64
@@ -47,8 +49,13 @@ type deployment struct {
 // run runs a command in the source tree and returns what it printed. Its error shows the end
 // of that.
 func (d *deployment) run(stdin string, environment []string, name string, args ...string) (string, error) {
+	return d.runIn(d.root, stdin, environment, name, args...)
+}
+
+// runIn is run in another directory.
+func (d *deployment) runIn(dir, stdin string, environment []string, name string, args ...string) (string, error) {
 	command := exec.CommandContext(d.ctx, name, args...)
-	command.Dir, command.Stdin = d.root, strings.NewReader(stdin)
+	command.Dir, command.Stdin = dir, strings.NewReader(stdin)
 	command.Env = append(os.Environ(), environment...)
 	command.WaitDelay = 10 * time.Second
 	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
@@ -67,18 +74,35 @@ func (d *deployment) shell(line, stdin string, environment ...string) (string, e
 	return d.run(stdin, environment, "sh", "-c", line)
 }
 
-// build builds both functions, as make build does, Communic8's fake and the operator's tool.
+// build builds both functions, as make build does, and the operator's tool, or takes them from
+// the release; and builds Communic8's fake.
 func (d *deployment) build() error {
-	if _, err := d.run("", []string{"ARCH=" + d.arch}, "sam", "build", "--parameter-overrides", "Architecture="+d.arch); err != nil {
-		return err
-	}
 	processor := map[string]string{"arm64": "arm64", "x86_64": "amd64"}[d.arch]
 	if _, err := d.run("", []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + processor},
 		"go", "build", "-trimpath", "-tags", "lambda.norpc", "-o", ".aws-sam/communic8/bootstrap", "./internal/deployment/communic8"); err != nil {
 		return err
 	}
+	if d.from != d.root {
+		if _, err := d.runIn(d.from, "", nil, "sha256sum", "--check", "--quiet", "checksums.txt"); err != nil {
+			return err
+		}
+		_, err := d.run("", nil, "tar", "-xzf", filepath.Join(d.from, "c8auth_"+runtime.GOOS+"_"+runtime.GOARCH+".tar.gz"), "-C", d.dir, "c8auth")
+		return err
+	}
+	if _, err := d.run("", []string{"ARCH=" + d.arch}, "sam", "build", "--parameter-overrides", "Architecture="+d.arch); err != nil {
+		return err
+	}
 	_, err := d.run("", nil, "go", "build", "-o", filepath.Join(d.dir, "c8auth"), "./cmd/c8auth")
 	return err
+}
+
+// template is the argument of sam deploy that names template.yaml. What sam build makes of it
+// needs none, and neither does that of a release for arm64.
+func (d *deployment) template() []string {
+	if d.from == d.root || d.arch == "arm64" {
+		return nil
+	}
+	return []string{"--template", "template-" + d.arch + ".yaml"}
 }
 
 // deploy runs sam deploy and returns what became of the stack.
@@ -86,7 +110,7 @@ func (d *deployment) deploy(stack string, args ...string) (string, error) {
 	if !slices.Contains(d.stacks, stack) {
 		d.stacks = append(d.stacks, stack)
 	}
-	if _, err := d.run("", d.deployer, "sam", append([]string{"deploy", "--stack-name", stack, "--resolve-s3", "--s3-prefix", d.name, "--capabilities", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND", "--no-confirm-changeset", "--no-progressbar"}, args...)...); err != nil {
+	if _, err := d.runIn(d.from, "", d.deployer, "sam", append([]string{"deploy", "--stack-name", stack, "--resolve-s3", "--s3-prefix", d.name, "--capabilities", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND", "--no-confirm-changeset", "--no-progressbar"}, args...)...); err != nil {
 		return "", fmt.Errorf("%w; %s", err, d.firstFailure(stack))
 	}
 	found, err := d.describe(stack)

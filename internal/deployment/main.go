@@ -3,7 +3,8 @@
 // expected and seen of each step, and ends with status 1 if anything is not as expected.
 //
 // AWS is an emulator that it installs and starts; with -aws, it is the AWS that the
-// configuration points to. With -faults, it shows that the steps notice what is wrong.
+// configuration points to. With -release, it deploys from a release's files instead of building
+// the source tree. With -faults, it shows that the steps notice what is wrong.
 package main
 
 import (
@@ -32,6 +33,7 @@ import (
 func main() {
 	onAWS := flag.Bool("aws", false, "use AWS, with the configuration of the environment")
 	first := flag.Bool("first", false, "end at the first step that fails")
+	release := flag.String("release", "", "deploy from this directory with the files of a release")
 	plant := flag.Bool("faults", false, "plant faults in copies of the source tree and show which step notices each")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -42,7 +44,7 @@ func main() {
 	case *plant:
 		ok, err = plantAll(ctx, os.Stdout, root)
 	default:
-		ok, err = run(ctx, root, *onAWS, *first)
+		ok, err = run(ctx, root, *release, *onAWS, *first)
 	}
 	stop()
 	if err != nil {
@@ -53,8 +55,9 @@ func main() {
 	}
 }
 
-// run takes all steps and reports whether each went as expected.
-func run(ctx context.Context, root string, onAWS, first bool) (ok bool, _ error) {
+// run takes all steps and reports whether each went as expected. release is empty, or a
+// directory to deploy from.
+func run(ctx context.Context, root, release string, onAWS, first bool) (ok bool, _ error) {
 	dir, err := os.MkdirTemp("", "c8auth-deployment-")
 	if err != nil {
 		return false, err
@@ -62,9 +65,14 @@ func run(ctx context.Context, root string, onAWS, first bool) (ok bool, _ error)
 	defer func() { _ = os.RemoveAll(dir) }()
 	d := &deployment{
 		table: &table{ctx: ctx, out: os.Stdout, failFast: first},
-		root:  root, dir: dir, onAWS: onAWS,
+		root:  root, from: root, dir: dir, onAWS: onAWS,
 		name: "c8auth-deployment-" + strings.ToLower(rand.Text()[:6]),
 		arch: "arm64",
+	}
+	if release != "" {
+		if d.from, err = filepath.Abs(release); err != nil {
+			return false, err
+		}
 	}
 	if onAWS {
 		if err := d.useAWS(os.Stdin); err != nil {

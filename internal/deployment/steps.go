@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -57,7 +58,11 @@ func (d *deployment) done(what string, err error) bool {
 }
 
 func (d *deployment) builds() {
-	if err := d.build(); !d.done("sam build, and go build of Communic8's fake and of the tool", err) {
+	what := "sam build, and go build of Communic8's fake and of the tool"
+	if d.from != d.root {
+		what = "the checksums of the release in " + d.from + ", and go build of Communic8's fake"
+	}
+	if err := d.build(); !d.done(what, err) {
 		panic(abandoned{})
 	}
 }
@@ -65,7 +70,7 @@ func (d *deployment) builds() {
 // production has AWS validate the parameters of production, and makes nothing.
 func (d *deployment) production() {
 	stack, client := d.name+"-production", cloudformation.NewFromConfig(d.aws)
-	if _, err := d.deploy(stack, "--config-env", "production", "--no-execute-changeset"); !d.done("sam deploy --config-env production, not executed", err) {
+	if _, err := d.deploy(stack, append(d.template(), "--config-env", "production", "--no-execute-changeset")...); !d.done("sam deploy --config-env production, not executed", err) {
 		return
 	}
 	seen, err := func() (string, error) {
@@ -94,7 +99,7 @@ func (d *deployment) production() {
 func (d *deployment) create() {
 	d.clientSecret = d.secret(rand.Text())
 	d.must("Communic8's fake", "CREATE_COMPLETE")(d.deploy(d.name+"-communic8",
-		"--template-file", "internal/deployment/communic8/template.yaml",
+		"--template-file", filepath.Join(d.root, "internal/deployment/communic8/template.yaml"),
 		"--parameter-overrides", "Architecture="+d.arch, "ClientSecret="+d.clientSecret))
 	outputs, err := d.outputsOf(d.name + "-communic8")
 	d.communic8 = strings.TrimSuffix(outputs["Url"], "/")
@@ -120,7 +125,7 @@ func (d *deployment) create() {
 
 // defaults are the arguments of sam deploy for this machine or account.
 func (d *deployment) defaults(parameters ...string) []string {
-	args := []string{"--config-env", "default", "--parameter-overrides", "Architecture=" + d.arch}
+	args := append(d.template(), "--config-env", "default", "--parameter-overrides", "Architecture="+d.arch)
 	if d.hasLogsRole {
 		args = append(args, "ApiLogsRole=exists")
 	}
