@@ -81,9 +81,9 @@ deployment:
 		exec .aws-sam/deployment $(if $(AWS),-aws) $(if $(RELEASE),-release '$(RELEASE)') $(if $(FAULTS),-faults)
 
 ## make release  every file of a release, in .aws-sam/release, from the commit that is checked out
-##              TAG=v1.2.3: only if that is the commit's tag
+##              TAG=v1.2.3: only if that is the commit's tag; QUICK=1: the tool for Linux alone
 release:
-	go run -C .ci/tools ./release $(if $(TAG),-tag $(TAG))
+	go run -C .ci/tools ./release $(if $(TAG),-tag $(TAG)) $(if $(QUICK),-quick)
 
 ## make image   the container image c8auth, for c8auth proxy as a sidecar
 ##              CERTIFICATES=file: whose authorities it trusts
