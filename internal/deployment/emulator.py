@@ -3,9 +3,12 @@
 Each part says first what AWS does, and then what MiniStack does instead.
 """
 
+import json
+import re
+
 from ministack import app
 from ministack.core.responses import set_request_account_id
-from ministack.services import apigateway_v1, eventbridge, secretsmanager
+from ministack.services import apigateway_v1, cloudwatch_logs, eventbridge, secretsmanager
 from ministack.services.cloudformation import _stacks, provisioners
 
 types = provisioners._RESOURCE_HANDLERS
@@ -63,6 +66,29 @@ def delete_and_retain(physical_id, properties):
 
 
 nested["delete"] = delete_and_retain
+
+# A filter pattern { $.name = value }, or several of them joined by &&, selects lines that are JSON
+# objects with these members; there, it selects every line.
+compile_pattern = cloudwatch_logs._compile_filter_pattern
+
+
+def compile_members(pattern):
+    members = re.findall(r'\$\.(\w+) = ("[^"]*"|[\d.]+)', pattern or "")
+    if not members:
+        return compile_pattern(pattern)
+    wanted = {name: json.loads(value) for name, value in members}
+
+    def matches(message):
+        try:
+            line = json.loads(message)
+        except ValueError:
+            return False
+        return isinstance(line, dict) and wanted.items() <= {k: v for k, v in line.items() if k in wanted}.items()
+
+    return matches
+
+
+cloudwatch_logs._compile_filter_pattern = compile_members
 
 # A minute has 60 seconds; for schedules it has 6 here, so that a heartbeat comes after 30 seconds.
 seconds = eventbridge._parse_rate_seconds
