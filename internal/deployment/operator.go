@@ -48,15 +48,15 @@ func (d *deployment) tool(want, stdin string, args ...string) (printed string) {
 
 // operator lets the tool find its way.
 func (d *deployment) operator() {
+	d.tool("status 3, alarms reach nobody", "", "doctor")
+	// A queue of the same account need not confirm.
+	_, err := d.cli("sns", "subscribe", "--protocol", "sqs", "--topic-arn", d.arn("sns", d.name+"-alarms"), "--notification-endpoint", d.arn("sqs", d.name+"-failed"))
+	d.done("a queue is subscribed to the alarms", err)
 	// On AWS, alarms need a quarter of an hour to see that there is a token and that credentials are right again.
 	d.within(map[bool]time.Duration{true: 20 * time.Minute}[d.onAWS], "c8auth status", "status 0", func() (string, error) {
 		seen, _, err := d.c8auth("status 0", "", "status")
 		return seen, err
 	})
-	d.tool("status 3, alarms reach nobody", "", "doctor")
-	// A queue of the same account need not confirm.
-	_, err := d.cli("sns", "subscribe", "--protocol", "sqs", "--topic-arn", d.arn("sns", d.name+"-alarms"), "--notification-endpoint", d.arn("sqs", d.name+"-failed"))
-	d.done("a queue is subscribed to the alarms", err)
 	d.tool("status 0", "", "doctor")
 	d.tool("status 0", "", "doctor", "acme")
 	d.tool("status 0, keeps its token", "", "rotate", "default")
