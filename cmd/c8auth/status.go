@@ -304,7 +304,10 @@ func (t *tenant) row(now time.Time) row {
 		percent := remaining(now, t.IssuedAt, t.ExpiresAt)
 		token = fmt.Sprintf("%s %d %%, %s left", bar(percent), int(percent), span(t.ExpiresAt.Sub(now)))
 	}
+	fallback := t.Last != nil && t.Last.Fallback
 	switch {
+	case t.Changed && !fallback: // whatever the token's age is
+		next = "due"
 	case t.Next.IsZero():
 	case now.Before(t.Next):
 		next = "in " + span(t.Next.Sub(now))
@@ -313,7 +316,7 @@ func (t *tenant) row(now time.Time) row {
 	}
 	switch {
 	case t.Stored.IsZero():
-	case t.Last != nil && t.Last.Fallback:
+	case fallback:
 		credentials = "previous ones"
 	case t.Changed:
 		credentials = "changed since"
