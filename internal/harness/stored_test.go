@@ -62,15 +62,15 @@ func TestStoredFormats(t *testing.T) {
 			s.Secrets.Put(tokenName, "spoilt")
 			rotate(t, s, "rotated", "unreadable_token")
 			now, _ := s.Secrets.Value(tokenName)
-			if diff := cmp.Diff(keys(t, value), keys(t, now)); diff != "" {
+			if diff := cmp.Diff(members(t, value), members(t, now)); diff != "" {
 				t.Errorf("keys of the token secret, - then, + now:\n%s", diff)
 			}
 		})
 	}
 }
 
-// keys returns those of a JSON object, sorted.
-func keys(t *testing.T, text string) []string {
+// members returns the keys of a JSON object, sorted.
+func members(t *testing.T, text string) []string {
 	t.Helper()
 	var object map[string]any
 	if err := json.Unmarshal([]byte(text), &object); err != nil {

@@ -24,7 +24,6 @@ type edit func(*ast.File) bool
 var mutants = []mutant{
 	{"half a lifetime becomes a whole one", "due.go", returns("dueAge", "lifetime")},
 	{"replaced credentials are not noticed", "due.go", condition("due", false, "credentialsVersion")},
-	{"an unreadable token is kept", "due.go", condition("due", false, "readErr", "nil")},
 	{"there is no fallback", "rotator.go", condition("newToken", true, "previous", "err")},
 	{"the fallback requests a token at every heartbeat", "due.go", returns("madeByFallback", "false")},
 	{"the stored token is not probed", "rotator.go", condition("due", false, "ProbeRejected")},
@@ -87,7 +86,8 @@ func returns(function string, values ...string) edit {
 	})
 }
 
-// condition makes conditions of a function true or false that mention all these names.
+// condition makes conditions of a function true or false that mention all these names. They are
+// still evaluated, as errors.As in them may have an effect.
 func condition(function string, value bool, names ...string) edit {
 	constant, operator := "false", token.LAND
 	if value {
@@ -96,7 +96,7 @@ func condition(function string, value bool, names ...string) edit {
 	return inFunction(function, func(body *ast.BlockStmt) (found bool) {
 		change := func(condition *ast.Expr) {
 			if mentions(*condition, names) {
-				*condition, found = &ast.BinaryExpr{X: ast.NewIdent(constant), Op: operator, Y: &ast.ParenExpr{X: *condition}}, true
+				*condition, found = &ast.BinaryExpr{X: &ast.ParenExpr{X: *condition}, Op: operator, Y: ast.NewIdent(constant)}, true
 			}
 		}
 		ast.Inspect(body, func(n ast.Node) bool {
