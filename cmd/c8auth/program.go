@@ -96,7 +96,7 @@ func (p *program) root() *cobra.Command {
 		Example: `  c8auth credentials set default --now
   c8auth status --watch
   c8auth doctor
-  curl -H "$(c8auth token default --header)" "https://acme.communic8.com/int/v1/broadcast?limit=1"
+  c8auth token default --header | curl -H @- "https://acme.communic8.com/int/v1/broadcast?limit=1"
   source <(c8auth completion bash)`,
 		Version:       version(),
 		SilenceErrors: true,

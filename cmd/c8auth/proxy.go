@@ -63,7 +63,7 @@ has no segment, but mode 0600.
 
 While there is no valid token, the proxy answers 503, with Retry-After and what to do.`,
 		Example: `  c8auth proxy -- ./program
-  c8auth proxy --tenant acme --log -- sh -c 'curl "$C8AUTH_BASE_URL/int/v1/broadcast?limit=1"'
+  c8auth proxy --tenant acme --log -- sh -c 'echo "url=$C8AUTH_BASE_URL/int/v1/broadcast?limit=1" | curl --config -'
   c8auth proxy --url https://c8auth0api.execute-api.eu-central-1.amazonaws.com/v1 --listen 127.0.0.1:8918 --path-file /run/c8auth/path
   c8auth proxy --listen unix:/run/c8auth/socket
   c8auth proxy --listen 127.0.0.1:8918 --ping`,

@@ -20,12 +20,12 @@ func (p *program) tokenCommand() *cobra.Command {
 		Use:   "token TENANT",
 		Short: "Print a tenant's token",
 		Long: `Token fetches a tenant's token as a program does, by a signed request to the API, and
-prints it alone.
+prints it alone. Pass it on by a pipe: every user of the machine can see a command line.
 
 With the API's URL it works for whoever IAM lets have the token, in other accounts, too.
 Without, it finds the URL by the stack's name, which needs cloudformation:DescribeStacks.`,
 		Example: `  c8auth token default
-  curl -H "$(c8auth token default --header)" "https://acme.communic8.com/int/v1/broadcast?limit=1"
+  c8auth token default --header | curl -H @- "https://acme.communic8.com/int/v1/broadcast?limit=1"
   c8auth token default --json | jq -r .expires_at
   c8auth token default --url https://c8auth0api.execute-api.eu-central-1.amazonaws.com/v1`,
 		Args:              oneTenant,

@@ -114,14 +114,14 @@ type Check struct {
 
 // checks are in the order in which they are compared.
 var checks = []Check{
-	{Name: "TestCallers", Language: "console", Pattern: starts(`curl --aws-sigv4`)},
+	{Name: "TestCallers", Language: "console", Pattern: starts(`printf '%s\\n' "user=`)},
 	{Name: "TestCallers", Language: "python", Pattern: starts(`from urllib`)},
 	{Name: "TestCallers", Language: "js", Pattern: starts(`import \{ Sha256 \}`)},
 	{Name: "TestDirectly", Language: "python", Pattern: starts(`import json\n\nfrom aws_secretsmanager_caching`)},
 	{Name: "TestGo", Language: "go", Pattern: starts(`client := &http\.Client`)},
 	{Name: "TestClientSnippets", Language: "python", Pattern: starts(`import c8auth`)},
 	{Name: "TestClientSnippets", Language: "js", Pattern: starts(`import \{ Source \} from "c8auth"`)},
-	{Name: "TestSnippets", Language: "sh", Pattern: starts(`curl .*C8AUTH_BASE_URL`)},
+	{Name: "TestSnippets", Language: "sh", Pattern: starts(`echo "url=\$C8AUTH_BASE_URL`)},
 	{Name: "TestSnippets", Language: "java", Pattern: starts(`import java`)},
 	{Name: "TestSnippets", Language: "php", Pattern: starts(`<\?php`)},
 	{Name: "TestSnippets", Language: "ruby", Pattern: starts(`require 'net/http'`)},
@@ -137,7 +137,7 @@ var checks = []Check{
 	{Language: "console", Pattern: starts(`aws logs tail`), Reason: "it is a command of the AWS CLI 2, which no package index has"},
 	{Language: "console", Pattern: starts(`aws configure`), Reason: "it changes the configuration of whoever runs it"},
 	{Name: "TestAWS", Language: "console", Pattern: starts(`aws `)},
-	{Name: "TestCommandLines", Language: "console", Pattern: starts(`c8auth |export (AWS_|C8AUTH_)|curl -H "\$\(c8auth`)},
+	{Name: "TestCommandLines", Language: "console", Pattern: starts(`c8auth |export (AWS_|C8AUTH_)|curl -H @leaked`)},
 	{Name: "TestMake", Language: "console", Pattern: starts(`make |\.ci/run|ARCH=`)},
 	{Name: "make deployment", Language: "console", Pattern: starts(`cd c8auth-v|sha256sum --check`)},
 	{Language: "console", Pattern: starts(`go install .*@|gh (release|attestation) `), Reason: "there is no release yet"},

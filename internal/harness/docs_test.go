@@ -37,26 +37,37 @@ var interpreters = map[string]struct{ command, file string }{
 	"js":      {"node", "snippet.mjs"},
 }
 
-// keys are a user's and a session's.
-var keys = map[string]gwtest.Key{
+// accessKeys are a user's and a session's.
+var accessKeys = map[string]gwtest.Key{
 	"AKIAIOSFODNN7EXAMPLE": {SecretAccessKey: harness.SecretKey, ARN: harness.Caller, Tenants: []string{"default"}, Reports: []string{"default"}},
 	"ASIAIOSFODNN7EXAMPLE": {SecretAccessKey: harness.SecretKey, SessionToken: "IQoJb3JpZ2luX2VjEXAMPLE//a+b=", ARN: "arn:aws:sts::123456789012:assumed-role/payroll/i-0123456789abcdef0", Tenants: []string{"default"}, Reports: []string{"default"}},
 }
+
+// watched replaces curl by a function that refuses secrets on the command line, which every
+// user of a machine can see.
+const watched = `curl() {
+	case "$*" in *"$AWS_SECRET_ACCESS_KEY"*|*"${AWS_SESSION_TOKEN:-no session}"*) echo "a secret is on the command line"; return 1;; esac
+	command curl "$@"
+}
+`
 
 // TestCallers: each snippet that calls the API gets a token, or the answer to a report. With a
 // signature for another service it does not.
 func TestCallers(t *testing.T) {
 	s := started(t)
-	api := httptest.NewServer(&gwtest.Gateway{Region: harness.Region, Keys: keys, Invoke: s.Vend.Invoke, Report: s.Rotate.Invoke})
+	api := httptest.NewServer(&gwtest.Gateway{Region: harness.Region, Keys: accessKeys, Invoke: s.Vend.Invoke, Report: s.Rotate.Invoke})
 	t.Cleanup(api.Close)
 	for _, snippet := range snippets(t, "TestCallers") {
 		interpreter := interpreters[snippet.Language]
 		text := fill(t, snippet, "https://<api>.execute-api.<region>.amazonaws.com/", api.URL+"/", "<region>", harness.Region)
+		if snippet.Language == "console" {
+			text = watched + text
+		}
 		answers := func(out string) bool { return s.Communic8.Valid(vended(out)) }
 		if strings.Contains(text, "/rejections") {
 			answers = func(out string) bool { return strings.Contains(out, `"outcome":`) }
 		}
-		for id, key := range keys {
+		for id, key := range accessKeys {
 			env := []string{"AWS_ACCESS_KEY_ID=" + id, "AWS_SECRET_ACCESS_KEY=" + key.SecretAccessKey}
 			credentials := "key"
 			if key.SessionToken != "" {
