@@ -1324,13 +1324,21 @@ class Deployer(Laws):
             self.assertTrue(self.uses(action, kms__ViaService=f"lambda.{REGION}.amazonaws.com"), action)
             self.assertFalse(self.uses(action, kms__ViaService=f"s3.{REGION}.amazonaws.com"), action)
 
-    def test_it_reads_and_writes_no_value_and_uses_nothing(self):
+    def test_it_reads_no_value_and_uses_nothing(self):
         for action in "BatchGetSecretValue GetSecretValue PutResourcePolicy PutSecretValue RotateSecret UpdateSecretVersionStage".split():
             self.assertFalse(self.may(f"secretsmanager:{action}", secret("token"), **self.BY_CLOUDFORMATION), action)
         for r in stack().resources.values():
             for action in "execute-api:Invoke lambda:InvokeFunction logs:FilterLogEvents logs:GetLogEvents sns:Publish sqs:ReceiveMessage sqs:SendMessage sts:AssumeRole".split():
                 for resource in self.arns(r):
                     self.assertFalse(resource and self.may(action, resource, **self.BY_CLOUDFORMATION), f"{action} {resource}")
+
+    def test_it_writes_values_under_another_key_only(self):
+        """CreateSecret and UpdateSecret take a value; docs/security.md says so."""
+        for action in "CreateSecret UpdateSecret".split():
+            self.assertTrue(self.may(f"secretsmanager:{action}", secret("credentials")), action)
+        version = {"kms__ViaService": f"secretsmanager.{REGION}.amazonaws.com", "kms__EncryptionContext__SecretARN": secret("credentials"), "kms__EncryptionContext__SecretVersionId": "b0d5a1c2-0000-4000-8000-000000000000"}
+        for action in "kms:Decrypt", "kms:GenerateDataKey":
+            self.assertFalse(self.uses(action, **version), action)
 
     def test_random_ids_are_reached_through_cloudformation_only(self):
         """IAM cannot tell keys and APIs of this stack from others by their names."""
