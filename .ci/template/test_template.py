@@ -935,7 +935,7 @@ class Tenants(Laws):
 
 
 class Source(Laws):
-    """What rests on the text of the templates and on what the SAM CLI makes of it."""
+    """What depends on the text of the templates and on what the SAM CLI makes of it."""
 
     def test_no_transform_but_sams(self):
         self.assertEqual("AWS::Serverless-2016-10-31", stack().template_as_written["Transform"])
