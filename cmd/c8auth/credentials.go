@@ -26,9 +26,10 @@ func (p *program) credentialsCommand() *cobra.Command {
 		Use:   "set TENANT",
 		Short: "Prompt for a tenant's credentials, probe them at Communic8, and store them",
 		Long: `Set prompts for the credentials that Communic8's admin console shows, probes them at
-Communic8, and stores them: the base URL with a token's ID and value (OAuth 2), or with
-an access key. No secret is shown, and none is accepted on the command line. If the
-standard input is not a terminal, it must be the JSON itself, in one of two forms:
+Communic8, and stores them: the base URL with a client ID and client secret (OAuth 2; the
+console calls them the token's ID and value), or with an access key. No secret is shown,
+and none is accepted on the command line. If the standard input is not a terminal, it
+must be the JSON itself, in one of two forms:
 
   {"base_url": "https://acme.communic8.com", "client_id": "…", "client_secret": "…"}
   {"base_url": "https://acme.communic8.com", "access_key": "…"}

@@ -155,20 +155,20 @@ func (c *conversation) credentials(tenant string) ([]byte, error) {
 	method := ""
 	for method != "1" && method != "2" {
 		var err error
-		if method, err = c.ask("Method, 1 for OAuth 2 (ID and value) or 2 for an access key: ", false); err != nil {
+		if method, err = c.ask("Method, 1 for OAuth 2 (client ID and client secret) or 2 for an access key: ", false); err != nil {
 			return nil, err
 		}
 	}
-	secret := "access_key"
+	secret, noun := "access_key", "access key"
 	if method == "1" {
-		secret = "client_secret"
-		id, err := c.ask("The token's ID: ", false)
+		secret, noun = "client_secret", "client secret"
+		id, err := c.ask("The client ID, in the console the token's ID: ", false)
 		if err != nil {
 			return nil, err
 		}
 		fields["client_id"] = id
 	}
-	hidden, err := c.ask("The token's value (not shown): ", true)
+	hidden, err := c.ask("The "+noun+", in the console the token's value (not shown): ", true)
 	if err != nil {
 		return nil, err
 	}
