@@ -48,7 +48,7 @@ func (doc *doctor) communic8(ctx context.Context) []finding {
 		f.Verdict, f.Seen = unknown, "whether it accepts the token cannot be told: "+detail
 	}
 	if ahead, ok := last.ahead(); ok {
-		return []finding{f, found("clock of Communic8", "the Date of its response", "it shows %s, which c8auth does not go by", apart(ahead))}
+		return []finding{f, found("clock of Communic8", "the Date of its response", "it shows %s; c8auth does not use it", apart(ahead))}
 	}
 	return []finding{f}
 }

@@ -408,7 +408,7 @@ func TestDoctorAsks(t *testing.T) {
 		t.Errorf("Communic8 was asked %d times, want two tokens, a refusal, and rotate's", n-asked)
 	}
 	x = open(t, binary, "doctor") // whose token is too young by now
-	x.sees("does not go by")
+	x.sees("does not use it")
 	x.ends(0)
 }
 

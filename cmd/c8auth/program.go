@@ -25,7 +25,7 @@ const (
 	statusFailure     = 1
 	statusUsage       = 2
 	statusAttention   = 3 // a person must act
-	statusAgain       = 4 // it may go by itself
+	statusAgain       = 4 // it may pass by itself
 	statusInterrupted = 130
 )
 

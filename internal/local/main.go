@@ -42,7 +42,7 @@ const (
 	heartbeat    = 10 * time.Second // 5 minutes on AWS
 )
 
-// ports are those that an export in another terminal goes by.
+// ports are those that an export in another terminal names.
 var ports = harness.Ports{Communic8: 9701, Secrets: 9702, API: 9703, AWS: 9704}
 
 // run is the whole program. Its error is nil if all worked, or if ctx ended it while

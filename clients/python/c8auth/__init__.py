@@ -752,8 +752,8 @@ _ERROR_TYPES = _SIGNATURE_TYPES | frozenset(
 
 
 def _keys(session: Any) -> Any:
-    """Returns the AWS credentials. Its errors go by the types of botocore's, whose texts may
-    hold what a credential_process printed."""
+    """Returns the AWS credentials. The types of its errors follow those of botocore's,
+    whose texts may hold what a credential_process printed."""
     known, keys, temporary = botocore.exceptions, None, True
     text = "the environment, the shared files, the container and the instance give none"
     try:
