@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -83,7 +82,7 @@ func (doc *doctor) stack(ctx context.Context) error {
 		f.Seen = d.name + " in " + d.Region + " of account " + d.id.AccountID + ", API " + d.outputs["Url"]
 		doc.note(f)
 	case doc.url != "":
-		f.Seen = "not visible to you, as is right for another account's: only the caller's side is checked (" + err.Error() + ")"
+		f.Seen = "not visible to you, as is right for another account's: only the caller's side is checked (" + textOf(err) + ")"
 		doc.note(f)
 		return nil
 	default:
@@ -108,7 +107,11 @@ func (doc *doctor) api(ctx context.Context) bool {
 		doc.note(f.actFor("name the stack's output Url", "that is no URL"))
 		return false
 	}
-	resp, err := transport(doc.aws).RoundTrip(req)
+	client := &http.Client{
+		Transport:     transport(doc.aws),
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown {
 			do = "if a proxy of your company responds: name the file with its certificate in AWS_CA_BUNDLE"
@@ -133,7 +136,7 @@ func (doc *doctor) signature(ctx context.Context) {
 	token, err := (&caller.Source{URL: doc.url, Tenant: doc.patient.Name, AWS: doc.aws}).TokenContext(ctx)
 	text := ""
 	if err != nil {
-		text = strings.TrimPrefix(err.Error(), "c8auth: ")
+		text = textOf(err)
 	}
 	switch {
 	case err == nil:

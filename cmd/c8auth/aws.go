@@ -44,10 +44,30 @@ func (p *program) aws(ctx context.Context) (aws.Config, error) {
 		return cfg, fail(0, "`aws sts get-caller-identity` says more", "the AWS configuration cannot be read")
 	}
 	// The errors are not shown: that of a credential_process holds what it printed.
-	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
+	keys, err := cfg.Credentials.Retrieve(ctx)
+	if err != nil {
 		return cfg, fail(0, "sign in (`aws sso login`, `aws configure`) or name a --profile; `aws sts get-caller-identity` shows whether it worked", "there are no AWS credentials, or they have expired")
 	}
+	if name := malformed(keys); name != "" {
+		return cfg, fail(0, "set it again, where it is set: in the environment, or by the AWS profile", "the AWS %s is empty or has a character that none has, such as a newline at its end", name)
+	}
 	return cfg, nil
+}
+
+// malformed returns the name of the part of keys that cannot be in a header or is empty,
+// and "" if there is none. Requests with such a part fail as if the connection did, or
+// because the signature is wrong.
+func malformed(keys aws.Credentials) string {
+	for _, part := range []struct {
+		name, value string
+		optional    bool
+	}{{"access key ID", keys.AccessKeyID, false}, {"secret access key", keys.SecretAccessKey, false}, {"session token", keys.SessionToken, true}} {
+		other := strings.ContainsFunc(part.value, func(r rune) bool { return r < '!' || r > '~' })
+		if other || part.value == "" && !part.optional {
+			return part.name
+		}
+	}
+	return ""
 }
 
 // elsewhere names what leads requests for AWS to something else, and where; empty if nothing

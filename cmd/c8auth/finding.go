@@ -33,7 +33,7 @@ func (f finding) actFor(do, format string, args ...any) finding {
 
 // failed makes it one of a check that could not be made.
 func (f finding) failed(err error) finding {
-	f.Seen, f.Verdict, f.Do = err.Error(), unknown, remedy(err)
+	f.Seen, f.Verdict, f.Do = textOf(err), unknown, remedy(err)
 	return f
 }
 

@@ -205,10 +205,15 @@ func statusOf(err error) int {
 	return statusFailure
 }
 
+// textOf returns the text of an error as it is shown.
+func textOf(err error) string {
+	return shorten(strings.TrimPrefix(visible(err.Error(), ""), "c8auth: "))
+}
+
 // report prints an error, for programs too unless they have their answer, and returns the
 // exit status.
 func (p *program) report(err error) int {
-	text := shorten(strings.TrimPrefix(visible(err.Error(), ""), "c8auth: "))
+	text := textOf(err)
 	p.stderr.line(red, "c8auth:", 2, " %s", text)
 	do, status := remedy(err), statusOf(err)
 	if do != "" {

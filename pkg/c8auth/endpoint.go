@@ -109,5 +109,6 @@ func (e *Endpoint) do(ctx context.Context, method, url, credential, json string)
 
 // DescribeError describes a failed HTTP exchange by the type of err alone, to follow the
 // name of the other side: "did not answer in time". It shows nothing that the other side
-// sent.
+// sent. If err is of an [http.Client] and the environment names a proxy for its URL, it
+// names the proxy, without user and password.
 func DescribeError(err error) string { return oauth.DescribeError(err) }

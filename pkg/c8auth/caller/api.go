@@ -139,24 +139,12 @@ func (s *Source) send(ctx context.Context, current *session, method, tail string
 	return nil, failed
 }
 
-// describe describes a failed exchange, with the host of the request and, if base uses a
-// proxy, the proxy's address without its user and password.
+// describe describes a failed exchange, with the host of the request and the proxy of base.
 func describe(err error, base http.RoundTripper, req *http.Request) string {
-	text := req.URL.Host + " " + oauth.DescribeError(err)
-	transport, ok := base.(*http.Transport)
-	if !ok || transport.Proxy == nil {
-		return text
+	if transport, ok := base.(*http.Transport); ok {
+		return req.URL.Host + " " + oauth.DescribeVia(transport.Proxy, req, err)
 	}
-	proxy, malformed := transport.Proxy(req)
-	switch {
-	case malformed != nil:
-		return req.URL.Host + " cannot be reached: the proxy's address is malformed; see HTTPS_PROXY"
-	case proxy == nil:
-		return text
-	case err.Error() == http.StatusText(http.StatusProxyAuthRequired): // net/http's error for that answer to CONNECT
-		text = req.URL.Host + " cannot be reached: the proxy wants a user and a password (HTTP 407), or does not accept those that HTTPS_PROXY holds"
-	}
-	return text + "; the proxy is " + proxy.Scheme + "://" + proxy.Host
+	return req.URL.Host + " " + oauth.DescribeError(err)
 }
 
 // errorTypes are the values of x-amzn-ErrorType that are shown, and whether they refuse the

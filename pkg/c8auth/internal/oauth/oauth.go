@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"syscall"
@@ -55,11 +56,49 @@ func Printable(s string, limit int) string {
 	return string(text)
 }
 
+// maxHost is how much of a proxy's host is shown, in characters.
+const maxHost = 200
+
 // DescribeError describes a failed HTTP exchange, to follow the name of the other
 // side: "did not answer in time". The words depend on the type of err alone. Its text
 // is never shown, because net/http, crypto/tls and crypto/x509 quote what the other
 // side sent: names in certificates, status lines, headers.
+//
+// If err is of an [http.Client] and the environment names a proxy for its URL, the
+// description has the proxy's address, without its user and password.
 func DescribeError(err error) string {
+	if failed, ok := errors.AsType[*url.Error](err); ok {
+		if u, malformed := url.Parse(failed.URL); malformed == nil {
+			return DescribeVia(http.ProxyFromEnvironment, &http.Request{URL: u}, failed.Err)
+		}
+	}
+	return describe(err)
+}
+
+// DescribeVia is [DescribeError] for a request that was sent by a transport with this
+// [http.Transport.Proxy]; err is the transport's.
+func DescribeVia(proxyOf func(*http.Request) (*url.URL, error), req *http.Request, err error) string {
+	if proxyOf == nil {
+		return describe(err)
+	}
+	proxy, malformed := proxyOf(req)
+	switch {
+	case malformed != nil:
+		return "cannot be reached: the proxy's address is malformed; see HTTPS_PROXY"
+	case proxy == nil:
+		return describe(err)
+	}
+	text := describe(err)
+	// The error of net/http for any answer to CONNECT but 200 is the reason after the status,
+	// which some proxies make longer.
+	if strings.HasPrefix(err.Error(), http.StatusText(http.StatusProxyAuthRequired)) {
+		text = "cannot be reached: the proxy wants a user and a password (HTTP 407), or does not accept those that HTTPS_PROXY holds"
+	}
+	return text + "; the proxy is " + proxy.Scheme + "://" + Printable(proxy.Host, maxHost)
+}
+
+// describe is DescribeError without a proxy.
+func describe(err error) string {
 	if name, ok := errors.AsType[*net.DNSError](err); ok {
 		if name.IsNotFound {
 			return "cannot be reached: there is no host of that name"
