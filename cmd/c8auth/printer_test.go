@@ -2,11 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/c8auth/c8auth/internal/fakes/awstest"
@@ -54,21 +57,30 @@ func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
 // What cannot be printed is a failure, of every command.
 func TestFailedWrites(t *testing.T) {
 	s := healthy(t)
-	if status := run(t.Context(), []string{"doctor", "--measure"}, strings.NewReader(""), io.Discard, full{}); status != statusFailure {
+	wrong := s.oauth("typing-error") // refused, and stored all the same with a line on the standard error
+	if status := run(t.Context(), []string{"credentials", "set", "default", "--insist"}, strings.NewReader(wrong), io.Discard, full{}); status != statusFailure {
 		t.Errorf("without a standard error: status %d", status)
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // for commands that would not end
+	defer cancel()
+	set, grant := []string{"credentials", "set", "default"}, []string{"grant", "default", "--role", "arn:aws:iam::123456789012:role/payroll"}
 	for _, args := range [][]string{
 		{"status"}, {"status", "--json"}, {"status", "--watch"}, {"doctor"}, {"doctor", "--json"},
 		{"token", "default"}, {"token", "default", "--header"}, {"token", "default", "--json"},
+		{"who", "default"}, {"who", "default", "--json"},
+		{"proxy"}, {"proxy", "--listen", "unix:" + filepath.Join(t.TempDir(), "socket")}, {"proxy", "--path-file", filepath.Join(t.TempDir(), "path")},
 		{"rotate", "default"}, {"rotate", "default", "--json"},
-		{"grant", "default", "--role", "arn:aws:iam::123456789012:role/payroll"},
-		{"credentials", "set", "default"}, {"credentials"},
+		grant, append(grant, "--json"), {"doctor", "--measure"}, {"doctor", "--measure", "--json"},
+		set, append(set, "--json"), append(set, "--now"), append(set, "--now", "--json"), {"credentials"},
 		{"completion", "bash"}, {"__complete", "rotate", ""}, {"--help"}, {"status", "--help"}, {"--version"}, {},
 	} {
 		var stderr bytes.Buffer
-		status := run(t.Context(), args, strings.NewReader(s.oauth(clientSecret)), full{}, &stderr)
+		status := run(ctx, args, strings.NewReader(s.oauth(clientSecret)), full{}, &stderr)
 		if status != statusFailure || !strings.Contains(stderr.String(), "no space left") {
 			t.Errorf("c8auth %s: status %d, %q", args, status, stderr.String())
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("c8auth %s does not end", args)
 		}
 	}
 }

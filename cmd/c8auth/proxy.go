@@ -140,6 +140,9 @@ func (p *program) proxy(ctx context.Context, flags proxyFlags, network, at strin
 	default:
 		fmt.Fprintln(p.stdout, base.String())
 	}
+	if err := p.stdout.failed(); err != nil { // nobody knows the URL
+		return err
+	}
 	select {
 	case err := <-ended:
 		return err
