@@ -314,21 +314,51 @@ func wireFaults() (cases []leakCase) {
 			o.rotates(heartbeat, "not speak")
 		}},
 		leakCase{"Communic8 shows a certificate of its own", func(o *observed) {
-			for _, names := range [][]string{nil, {plainSecret}, {accessToken, "\x1b[2J" + plainSecret}} {
-				server := httptest.NewUnstartedServer(http.NotFoundHandler())
-				server.Config.ErrorLog = log.New(io.Discard, "", 0)
-				server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(o.t, names)}}
-				server.StartTLS()
-				o.t.Cleanup(server.Close)
-				o.store(strings.Replace(o.oauth(), o.c8URL, server.URL, 1))
+			for _, names := range hostileNames {
+				o.store(strings.Replace(o.oauth(), o.c8URL, selfSigned(o.t, names), 1))
 				o.rotates(heartbeat, "shows a certificate")
 			}
+		}},
+		leakCase{"a proxy wants a password", func(o *observed) {
+			o.Rotate.Env = append(o.Rotate.Env, "HTTPS_PROXY="+refusing(o.t))
+			o.store(strings.Replace(o.oauth(), o.c8URL, "https://acme.communic8.com", 1))
+			o.rotates(heartbeat, proxyRefuses)
 		}},
 		leakCase{"Communic8 is not there", func(o *observed) {
 			o.store(strings.Replace(o.oauth(), o.c8URL, "http://127.0.0.1:1", 1)) // a port that was free could be somebody's now
 			o.rotates(heartbeat, "cannot be reached")
 		}},
 	)
+}
+
+// hostileNames are what certificates are for.
+var hostileNames = [][]string{nil, {plainSecret}, {accessToken, "\x1b[2J" + plainSecret}}
+
+// selfSigned returns the URL of a server with a certificate for the names. The URL has a name if
+// they are not nil, as crypto/x509 quotes those of a certificate only for a name.
+func selfSigned(t *testing.T, names []string) string {
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(t, names)}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	if names == nil {
+		return server.URL
+	}
+	return strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
+}
+
+// proxyRefuses is what is said of a proxy that wants a password.
+const proxyRefuses = "cannot be reached: the proxy wants a user and a password (HTTP 407), or does not accept those that HTTPS_PROXY holds; the proxy is http://127.0.0.1:"
+
+// refusing returns the URL of a proxy that wants another password than that in it.
+func refusing(t *testing.T) string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Proxy-Authenticate", "Basic realm="+quote(plainSecret))
+		w.WriteHeader(http.StatusProxyAuthRequired)
+	}))
+	t.Cleanup(server.Close)
+	return strings.Replace(server.URL, "//", "//user:"+plainSecret+"@", 1)
 }
 
 // certificate returns one that is signed by nobody, for the names or for 127.0.0.1, and
@@ -456,6 +486,9 @@ func unavailabilities(echo string) []*smtest.Fault {
 		{Status: 400, Type: echo, Message: echo},
 		{Status: 400, Type: accessToken},
 		{Status: 400, Type: plainSecret},
+		{Status: 400, Header: http.Header{"X-Amzn-Errortype": {echo}}, Message: echo},
+		{Status: 400, Header: http.Header{"X-Amzn-Errortype": {plainSecret + ":" + accessToken}}, Message: echo},
+		{Status: 400, Header: http.Header{"X-Amzn-Query-Error": {plainSecret + ";" + accessToken}}, Message: echo},
 		{Status: 400, Type: "InvalidRequestException", Message: echo},
 		{Status: 500, Type: "InternalServiceError", Message: echo},
 		{Status: 500, Body: "<p>" + echo + "</p>"},
@@ -507,6 +540,18 @@ func storeFaults() (cases []leakCase) {
 		}})
 	}
 	return append(cases,
+		leakCase{"Secrets Manager shows a certificate of its own", func(o *observed) {
+			environment := slices.Clone(o.Rotate.Env)
+			for _, names := range hostileNames {
+				o.Rotate.Stop() // which has the former environment
+				o.Rotate.Env = append(slices.Clone(environment), "AWS_MAX_ATTEMPTS=1", "AWS_ENDPOINT_URL_SECRETS_MANAGER="+selfSigned(o.t, names))
+				o.rotates(heartbeat, "Secrets Manager shows a certificate")
+			}
+		}},
+		leakCase{"a proxy before Secrets Manager wants a password", func(o *observed) {
+			o.Rotate.Env = append(o.Rotate.Env, "AWS_MAX_ATTEMPTS=1", "AWS_ENDPOINT_URL_SECRETS_MANAGER=https://secretsmanager.invalid", "HTTPS_PROXY="+refusing(o.t))
+			o.rotates(heartbeat, "Secrets Manager "+proxyRefuses)
+		}},
 		leakCase{"Secrets Manager throttles once", func(o *observed) {
 			o.store(o.oauth())
 			o.onStore("PutSecretValue", func(_ *http.Request, echo string) *smtest.Fault {
@@ -593,6 +638,20 @@ func vends() []leakCase {
 				o.Secrets.Put(harness.TokenName(tenant), o.token(time.Now(), time.Hour))
 				o.onStore("", func(_ *http.Request, echo string) *smtest.Fault { return unavailabilities(echo)[n] })
 				o.vends(tenant, nil, http.StatusServiceUnavailable, "temporarily_unavailable")
+			}
+		}},
+		{"vend: Secrets Manager shows a certificate of its own", func(o *observed) {
+			o.Vend.Env = append(o.Vend.Env, "AWS_MAX_ATTEMPTS=1", "AWS_ENDPOINT_URL_SECRETS_MANAGER="+selfSigned(o.t, hostileNames[1]))
+			o.vends("default", nil, http.StatusServiceUnavailable, "temporarily_unavailable")
+			if !o.seen.has("Secrets Manager shows a certificate for another name") {
+				o.t.Error("the log does not name the certificate")
+			}
+		}},
+		{"vend: a proxy before Secrets Manager wants a password", func(o *observed) {
+			o.Vend.Env = append(o.Vend.Env, "AWS_MAX_ATTEMPTS=1", "AWS_ENDPOINT_URL_SECRETS_MANAGER=https://secretsmanager.invalid", "HTTPS_PROXY="+refusing(o.t))
+			o.vends("default", nil, http.StatusServiceUnavailable, "temporarily_unavailable")
+			if !o.seen.has("Secrets Manager " + proxyRefuses) {
+				o.t.Error("the log does not name the proxy")
 			}
 		}},
 		{"vend: Secrets Manager fails after it worked", func(o *observed) {

@@ -135,6 +135,9 @@ func (o *observed) secretsManager(w http.ResponseWriter, r *http.Request) {
 	o.mu.Lock()
 	o.now, o.echo, o.written = r, echo, written
 	o.mu.Unlock()
+	for _, name := range []string{"X-Amzn-Requestid", "Date", "Server", "Location", "Retry-After"} {
+		w.Header().Set(name, echo)
+	}
 	o.Secrets.ServeHTTP(w, r)
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"github.com/aws/smithy-go/logging"
 )
 
 const (
@@ -61,7 +62,9 @@ func Open(ctx context.Context) (Settings, *Store, error) {
 // OpenStore returns a Store with the AWS configuration of the environment: region, credentials
 // and endpoint. It does not call AWS. The error is an [ErrSettings].
 func OpenStore(ctx context.Context, stack string) (*Store, error) {
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(storeAttempt)))
+	cfg, err := config.LoadDefaultConfig(ctx,
+		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(storeAttempt)),
+		config.WithLogger(logging.Nop{})) // it would log what it cannot read, such as a Date
 	if err != nil { // it may quote a file or a variable
 		return nil, explain(ErrSettings, "the AWS configuration cannot be read: check the variables AWS_* and the files that they name")
 	}

@@ -28,6 +28,7 @@ package smtest
 import (
 	"cmp"
 	"io"
+	"maps"
 	"net/http"
 	"sync"
 )
@@ -57,9 +58,10 @@ type Fault struct {
 	Type    string // error type, such as "ThrottlingException"; empty: InternalServiceError
 	Message string
 	Body    string // if not empty, sent as it is instead of the JSON error
-	After   bool   // perform the operation first
-	Hang    bool   // do not answer before the client has gone away
-	Break   bool   // break the connection instead of answering
+	Header  http.Header
+	After   bool // perform the operation first
+	Hang    bool // do not answer before the client has gone away
+	Break   bool // break the connection instead of answering
 }
 
 // serve answers the request with the fault.
@@ -70,6 +72,7 @@ func (f *Fault) serve(w http.ResponseWriter, r *http.Request) {
 	if f.Break {
 		panic(http.ErrAbortHandler)
 	}
+	maps.Copy(w.Header(), f.Header)
 	status := cmp.Or(f.Status, http.StatusInternalServerError)
 	if f.Body == "" {
 		send(w, status, failure{cmp.Or(f.Type, "InternalServiceError"), f.Message})
