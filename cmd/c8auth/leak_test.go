@@ -5,8 +5,8 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
@@ -28,6 +28,22 @@ const (
 	markedKey    = `MARK+/~&"x<4cc3ss-k3y>%42=\;:tail`
 )
 
+// hiddenKey is what is said of an unknown key that could be a secret.
+const hiddenKey = "unknown key (not shown: it could be a secret)"
+
+// object returns a JSON object of names and values.
+func object(members ...any) string {
+	out := make(map[string]any)
+	for i := 0; i < len(members); i += 2 {
+		out[members[i].(string)] = members[i+1]
+	}
+	text, err := json.Marshal(out)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+}
+
 // TestNoSecretIsShown drives the real binary through all that it does, well and badly, and
 // looks at what it prints, at the files that it leaves, and, while it talks to Communic8,
 // at the command lines of all processes.
@@ -40,7 +56,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	s.Communic8.AddClient(clientID, markedSecret)
 	s.Communic8.AddAccessKey(markedKey)
 	secrets := func() []string {
-		return append(s.Communic8.Issued(), markedSecret, markedKey, harness.SecretKey)
+		return append(s.Communic8.Issued(), markedSecret, markedKey, letters, harness.SecretKey)
 	}
 	var watched atomic.Bool
 	answers := func(fault *c8test.Fault) {
@@ -63,6 +79,7 @@ func TestNoSecretIsShown(t *testing.T) {
 		})
 	}
 
+	seen := ""
 	c8auth := func(stdin string, args ...string) string {
 		t.Helper()
 		command := exec.CommandContext(t.Context(), binary, args...)
@@ -74,6 +91,7 @@ func TestNoSecretIsShown(t *testing.T) {
 			}
 		}
 		printed := stderr.String()
+		seen += printed
 		if args[0] != "token" { // which is asked for one by name
 			printed += stdout.String()
 		}
@@ -87,8 +105,9 @@ func TestNoSecretIsShown(t *testing.T) {
 		for _, credentials := range []string{
 			s.oauth(markedSecret), s.bearer(markedKey),
 			s.oauth(markedSecret + "?"), s.bearer(markedKey + "?"), // refused
-			`{"base_url":"http://127.0.0.1:1","client_id":"4711","client_secret":` + fmt.Sprintf("%q", markedSecret) + `}`, // unreachable
-			markedSecret, s.oauth(markedSecret) + "}", `{"` + markedSecret + `":1}`, `{"base_url":"` + markedKey + `"}`, `{"client_secret":["` + markedKey + `"]}`,
+			object("base_url", "http://127.0.0.1:1", "client_id", "4711", "client_secret", markedSecret), // unreachable
+			markedSecret, s.oauth(markedSecret) + "}", object(markedSecret, 1), object(letters, 1),
+			object("base_url", markedKey, "access_key", markedKey), object("client_secret", []string{markedKey}),
 		} {
 			c8auth(credentials, set...)
 			c8auth(credentials, append(set, "--json")...)
@@ -126,6 +145,11 @@ func TestNoSecretIsShown(t *testing.T) {
 	for _, action := range []string{"cloudformation:DescribeStacks", "lambda:InvokeFunction", "secretsmanager:DescribeSecret", "secretsmanager:PutSecretValue", "secretsmanager:ListSecrets"} {
 		s.AWS.Set(func(state *awstest.State) { state.Refused = map[string]bool{action: true} })
 		operations()
+	}
+	for _, want := range []string{"not a JSON object", hiddenKey, `"base_url" must be https://`, `"client_secret" must be a string`} {
+		if !strings.Contains(seen, want) {
+			t.Errorf("it never says %q", want)
+		}
 	}
 	if _, err := os.Stat("/proc/self/cmdline"); err == nil && !watched.Load() {
 		t.Error("its command line was never seen")
