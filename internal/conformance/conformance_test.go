@@ -361,7 +361,11 @@ func (e *environment) environ() []string {
 		e.write("config", fmt.Sprintf("[default]\ncredential_process = sh %s\n", filepath.Join(e.dir, "script")))
 		e.write("script", script)
 	}
-	const failing = "echo MARK >&2; echo MARK; exit 1\n"
+	// An SDK quotes what a process prints that does not end with an error, if it is not JSON.
+	const (
+		failing  = "echo MARK >&2; echo MARK; exit 1\n"
+		printing = `echo '{"Version": 1, "SecretAccessKey": "MARK'`
+	)
 	switch e.scenario.Credentials {
 	case "":
 		return append(out, "AWS_ACCESS_KEY_ID="+keyID, "AWS_SECRET_ACCESS_KEY="+secretKey)
@@ -373,6 +377,8 @@ func (e *environment) environ() []string {
 		e.writeKey(keyID)
 	case "process":
 		process(failing)
+	case "process prints":
+		process(printing)
 	case "process once":
 		process(fmt.Sprintf("test -e %[1]s/again || { touch %[1]s/again; %[2]s}\n"+`echo '{"Version":1,"AccessKeyId":"%[3]s","SecretAccessKey":"%[4]s"}'`, e.dir, failing, keyID, secretKey))
 	case "none":

@@ -85,9 +85,14 @@ func TestCredentialsFail(t *testing.T) {
 	ambient := func(variables ...string) func() aws.Config {
 		return func() aws.Config { setAWS(t, variables...); return aws.Config{} }
 	}
+	profiles := 0
 	profile := func(text string) func() aws.Config {
-		return ambient("AWS_PROFILE=MARK", "AWS_CONFIG_FILE="+file("profile", "[profile MARK]\nregion = eu-central-1\n"+text+"\n"))
+		profiles++
+		return ambient("AWS_PROFILE=MARK", "AWS_CONFIG_FILE="+file(fmt.Sprint("profile", profiles), "[profile MARK]\nregion = eu-central-1\n"+text+"\n"))
 	}
+	// printing is a credential_process that prints the first half of its answer, which the
+	// SDK's error quotes.
+	printing := "credential_process = sh " + file("process.sh", `echo '{"Version": 1, "SecretAccessKey": "MARK'`)
 	for _, test := range []struct {
 		name   string
 		config func() aws.Config
@@ -97,9 +102,10 @@ func TestCredentialsFail(t *testing.T) {
 		{"none", ambient(), "neither the environment nor the shared files hold any", true},
 		{"no profile", ambient("AWS_PROFILE=MARK"), "the AWS profile does not exist", false},
 		{"a malformed file", ambient("AWS_CONFIG_FILE=" + file("malformed", "[profile MARK\n\x1b[2JMARK")), "neither the environment nor the shared files hold any", true},
-		{"a profile without its role", profile("role_arn = MARK\nsource_profile = MARK2"), "aws sts get-caller-identity says more", false},
+		{"a profile without its source", profile("role_arn = MARK\nsource_profile = MARK2"), "the AWS profile does not exist", false},
+		{"a profile whose role has no source", profile("role_arn = MARK"), "AWS STS gives none for the role", false},
 		{"no bundle", ambient("AWS_CA_BUNDLE=/MARK/\x1b[2J"), "aws sts get-caller-identity says more", false},
-		{"a process that prints a secret", profile(`credential_process = ` + file("process.sh", "#!/bin/sh\necho '{\"SecretAccessKey\": \"MARK'\n")), "the credential_process of the AWS profile fails", false},
+		{"a process that prints a secret", profile(printing), "the credential_process of the AWS profile fails", false},
 		{"a process that fails", profile(`credential_process = sh -c 'echo MARK; exit 1'`), "the credential_process of the AWS profile fails", false},
 		{"AWS STS", given(stscreds.NewAssumeRoleProvider(sts.New(sts.Options{
 			Region: "eu-central-1", Credentials: credentials("AKIACALLER"), HTTPClient: responds(403, "<ErrorResponse><Error><Code>MARK</Code><Message>MARK</Message></Error></ErrorResponse>"),
@@ -121,7 +127,6 @@ func TestCredentialsFail(t *testing.T) {
 		})), "aws sts get-caller-identity says more", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_ = os.Chmod(filepath.Join(dir, "process.sh"), 0o700)
 			cfg := test.config()
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
