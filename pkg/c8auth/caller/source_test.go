@@ -196,7 +196,10 @@ func TestRetryAfter(t *testing.T) {
 	})
 }
 
-// A token without ten seconds left is an ErrNoToken. There is one request in a second at most.
+// A token without ten seconds left is an ErrNoToken. A call that waits for a better one makes at
+// most eleven requests in its 15 seconds, as the pauses grow from an eighth of a second to two, and
+// after it has failed there is none for a second. A token that is usable for a second is fetched
+// once in a second.
 func TestUnusableToken(t *testing.T) {
 	type test struct {
 		expiresIn int
@@ -205,15 +208,25 @@ func TestUnusableToken(t *testing.T) {
 	forEach(t, map[string]test{"expired": {-1, caller.ErrNoToken}, "none left": {0, caller.ErrNoToken}, "9 s": {9, caller.ErrNoToken}, "11 s": {11, nil}}, func(e *env, test test) {
 		source := e.source()
 		e.setError(200, nil, fmt.Sprintf(`{"access_token":"a","token_type":"Bearer","expires_in":%d,"version":"v","base_url":%q}`, test.expiresIn, acme))
+		var failed time.Time
 		start := time.Now()
 		for time.Since(start) < 20*time.Second {
+			called, before := time.Now(), e.count("GET")
 			if _, err := source.Token(); !errors.Is(err, test.want) {
 				e.Fatalf("got %v, want %v", err, test.want)
+			}
+			switch n := e.count("GET") - before; {
+			case n > 11:
+				e.Errorf("%d requests in %v", n, time.Since(called))
+			case n > 0 && called.Sub(failed) < time.Second:
+				e.Errorf("a request %v after a failure", called.Sub(failed))
+			case n > 0 && test.want != nil:
+				failed = time.Now()
 			}
 			time.Sleep(time.Millisecond)
 			synctest.Wait()
 		}
-		if got := e.count("GET"); got > 25 {
+		if got := e.count("GET"); test.want == nil && got > 21 {
 			e.Errorf("%d requests in %v", got, time.Since(start))
 		}
 	})
