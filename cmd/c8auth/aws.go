@@ -131,7 +131,10 @@ func (p *program) deployment(ctx context.Context) (*deployment, error) {
 		return nil, awsFailure(cfg, err, "cloudformation:DescribeStacks", "the stack "+p.stack)
 	}
 	d := &deployment{Config: cfg, name: p.stack, parameters: make(map[string]string), outputs: make(map[string]string)}
-	stack := out.Stacks[0] // it was asked for by name
+	if len(out.Stacks) != 1 {
+		return nil, fail(0, checkEndpoint(cfg, "check whether a proxy answers instead of AWS"), "AWS (cloudformation in %s) gives a response without the stack", cfg.Region)
+	}
+	stack := out.Stacks[0]
 	for _, parameter := range stack.Parameters {
 		d.parameters[aws.ToString(parameter.ParameterKey)] = aws.ToString(parameter.ParameterValue)
 	}

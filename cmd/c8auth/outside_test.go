@@ -20,12 +20,15 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -202,8 +205,9 @@ func TestConfigurationIsNotShown(t *testing.T) {
 }
 
 // selfSigned starts a TLS server whose certificate is signed by nobody, with marks wherever a
-// name can be, and returns its URL. If known is true, the certificate has the address of the server
-// as well, so that only its authority is unknown.
+// name can be, and returns its URL. If known is true, the certificate has the server's address
+// as well, so that only its authority is unknown. Otherwise the URL has a name, as crypto/x509
+// quotes those of a certificate only for a name.
 func selfSigned(t *testing.T, known bool) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -227,7 +231,10 @@ func selfSigned(t *testing.T, known bool) string {
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	return server.URL
+	if known {
+		return server.URL
+	}
+	return strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
 }
 
 // No name in a certificate is shown, whichever server shows it: Communic8, the API or AWS.
@@ -335,5 +342,42 @@ func TestLongErrors(t *testing.T) {
 	printed := s.c8auth("rotate", "default", "--stack", long, "--json")
 	if err := json.Unmarshal([]byte(printed), &text); err != nil || utf8.RuneCountInString(text.Error) != maxError {
 		t.Errorf("for programs: %v, %d characters, in\n%s", err, utf8.RuneCountInString(text.Error), printed)
+	}
+}
+
+// An answer of AWS with HTTP 200 and nothing in it, to any operation, is no panic; without the
+// stack it is an error.
+func TestEmptyAnswers(t *testing.T) {
+	s := healthy(t)
+	fake, err := url.Parse(os.Getenv("AWS_ENDPOINT_URL"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	passes := httputil.NewSingleHostReverseProxy(fake)
+	var stack atomic.Bool // whether the stack is in the answer
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if r.Body = io.NopCloser(bytes.NewReader(body)); stack.Load() && bytes.Contains(body, []byte("Action=DescribeStacks")) {
+			passes.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(server.Close)
+	for _, variable := range os.Environ() {
+		if name, value, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AWS_ENDPOINT_URL") && value != "" {
+			t.Setenv(name, server.URL)
+		}
+	}
+	for _, seen := range []bool{false, true} {
+		stack.Store(seen)
+		for _, args := range [][]string{
+			{"status"}, {"doctor"}, {"doctor", "--url", server.URL}, {"rotate", "default"}, {"who", "default"}, {"credentials", "set", "default"},
+			{"grant", "default", "--role", "arn:aws:iam::123456789012:role/payroll"}, {"doctor", "--measure"},
+		} {
+			var printed bytes.Buffer
+			run(t.Context(), args, strings.NewReader(s.oauth(clientSecret)), &printed, &printed)
+			if want := "gives a response without the stack"; !seen && !strings.Contains(printed.String(), want) {
+				t.Errorf("c8auth %s does not say %q", args, want)
+			}
+		}
 	}
 }
