@@ -13,19 +13,19 @@ const (
 	// minRead is the least time between two reads of a tenant's secret after one that
 	// failed, and after any read when a caller asks for a fresh token.
 	minRead = time.Second
-	// readTimeout bounds a read of the store, retries included, when nothing else can be
-	// given out; staleTimeout, when a valid token is cached.
+	// readTimeout bounds a read of the store, retries included, if no valid token is cached;
+	// staleTimeout, if one is.
 	readTimeout  = 5 * time.Second
 	staleTimeout = time.Second
-	// readReserve is what a read leaves of the caller's deadline.
+	// readReserve is the time before the caller's deadline that a read leaves for the answer.
 	readReserve = 500 * time.Millisecond
 )
 
-// Cache gives out valid tokens from memory, and reads the store when it must. It may be used
-// concurrently, and must not be copied.
+// Cache vends valid tokens from memory, and reads the store when they are older than TTL. It
+// may be used concurrently, and must not be copied.
 type Cache struct {
-	Store *Store
-	TTL   time.Duration // how long a token is given out before it is read again; at least a second
+	Store *Store        // must not be nil
+	TTL   time.Duration // how long a token is vended before it is read again; less than a second counts as one
 
 	mu      sync.Mutex
 	tenants map[string]entry
@@ -34,35 +34,34 @@ type Cache struct {
 
 // entry is what the cache holds of one tenant.
 type entry struct {
-	token   Token // the latest valid one that was read; zero if none was
-	version string
+	token   Token     // the latest valid one that was read; zero if none was
+	version string    // VersionId of the token secret that holds token
 	read    time.Time // when the store was last read
 	err     error     // of that read; nil if it returned a valid token
-	reads   int       // since a caller was last told
+	reads   int       // reads of the store that no CachedToken has counted yet
 }
 
-// CachedToken is a token as it is given out now.
+// CachedToken is a vended token, and what the log line about it needs.
 type CachedToken struct {
 	Token     Token
 	Version   string        // VersionId of the token secret
-	Remaining time.Duration // of the lifetime; zero if the token does not expire
-	StoreErr  error         // why the last read of the store failed; nil if it succeeded
-	Reads     int           // of the store since the tenant's token was last given out; set with an error as well
+	Remaining time.Duration // lifetime left; zero if the token does not expire
+	StoreErr  error         // why the last read gave no valid token; nil if it gave one
+	Reads     int           // reads of the store since the last call for this tenant; set with an error as well
 }
 
-// Token returns the tenant's token, which is valid. fresh asks for the one that the store
-// holds now; it is read at most once a second.
+// Token returns the tenant's valid token. With fresh, the store is read even if the cached
+// token is younger than TTL, but at most once a second.
 //
 // The error is an [ErrTenantName], [ErrUnknownTenant], [ErrNoToken], [ErrExpired],
 // [ErrUnreadable] or [ErrUnavailable]. While a valid token is cached, only the first two
-// occur: the token of a tenant that was removed is not given out.
+// occur: the token of a tenant that was deleted is not vended.
 func (c *Cache) Token(ctx context.Context, tenant string, fresh bool) (CachedToken, error) {
 	if err := CheckTenant(tenant); err != nil {
 		return CachedToken{}, err
 	}
 	e := c.load(tenant)
 	if e.stale(now(), c.TTL, fresh) {
-		// All callers that come during a read wait for its result.
 		result, _, _ := c.flight.Do(tenant, func() (any, error) {
 			return c.read(ctx, tenant, fresh), nil
 		})
@@ -73,8 +72,9 @@ func (c *Cache) Token(ctx context.Context, tenant string, fresh bool) (CachedTok
 	return token, err
 }
 
-// Prefetch reads the tokens of the tenants, all at once. What fails is forgotten: the first
-// request reads it again and reports the failure.
+// Prefetch reads the tokens of the tenants concurrently, and returns when all reads have
+// ended. A failed read is not cached, so that the first request reads again and returns the
+// error. The names must be those of tenants (see [CheckTenant]).
 func (c *Cache) Prefetch(ctx context.Context, tenants []string) {
 	var reading sync.WaitGroup
 	for _, tenant := range tenants {
@@ -95,7 +95,7 @@ func (e entry) stale(now time.Time, ttl time.Duration, fresh bool) bool {
 	switch {
 	case e.read.IsZero(), age < 0: // never read, or the clock was set back
 		return true
-	case e.err == nil && !e.token.Valid(now): // it was valid when it was read: the next one may be stored
+	case e.err == nil && !e.token.Valid(now): // it has expired since the read, and may have been replaced
 		return true
 	case age < minRead:
 		return false
@@ -105,7 +105,7 @@ func (e entry) stale(now time.Time, ttl time.Duration, fresh bool) bool {
 	return age >= ttl
 }
 
-// answer decides what a caller gets.
+// answer decides whether a caller gets the token or an error.
 func (e entry) answer(now time.Time) (CachedToken, error) {
 	switch {
 	case e.token.Valid(now):
@@ -120,7 +120,8 @@ func (e entry) answer(now time.Time) (CachedToken, error) {
 	return CachedToken{}, ErrExpired
 }
 
-// read reads the store, unless another call just has, and returns the new entry.
+// read reads the store and returns the new entry. It does not read if another call has read
+// since this one found the entry stale.
 func (c *Cache) read(ctx context.Context, tenant string, fresh bool) entry {
 	e := c.load(tenant)
 	start := now()
@@ -128,21 +129,21 @@ func (c *Cache) read(ctx context.Context, tenant string, fresh bool) entry {
 		return e
 	}
 	timeout := readTimeout
-	if e.token.Valid(start.Add(staleTimeout)) { // otherwise it may not be valid any more when the read ends
+	if e.token.Valid(start.Add(staleTimeout)) { // still valid when a read that fails has ended
 		timeout = staleTimeout
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(deadline)-readReserve)
 	}
-	// Others wait for this read: it does not end with the request that began it.
+	// Other calls share this read, so the cancellation of the first one must not end it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	token, version, err := c.Store.Token(ctx, tenant)
 	return c.update(tenant, token, version, err)
 }
 
-// update merges what was read into the entry. A valid token is replaced by another valid one
-// only, and dropped only if its tenant is gone.
+// update stores the result of a read in the entry. A valid token is replaced only by another
+// valid one, and removed only if the tenant was deleted.
 func (c *Cache) update(tenant string, token Token, version string, err error) entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -165,7 +166,8 @@ func (c *Cache) update(tenant string, token Token, version string, err error) en
 	return e
 }
 
-// sweep drops entries without a valid token, so that made-up names cannot fill the memory.
+// sweep removes entries without a valid token, so that requests for unknown tenants cannot
+// exhaust the memory.
 func (c *Cache) sweep(now time.Time) {
 	for tenant, e := range c.tenants {
 		if !e.token.Valid(now) && now.Sub(e.read) >= minRead {

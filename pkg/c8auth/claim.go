@@ -1,6 +1,6 @@
 package c8auth
 
-// Which of many processes may replace a token that was reported, and how often.
+// Claims: which of several processes may replace a reported token, and how often.
 
 import (
 	"context"
@@ -17,24 +17,25 @@ const (
 	// claimLabel is the staging label of the latest claim, a version of the token
 	// secret that is never AWSCURRENT.
 	claimLabel = "C8AUTH_CLAIM"
-	// claimLease is the time for which no other process can claim the same token: longer than
-	// a report takes.
+	// claimLease is the time in which no other process can claim the same token. It is longer
+	// than [Rotator.Reject] takes.
 	claimLease = rejectTime + 5*time.Second
-	// claimBurst claims may follow each other at once; after that there is one in claimRefill.
-	// Each claim may make two versions of the secret, and AWS allows one in ten minutes in the
-	// long run.
+	// A token bucket limits the claims of a tenant: claimBurst at once, then one in
+	// claimRefill. A claim and the token after it are two versions of the secret, and in the
+	// long run AWS allows one version in ten minutes.
 	claimBurst  = 5
 	claimRefill = 20 * time.Minute
 )
 
 // claim is the right to replace a token that was reported.
 type claim struct {
-	Rejected string  `json:"rejected"` // version of the token
-	Left     float64 `json:"left"`     // claims that may follow at once
-	Nonce    string  `json:"nonce"`    // makes it differ from all others
+	Rejected string  `json:"rejected"` // version of the reported token
+	Left     float64 `json:"left"`     // claims left in the bucket
+	Nonce    string  `json:"nonce"`    // random: PutSecretValue succeeds for two equal values of one version id
 }
 
-// next decides whether the version may be claimed when c was claimed age ago.
+// next returns the claim of the version that may follow c, which was made age ago, and
+// whether one may.
 func (c claim) next(version string, age time.Duration) (claim, bool) {
 	age = max(0, age)
 	left := min(claimBurst, c.Left+float64(age)/float64(claimRefill))
@@ -56,7 +57,7 @@ func (s *Store) claim(ctx context.Context, tenant, version string) (bool, error)
 	if errors.Is(err, ErrUnavailable) {
 		return false, err
 	}
-	was := claim{Left: claimBurst} // the first claim; if the secret itself is missing, the write fails
+	was := claim{Left: claimBurst} // there was none; if the secret itself is missing, the write fails
 	if err == nil {
 		was.Left = 0
 		_ = json.Unmarshal([]byte(last.text), &was) // an unreadable claim counts as an empty bucket
@@ -65,7 +66,7 @@ func (s *Store) claim(ctx context.Context, tenant, version string) (bool, error)
 	if !ok {
 		return false, nil
 	}
-	text, _ := json.Marshal(next) // which cannot fail
+	text, _ := json.Marshal(next) // cannot fail: Left is finite
 	id, value := versionID(name, "claim after "+last.version, 0), string(text)
 	_, err = s.Client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
 		SecretId: &name, ClientRequestToken: &id, SecretString: &value, VersionStages: []string{claimLabel},

@@ -11,8 +11,8 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
-// Credentials are what a person got from Communic8's console: an OAuth 2 client (ClientID and
-// ClientSecret), or an access key, which is a bearer token itself. The fields of the other
+// Credentials are long-lived credentials from Communic8's console: an OAuth 2 client (ClientID
+// and ClientSecret), or an access key, which is a bearer token itself. The fields of the other
 // method are zero.
 type Credentials struct {
 	BaseURL      string // https://host[:port]
@@ -60,10 +60,10 @@ func ParseCredentials(data []byte) (Credentials, error) {
 	return c, nil
 }
 
-// stringFields reads a JSON object whose keys are known ones, each at most once, and whose
-// values are strings, none of them empty, surrounded by white space or with invisible
-// characters. A byte order mark or a zero width space around the object, which editors leave,
-// is skipped. The errors of encoding/json may quote the input, and are not passed on.
+// stringFields reads a JSON object. Its keys must be known ones, each at most once. Its values
+// must be strings that are not empty and have no white space around them and no invisible
+// characters. It skips a byte order mark or a zero width space around the object, which
+// editors leave. Errors of encoding/json are not passed on, because they may quote the input.
 func stringFields(data []byte, known ...string) (map[string]string, error) {
 	data = bytes.TrimFunc(data, func(r rune) bool { return unicode.IsSpace(r) || isInvisible(r) })
 	in := json.NewDecoder(bytes.NewReader(data))
@@ -76,7 +76,7 @@ func stringFields(data []byte, known ...string) (map[string]string, error) {
 		key, _ := token.(string)
 		if !slices.Contains(known, key) {
 			if !plainKey.MatchString(key) || !slices.ContainsFunc(known, func(k string) bool { return edits(strings.ToLower(key), k) <= 2 }) {
-				key = "(not shown: it could be a secret)" // pasted where a key belongs
+				key = "(not shown: it could be a secret)" // a secret may have been pasted as a key
 			}
 			return nil, explain(ErrCredentials, "unknown key %s; %s", key, credentialsForms)
 		}
@@ -101,16 +101,16 @@ func stringFields(data []byte, known ...string) (map[string]string, error) {
 	return fields, nil
 }
 
-// isInvisible reports whether r is a control or format character, which nobody sees.
+// isInvisible reports whether r is a control or format character.
 func isInvisible(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf) }
 
-// plainKey is the syntax of a string that was meant as a key.
+// plainKey is the syntax of a misspelled key, which an error may show.
 var plainKey = regexp.MustCompile(`^[A-Za-z][A-Za-z_-]*$`)
 
 // edits returns how many characters must be added, removed or replaced to turn a into b (the
 // Levenshtein distance).
 func edits(a, b string) int {
-	row := make([]int, len(b)+1) // from the part of a that was read, to each prefix of b
+	row := make([]int, len(b)+1) // distances from the current prefix of a to each prefix of b
 	for j := range row {
 		row[j] = j
 	}

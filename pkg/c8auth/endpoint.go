@@ -27,12 +27,12 @@ const (
 
 // Endpoint sends requests to Communic8. It may be used concurrently.
 type Endpoint struct {
-	Client    *http.Client // see [NewHTTPClient]
+	Client    *http.Client // from [NewHTTPClient]; must not be nil
 	ProbePath string       // where a token is probed, beginning with a slash; empty: never
 }
 
-// NewHTTPClient returns a client to send credentials with: it follows no redirect, because that
-// could lead to another host, and speaks TLS 1.2 or newer.
+// NewHTTPClient returns a client for requests with credentials. It follows no redirect, which
+// could lead to another host, and uses TLS 1.2 or newer. It may be used concurrently.
 func NewHTTPClient() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{
@@ -47,12 +47,11 @@ func NewHTTPClient() *http.Client {
 	}
 }
 
-// RequestToken requests a token with the OAuth 2 client credentials of c, once. As Communic8
-// documents it, the scheme of the Authorization header is Bearer where RFC 6749 has Basic,
-// and the body is JSON where RFC 6749 has a form.
+// RequestToken requests a token with the OAuth 2 client credentials of c. It sends one request
+// and takes ten seconds at most. As Communic8 documents, the scheme of the Authorization header
+// is Bearer where RFC 6749 has Basic, and the body is JSON where RFC 6749 has a form.
 //
-// The error is an [*UpstreamError]; it is an [ErrRefused] if Communic8 refuses the
-// credentials.
+// The error is an [*UpstreamError], which is an [ErrRefused], [ErrUpstream] or [ErrAnswer].
 func (e *Endpoint) RequestToken(ctx context.Context, c Credentials) (TokenResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -64,8 +63,9 @@ func (e *Endpoint) RequestToken(ctx context.Context, c Credentials) (TokenRespon
 	return readTokenResponse(resp, body, now())
 }
 
-// Probe presents the token at the probe path, once, and returns the result with a few words
-// about the answer. Without a probe path it does nothing.
+// Probe sends one request with the token to the probe path. It returns the result and a
+// description of the answer for the log, and takes five seconds at most. Without a probe path
+// it sends nothing, and both are empty.
 func (e *Endpoint) Probe(ctx context.Context, t Token) (ProbeResult, string) {
 	if e.ProbePath == "" {
 		return "", ""
@@ -79,8 +79,9 @@ func (e *Endpoint) Probe(ctx context.Context, t Token) (ProbeResult, string) {
 	return readProbe(resp.StatusCode, body)
 }
 
-// do sends a request with the bearer credential and, unless it is empty, the JSON, and reads
-// the answer, up to a limit. Its error contains nothing that the other side sent.
+// do sends a request with the bearer credential and, unless that is empty, the JSON. It
+// returns the response and its body, nil if that is longer than maxAnswer. The error contains
+// nothing that the other side sent.
 func (e *Endpoint) do(ctx context.Context, method, url, credential, json string) (*http.Response, []byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(json))
 	if err != nil {
@@ -102,7 +103,7 @@ func (e *Endpoint) do(ctx context.Context, method, url, credential, json string)
 		return nil, nil, errors.New(oauth.DescribeError(err))
 	}
 	if len(body) > maxAnswer {
-		body = nil // it counts as unreadable
+		body = nil // no documented answer is as long
 	}
 	return resp, body, nil
 }

@@ -15,9 +15,9 @@ var (
 	ErrInput = errors.New("malformed input")
 	// ErrSettings: an environment variable is missing or malformed.
 	ErrSettings = errors.New("settings")
-	// ErrTenantName: the name is not one that a tenant can have.
+	// ErrTenantName: no tenant can have that name.
 	ErrTenantName = errors.New("not a tenant's name: expected a lower-case letter followed by at most 30 lower-case letters, digits or hyphens")
-	// ErrUnknownTenant: the tenant has no such secret, or it is being deleted.
+	// ErrUnknownTenant: the tenant's secret does not exist, or is scheduled for deletion.
 	ErrUnknownTenant = errors.New("unknown tenant")
 	// ErrNoToken: the tenant's token secret is empty.
 	ErrNoToken = errors.New("no token has been stored yet")
@@ -29,7 +29,7 @@ var (
 	ErrUnavailable = errors.New("the secret store is unavailable")
 	// ErrDenied: IAM or the KMS key's policy denies a call. It is an [ErrUnavailable] as well.
 	ErrDenied = fmt.Errorf("%w: access denied", ErrUnavailable)
-	// ErrQuota: the secret has too many versions for another one.
+	// ErrQuota: the token secret has reached Secrets Manager's quota of versions.
 	ErrQuota = errors.New("too many versions of the token secret")
 	// ErrNoCredentials: no credentials are stored.
 	ErrNoCredentials = errors.New("no credentials are stored")
@@ -37,7 +37,7 @@ var (
 	ErrCredentials = errors.New("malformed credentials")
 	// ErrRefused: Communic8 refuses the credentials.
 	ErrRefused = errors.New("credentials refused")
-	// ErrRejected: Communic8 rejects a token that it has just issued.
+	// ErrRejected: Communic8 rejects a token that was just issued.
 	ErrRejected = errors.New("new token rejected")
 	// ErrUpstream: Communic8 cannot be reached or fails. Another request may succeed.
 	ErrUpstream = errors.New("Communic8 is unavailable")
@@ -45,12 +45,12 @@ var (
 	ErrAnswer = errors.New("Communic8 gives no token")
 	// ErrLostRace: another rotation stored a token first.
 	ErrLostRace = errors.New("another rotation stored a token first")
-	// ErrHeld: Communic8 rejects the reported token, but no other one is requested now, because
-	// another report is being handled, or too many were recently.
-	ErrHeld = errors.New("another report is being handled, or there were too many within a time")
+	// ErrHeld: the reported token is not replaced now, because another report of it is being
+	// handled, or because there were too many reports.
+	ErrHeld = errors.New("another report is being handled, or there were too many")
 )
 
-// codes are the error codes. If an error is several of these errors, the first counts.
+// codes are the error codes. For an error that is several of these, the first one counts.
 var codes = []struct {
 	err  error
 	code string
@@ -66,7 +66,7 @@ var codes = []struct {
 	{ErrUnavailable, "store_unavailable"},
 	{ErrQuota, "version_quota"},
 	{ErrNoCredentials, "no_credentials"},
-	{ErrRefused, "credentials_refused"}, // also if either of the current and the previous ones is malformed
+	{ErrRefused, "credentials_refused"}, // also if only one of the current and the previous ones is malformed
 	{ErrCredentials, "malformed_credentials"},
 	{ErrRejected, "token_rejected"},
 	{ErrUpstream, "communic8_unavailable"},
@@ -75,8 +75,8 @@ var codes = []struct {
 	{ErrHeld, "report_held"},
 }
 
-// Code returns the error's code, a stable word for programs: error_code in the log. It is
-// "internal" for an error that is none of this package's.
+// Code returns the error's code, a stable word for programs: error_code in the log. For nil and
+// for an error that is none of this package's, it returns "internal".
 func Code(err error) string {
 	for _, c := range codes {
 		if errors.Is(err, c.err) {
@@ -89,17 +89,18 @@ func Code(err error) string {
 // maxText bounds an error in a log, in characters.
 const maxText = 500
 
-// Text returns the error's text for a log: at most 500 printable characters.
+// Text returns the error's text for a log: at most 500 printable characters. err must not be
+// nil.
 func Text(err error) string { return oauth.Printable(err.Error(), maxText) }
 
-// ErrorAttrs returns the attributes of a line about a failure: error, for people, and
-// error_code, for programs.
+// ErrorAttrs returns the attributes of a log line about a failure: error, for people, and
+// error_code, for programs. err must not be nil.
 func ErrorAttrs(err error) []slog.Attr {
 	return []slog.Attr{slog.String("error", Text(err)), slog.String("error_code", Code(err))}
 }
 
-// The patterns of this package do not bound lengths: one with {0,30} is compiled into thirty
-// copies of what it repeats, at every cold start.
+// The regular expressions of this package do not bound lengths: at every cold start, {0,30}
+// would be compiled into thirty copies of the repeated part.
 var tenantName = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
 
 // CheckTenant returns [ErrTenantName] unless name can be a tenant's. The error does not

@@ -1,6 +1,6 @@
 package c8auth
 
-// The log lines of both functions. Each is an audit record and CloudWatch metrics in one.
+// The log lines of both functions. Each is an audit record and carries CloudWatch metrics.
 
 import (
 	"context"
@@ -22,11 +22,11 @@ import (
 // level, message) and the id of the request that ctx belongs to. It drops lines below
 // AWS_LAMBDA_LOG_LEVEL, which Lambda sets. It may be used concurrently.
 //
-// lambdacontext has such a logger too, but that writes JSON only where Lambda sets
-// AWS_LAMBDA_LOG_FORMAT, which the SAM CLI does not.
+// The logger of lambdacontext writes JSON only if AWS_LAMBDA_LOG_FORMAT is set. Lambda sets
+// that variable, and the SAM CLI does not.
 func NewLogger(w io.Writer) *slog.Logger {
 	var level slog.Level
-	_ = level.UnmarshalText([]byte(os.Getenv("AWS_LAMBDA_LOG_LEVEL"))) // INFO unless it is a level
+	_ = level.UnmarshalText([]byte(os.Getenv("AWS_LAMBDA_LOG_LEVEL"))) // INFO if it is missing or malformed
 	return slog.New(requestHandler{slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: lambdacontext.ReplaceAttr})})
 }
 
@@ -53,7 +53,7 @@ type line struct {
 type metric struct {
 	Name  string
 	Unit  string  // of CloudWatch: "Count", "Percent", "Milliseconds"
-	value float64 // which encoding/json leaves out of the metadata
+	value float64 // unexported: encoding/json must leave it out of the metadata
 }
 
 func (l *line) add(attrs ...slog.Attr) { l.attrs = append(l.attrs, attrs...) }
@@ -104,14 +104,13 @@ func (l *line) write(ctx context.Context, log *slog.Logger, message, stack, tena
 	log.LogAttrs(ctx, l.level, message, l.attrs...)
 }
 
-// unknownTenant is the dimension Tenant of names that are not known to be a tenant's,
-// because they are unknown or because the store cannot say.
+// unknownTenant is the dimension Tenant for a name that is not known to be a tenant's: there is
+// no such secret, or the store is unavailable.
 const unknownTenant = "-"
 
-// LogVend writes the line about one request for a token, by which `c8auth who` counts: a
-// status of 200 means that the caller was given it. by says who made the request, and
-// status is that of the response. Nothing of a malformed request's path is written, because
-// it could be a secret.
+// LogVend writes the log line and the metrics of one request for a token. by describes the
+// caller, and status is the HTTP status of the response. `c8auth who` counts the lines with
+// status 200. For status 400 the line has no tenant, because the name could be a secret.
 func (c *Cache) LogVend(ctx context.Context, log *slog.Logger, by []slog.Attr, tenant string, status int, token CachedToken, err error) {
 	l := line{attrs: append([]slog.Attr{slog.Int("status", status)}, by...)}
 	dimension := tenant
@@ -146,15 +145,14 @@ func (c *Cache) LogVend(ctx context.Context, log *slog.Logger, by []slog.Attr, t
 	l.write(ctx, log, "vend", c.Store.Stack, dimension)
 }
 
-// log writes the line about this rotation. The stored token is known unless reading it failed;
-// the current credentials may not be, as they are read only when a token is due.
+// log writes the log line and the metrics of this rotation.
 func (run *rotation) log(ctx context.Context, result Result, err error) {
 	l := line{attrs: []slog.Attr{slog.String("tenant", run.Tenant), slog.Bool("force", run.Force)}}
-	if run.known { // otherwise the metric is missing, which the alarm treats like a low one
+	if run.known { // otherwise the metric is missing, which the alarm life treats as breaching
 		l.metrics = append(l.metrics, metric{"TokenLifePercent", "Percent", run.stored.LifetimePercent(now())})
 	}
 	run.addResult(&l, result)
-	if !run.stored.IssuedAt.IsZero() { // so that operators need not read the token itself
+	if !run.stored.IssuedAt.IsZero() { // c8auth status shows these without reading the secret
 		l.text("credentials_version", run.stored.CredentialsVersion)
 		l.add(slog.Time("issued_at", run.stored.IssuedAt))
 		if run.stored.Expires() {
@@ -178,7 +176,7 @@ func (run *rotation) log(ctx context.Context, result Result, err error) {
 	if run.rejectedVersion != "" {
 		l.warn("Communic8 rejected the stored token: it was revoked, or something else requests tokens with the same client, which only this stack may use")
 		run.states.update(run.Tenant, func(s *state) {
-			if s.rejected != run.rejectedVersion { // counted once, though it can take long to replace it
+			if s.rejected != run.rejectedVersion { // counted once, even if every heartbeat finds it rejected
 				l.count("TokenRejected")
 			}
 			s.rejected = run.rejectedVersion
@@ -203,8 +201,8 @@ func (run *rotation) log(ctx context.Context, result Result, err error) {
 	l.write(ctx, run.Log, "rotation", run.Store.Stack, run.dimension())
 }
 
-// logReport writes the line about a report and its outcome. The reported version is not in
-// it, because it can be anything; the current one is.
+// logReport writes the log line and the metrics of a report. The line has the current version,
+// not the reported one, which can be any text.
 func (run *rotation) logReport(ctx context.Context, by []slog.Attr, result Result, err error) {
 	var l line
 	if !errors.Is(err, ErrTenantName) {
@@ -217,7 +215,7 @@ func (run *rotation) logReport(ctx context.Context, by []slog.Attr, result Resul
 	l.write(ctx, run.Log, "rejection", run.Store.Stack, run.dimension())
 }
 
-// addResult adds what both lines say.
+// addResult adds the attributes that the lines of rotations and of reports share.
 func (run *rotation) addResult(l *line, result Result) {
 	l.text("outcome", string(result.Outcome))
 	l.text("reason", string(result.Reason))

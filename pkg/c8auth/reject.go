@@ -1,6 +1,6 @@
 package c8auth
 
-// Reports of callers that Communic8 rejects a token.
+// Callers' reports that Communic8 rejects a token.
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// rejectTime bounds Reject: API Gateway waits 29 seconds for its answer.
+	// rejectTime bounds Reject: API Gateway waits 29 seconds for a function.
 	rejectTime = 25 * time.Second
 	// inconclusiveAge is the age up to which a token is kept when its probe is inconclusive.
 	inconclusiveAge = 10 * time.Minute
@@ -18,27 +18,27 @@ const (
 
 // The outcomes of a report, besides [Rotated], whose reason is then [Rejected].
 const (
-	Superseded Outcome = "superseded" // the version is not the current one; nothing was sent to Communic8
-	Kept       Outcome = "kept"       // Communic8 accepts the token, or the probe is inconclusive and the token young
+	Superseded Outcome = "superseded" // the version is not, or no longer, the current one
+	Kept       Outcome = "kept"       // Communic8 accepts the token or issues the same one again, or see [Rotator.Reject]
 )
 
 // Report is a caller's report that Communic8 rejects a token.
 type Report struct {
 	Tenant  string
-	Version string      // of the token secret, as the token was vended with it
-	By      []slog.Attr // who reports it, for the log
+	Version string      // the version that the token was vended with, a VersionId of the token secret
+	By      []slog.Attr // the caller, for the log
 }
 
-// Reject handles a report. If the version is the current one, Reject probes the token, and
-// replaces it if Communic8 rejects it, or if the probe is inconclusive and the token, not an
-// access key, is over ten minutes old. It takes 25 seconds at most, writes a line about the
-// report to Log, and another one, as [Rotator.Rotate] does, if it requests a token.
+// Reject handles a report. If the version is the current one, Reject probes the token. It
+// replaces the token if Communic8 rejects it, or if the probe is inconclusive and the token is
+// over ten minutes old. An access key is kept if the probe is inconclusive. Reject takes 25
+// seconds at most. It writes one line about the report to Log and, if it tries to replace the
+// token, another one as [Rotator.Rotate] does.
 //
-// Whatever is reported, in however many processes, a tenant's token is replaced at most five
-// times in a row and three times an hour after that, and for the same version by one process
-// at a time (see [Store.claim]). Besides that a report costs one probe at most, and one
-// process probes the same token once in five seconds, or in a minute if the last probe was
-// inconclusive.
+// Reports replace a tenant's token at most five times in a row and three times an hour after
+// that, and each version is replaced by one process at a time. That holds for any number of
+// reports and processes (see [Store.claim]). One process probes the same token once in five
+// seconds, or once in a minute if the last probe was inconclusive.
 //
 // The error is an [ErrTenantName], [ErrUnknownTenant], [ErrUnavailable], [ErrUnreadable] or
 // [ErrHeld], or says why there is no new token: [ErrNoCredentials], [ErrCredentials],
@@ -56,7 +56,7 @@ func (run *rotation) reject(ctx context.Context, version string) (Result, error)
 	if err := CheckTenant(run.Tenant); err != nil {
 		return Result{}, err
 	}
-	first, cancel := withReserve(ctx, 3, probeTimeout) // for the probe, which does not end with ctx
+	first, cancel := withReserve(ctx, 3, probeTimeout) // probeStored does not end at the deadline of ctx
 	defer cancel()
 	current, err := run.isCurrent(first, version)
 	if err != nil {
@@ -80,7 +80,7 @@ func (run *rotation) reject(ctx context.Context, version string) (Result, error)
 	if err != nil {
 		return Result{}, err
 	}
-	current, err = run.isCurrent(ctx, version) // a faster report may have replaced it
+	current, err = run.isCurrent(ctx, version) // another report may have replaced it during the probe
 	switch {
 	case err != nil:
 		return Result{}, err
@@ -94,8 +94,8 @@ func (run *rotation) reject(ctx context.Context, version string) (Result, error)
 	return result, err
 }
 
-// isCurrent reads what is stored, and reports whether it is the version. None stored is
-// another one.
+// isCurrent reads the token secret and reports whether version is current. It is not if no
+// token is stored.
 func (run *rotation) isCurrent(ctx context.Context, version string) (bool, error) {
 	if err := run.load(ctx); err != nil {
 		return false, err
@@ -106,14 +106,14 @@ func (run *rotation) isCurrent(ctx context.Context, version string) (bool, error
 	return true, run.readErr
 }
 
-// replace replaces the rejected token.
+// replace replaces the token, whose version is rejected, unless Communic8 issues the same one.
 func (run *rotation) replace(ctx context.Context, rejected string) (Result, error) {
 	old := run.stored
 	token, err := run.newToken(ctx)
 	if err != nil {
 		return Result{}, err
 	}
-	if token == nil || token.same(old) { // which was probed once more
+	if token == nil || token.same(old) { // newToken has probed it, and it was not rejected
 		return run.result(Kept, ""), nil
 	}
 	result, err := run.put(ctx, *token, Rejected)

@@ -18,32 +18,32 @@ import (
 type TokenResponse struct {
 	AccessToken Secret
 	Lifetime    time.Duration // from the time of the request, in whole seconds
-	Assumed     bool          // Communic8 does not say the lifetime
+	Assumed     bool          // the response has no usable expires_in; Lifetime is one hour
 }
 
 const (
-	// assumedLifetime is taken for the lifetime of a token that works when Communic8 does
-	// not say it: in RFC 6749, section 5.1, expires_in is optional.
+	// assumedLifetime is the lifetime of a token without a usable expires_in, which is optional
+	// in RFC 6749, section 5.1.
 	assumedLifetime = time.Hour
-	// maxLifetime is the longest lifetime that is accepted. One that is too short costs a
-	// few early rotations, one that is too long an expired token.
+	// maxLifetime is the longest lifetime that is used. Too short a lifetime costs a few early
+	// rotations; too long a one would have an expired token vended.
 	maxLifetime = 30 * 24 * time.Hour
 )
 
 // refusals are the error codes of RFC 6749, section 5.2.
 var refusals = []string{"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope"}
 
-// UpstreamError is the reason why Communic8 issued no token. It contains nothing of the
-// answer.
+// UpstreamError is why Communic8 issued no token. Of the response it contains the status, the
+// Retry-After and an error code of RFC 6749.
 type UpstreamError struct {
 	Refused    bool          // Communic8 refuses the credentials
 	Temporary  bool          // another request may succeed
-	Status     int           // of the HTTP answer; 0 if there was none
-	RetryAfter time.Duration // as Communic8 said; 0 if it did not
-	Text       string        // what happened and what to do, to follow the word Communic8: the alarms refer to it
+	Status     int           // of the HTTP response; 0 if there was none
+	RetryAfter time.Duration // least time until the next request, a day at most; 0 if Communic8 did not say
+	Text       string        // what happened and what to do, as the predicate of a sentence about Communic8
 }
 
-// Error returns a sentence about what happened.
+// Error returns what happened and what to do, with the HTTP status if there was a response.
 func (e *UpstreamError) Error() string {
 	if e.Status == 0 {
 		return "Communic8 " + e.Text
@@ -51,8 +51,8 @@ func (e *UpstreamError) Error() string {
 	return fmt.Sprintf("Communic8 %s (HTTP %d)", e.Text, e.Status)
 }
 
-// Is reports whether it is an [ErrRefused], an [ErrUpstream] if it is temporary, or an
-// [ErrAnswer].
+// Is reports whether target is [ErrRefused] if e is Refused, [ErrUpstream] if e is Temporary,
+// and [ErrAnswer] otherwise.
 func (e *UpstreamError) Is(target error) bool {
 	switch {
 	case e.Refused:
@@ -63,12 +63,12 @@ func (e *UpstreamError) Is(target error) bool {
 	return target == ErrAnswer
 }
 
-// readTokenResponse decides what an answer of the token endpoint means. Of its JSON only the
-// documented members count, by their exact names and types; any other is ignored.
+// readTokenResponse decides what a response of the token endpoint means. It reads only the
+// documented members of the JSON, by their exact names and types.
 //
-// Which statuses and bodies refuse credentials is not documented. 401 and 403 do, and
-// so does any answer under 500 with RFC 6749's error, or with the {"success": false} of
-// Communic8's other endpoints.
+// Communic8 does not document which responses refuse credentials. Here 401 and 403 do, and so
+// does any other status under 500, except 408 and 429, whose JSON has a string error (RFC 6749,
+// section 5.2), or the {"success": false} of Communic8's other endpoints.
 func readTokenResponse(resp *http.Response, body []byte, now time.Time) (TokenResponse, error) {
 	status := resp.StatusCode
 	fail := func(e UpstreamError) (TokenResponse, error) {
@@ -82,7 +82,7 @@ func readTokenResponse(resp *http.Response, body []byte, now time.Time) (TokenRe
 	switch {
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500:
 		return fail(UpstreamError{Temporary: true, RetryAfter: oauth.RetryAfter(resp.Header, now), Text: "is busy or out of order"})
-	case slices.Contains(refusals, code): // any other string is Communic8's own choice and is not shown
+	case slices.Contains(refusals, code): // no other string is shown: it could be a secret
 		return fail(UpstreamError{Refused: true, Text: "refuses the credentials, " + code})
 	case string(in["success"]) == "false":
 		return fail(UpstreamError{Refused: true, Text: "refuses the credentials with success:false"})
@@ -111,8 +111,8 @@ func readTokenResponse(resp *http.Response, body []byte, now time.Time) (TokenRe
 	return TokenResponse{NewSecret(token), lifetime, false}, nil
 }
 
-// readObject returns the members of a JSON object by their exact names, nil if the body
-// is none. A byte order mark before it is skipped.
+// readObject returns the members of a JSON object by their exact names, or nil if the body is
+// not a JSON object. It skips a byte order mark.
 func readObject(body []byte) map[string]json.RawMessage {
 	var in map[string]json.RawMessage
 	if json.Unmarshal(bytes.TrimPrefix(body, []byte("\ufeff")), &in) != nil {
@@ -121,7 +121,7 @@ func readObject(body []byte) map[string]json.RawMessage {
 	return in
 }
 
-// readText returns the JSON string that raw is, if it is one.
+// readText returns the value of raw, and whether raw is a JSON string.
 func readText(raw json.RawMessage) (text string, ok bool) {
 	var in *string
 	if json.Unmarshal(raw, &in) != nil || in == nil {
@@ -133,9 +133,8 @@ func readText(raw json.RawMessage) (text string, ok bool) {
 // isNull reports whether a member is missing or null.
 func isNull(raw json.RawMessage) bool { return raw == nil || string(raw) == "null" }
 
-// readLifetime reads expires_in: a positive number, or a string that holds one, rounded
-// down to seconds and cut to maxLifetime. Anything else says nothing about the
-// lifetime, and is not ok.
+// readLifetime reads expires_in: a positive number, or a string of one. It rounds down to
+// seconds and cuts to maxLifetime. Anything else is not ok.
 func readLifetime(raw json.RawMessage) (lifetime time.Duration, ok bool) {
 	if quoted, isText := readText(raw); isText {
 		raw = json.RawMessage(strings.TrimSpace(quoted))
@@ -144,7 +143,7 @@ func readLifetime(raw json.RawMessage) (lifetime time.Duration, ok bool) {
 	if isNull(raw) || len(raw) == 0 || raw[0] == '"' || json.Unmarshal(raw, &number) != nil {
 		return 0, false
 	}
-	// The only error left is a number too large, which comes as an infinity.
+	// The only error left is ErrRange, and seconds is then infinite.
 	seconds, _ := strconv.ParseFloat(number.String(), 64)
 	if seconds <= 0 {
 		return 0, false
@@ -164,8 +163,8 @@ const (
 	ProbeInconclusive ProbeResult = "inconclusive"
 )
 
-// readProbe decides what the probe path's answer means, and describes the answer in a few
-// words.
+// readProbe decides what a response of the probe path means, and describes the response for
+// the log.
 func readProbe(status int, body []byte) (ProbeResult, string) {
 	detail := fmt.Sprintf("HTTP %d", status)
 	if status == http.StatusUnauthorized {

@@ -11,20 +11,20 @@ import (
 )
 
 const (
-	// maxRequests bounds the failed token requests of one invocation.
+	// maxRequests bounds the failed requests of one call of requestToken.
 	maxRequests = 5
 	// firstBackoff doubles with every failed request, up to maxBackoff.
 	firstBackoff = 500 * time.Millisecond
 	maxBackoff   = 10 * time.Second
-	// maxRounds bounds retries after a lost write race. Each was lost to a rotation that has
-	// ended, so that only more than as many at once can make one lose them all.
+	// maxRounds bounds retries after a lost write race. Each race is lost to another rotation,
+	// which stores one token, so only more than maxRounds concurrent rotations can exceed it.
 	maxRounds = 10
-	// roundPause lets a replica of the store that lags behind catch up.
+	// roundPause is the time for replicas of Secrets Manager to become consistent.
 	roundPause = time.Second
 )
 
-// Rotator replaces a tenant's token when one is due. It may be used concurrently, in any
-// number of processes, and must not be copied.
+// Rotator replaces a tenant's token when a new one is due. It may be used concurrently, in any
+// number of processes, and must not be copied. No exported field may be nil.
 type Rotator struct {
 	Store    *Store
 	Endpoint *Endpoint
@@ -36,7 +36,7 @@ type Rotator struct {
 // Request is a request to check a tenant's token, and to replace it if one is due.
 type Request struct {
 	Tenant string
-	Force  bool // replace the token although none is due, unless it is under a minute old
+	Force  bool // replace the token even if no new one is due, unless it is at most a minute old
 }
 
 // Outcome is the outcome of a Request.
@@ -45,7 +45,7 @@ type Outcome string
 // The outcomes.
 const (
 	Rotated Outcome = "rotated" // a new token is stored
-	Fresh   Outcome = "fresh"   // none was due, or another rotation has just stored one
+	Fresh   Outcome = "fresh"   // no new token was due, or another rotation has just stored one
 	Waiting Outcome = "waiting" // no credentials are stored yet
 )
 
@@ -54,20 +54,20 @@ type Result struct {
 	Tenant    string    `json:"tenant"`
 	Outcome   Outcome   `json:"outcome"`
 	Reason    Reason    `json:"reason,omitempty"`     // why a token was due
-	Version   string    `json:"version,omitempty"`    // of the stored token's secret
-	ExpiresAt time.Time `json:"expires_at,omitzero"`  // left out if the token does not expire
-	ExpiresIn int64     `json:"expires_in,omitempty"` // seconds left now
+	Version   string    `json:"version,omitempty"`    // VersionId of the token secret; empty if no token is stored
+	ExpiresAt time.Time `json:"expires_at,omitzero"`  // of the stored token; zero if it does not expire
+	ExpiresIn int64     `json:"expires_in,omitempty"` // seconds until ExpiresAt
 }
 
-// Rotate checks whether a new token is due for the tenant, and if so requests, probes and
-// stores one, all before the deadline of ctx, which should have one. It writes one line to
+// Rotate checks whether a new token is due for the tenant. If one is, Rotate requests, probes
+// and stores it, all before the deadline of ctx, which should have one. It writes one line to
 // Log, unless the tenant's name is malformed.
 //
-// If there is an error, the stored token is unchanged, unless storing the new one is what
-// failed: then it is either of the two. The error is an [ErrTenantName], [ErrUnknownTenant],
+// After an error the stored token is unchanged, unless the error came from the write: then the
+// stored token is the old or the new one. The error is an [ErrTenantName], [ErrUnknownTenant],
 // [ErrUnavailable], [ErrQuota], [ErrCredentials], [ErrRefused], [ErrUpstream], [ErrAnswer],
-// [ErrRejected] or [ErrLostRace]; or an [ErrNoCredentials], if they were removed between two
-// reads. [Code] has a word for each.
+// [ErrRejected] or [ErrLostRace], or an [ErrNoCredentials] if the credentials were removed
+// between two reads. [Code] returns a word for each.
 func (r *Rotator) Rotate(ctx context.Context, req Request) (Result, error) {
 	if err := CheckTenant(req.Tenant); err != nil {
 		return Result{}, err
@@ -85,13 +85,13 @@ type rotation struct {
 	*Rotator
 	Request
 
-	known   bool   // the token secret was read, so that the tenant exists
-	stored  Token  // what it holds; zero if that is no token
-	version string // its VersionId
-	readErr error  // why it holds no token: nil, ErrNoToken or ErrUnreadable
+	known   bool   // whether the token secret was read, so the tenant exists
+	stored  Token  // the token in it; zero if there is none
+	version string // its VersionId; empty if it has no value
+	readErr error  // why there is no token: ErrNoToken or ErrUnreadable; nil if there is one
 
-	requested       bool          // whether a request was sent to Communic8
-	upstream        time.Duration // of all of them
+	requested       bool          // whether requests were sent to Communic8
+	upstream        time.Duration // total time of these requests
 	probed          ProbeResult   // of the latest probe, with its detail
 	detail          string
 	rejected        []Secret // tokens that Communic8 rejected in this run
@@ -105,7 +105,8 @@ func (run *rotation) rotate(ctx context.Context) (Result, error) {
 	if err := run.load(ctx); err != nil {
 		return Result{}, err
 	}
-	// What is due whatever the credentials are does not depend on a check of them.
+	// The first check needs no DescribeSecret of the credentials, so that a failure of that call
+	// does not delay a token that is due for another reason.
 	reason := due(now(), run.stored, run.readErr, run.stored.CredentialsVersion, false)
 	if reason == "" {
 		credentials, err := run.Store.CredentialsVersion(ctx, run.Tenant)
@@ -134,7 +135,7 @@ func (run *rotation) rotate(ctx context.Context) (Result, error) {
 	return run.put(ctx, *token, reason)
 }
 
-// load reads the token secret. That it holds no token is not an error of load, but readErr.
+// load reads the token secret. If there is no token in it, load sets readErr and returns nil.
 func (run *rotation) load(ctx context.Context) error {
 	stored, version, err := run.Store.Token(ctx, run.Tenant)
 	if err != nil && !errors.Is(err, ErrNoToken) && !errors.Is(err, ErrUnreadable) {
@@ -144,8 +145,8 @@ func (run *rotation) load(ctx context.Context) error {
 	return nil
 }
 
-// due is the function due, followed by a probe of the stored token if that finds none due: a
-// token that was revoked, or that another one ended, is replaced before callers notice.
+// due returns the reason of the function due. If there is none, it probes the stored token, so
+// that a revoked token is replaced even if no caller reports it.
 func (run *rotation) due(ctx context.Context, credentialsVersion string) Reason {
 	reason := due(now(), run.stored, run.readErr, credentialsVersion, run.Force)
 	if reason == "" && run.probe(ctx, run.stored) == ProbeRejected {
@@ -170,13 +171,13 @@ func (run *rotation) newToken(ctx context.Context) (*Token, error) {
 	}
 	refused := fmt.Errorf("%w: store the right ones in %s", err, run.Store.credentialsName(run.Tenant))
 	previous, err := run.Store.credentials(ctx, run.Tenant, awsPrevious)
-	if err != nil || previous.version == current.version { // or somebody has just replaced them
+	if err != nil || previous.version == current.version { // equal if new ones were stored between the reads
 		return nil, refused
 	}
-	// The token that the previous ones made is replaced when it is due like any other, although
-	// every heartbeat finds the current ones refused.
+	// A token of the previous credentials differs from the current ones' version at every
+	// heartbeat. It must not be replaced for that reason, only for the others.
 	if madeByFallback(run.stored, current, previous, malformed) && run.due(ctx, previous.version) == "" {
-		if malformed { // an error until somebody corrects them
+		if malformed { // an error at every heartbeat until they are corrected
 			return nil, refused
 		}
 		run.refused = refused
@@ -190,7 +191,7 @@ func (run *rotation) newToken(ctx context.Context) (*Token, error) {
 	return token, nil
 }
 
-// tokenFrom returns a new token of the credentials, which was probed.
+// tokenFrom returns a new token of the credentials, after a probe.
 func (run *rotation) tokenFrom(ctx context.Context, c storedCredentials) (*Token, error) {
 	token := Token{BaseURL: c.BaseURL, TokenType: bearer, CredentialsVersion: c.version}
 	run.assumed = false
@@ -207,9 +208,9 @@ func (run *rotation) tokenFrom(ctx context.Context, c storedCredentials) (*Token
 		token.ExpiresAt = token.IssuedAt.Add(response.Lifetime)
 		run.assumed = response.Assumed
 	}
-	// Whether another request prolongs a token's lifetime is not documented: one that is
-	// returned again keeps its expiry. If its lifetime is not said, and it is about to
-	// expire, a probe after the expiry shows whether it is still valid.
+	// Communic8 may return the stored token again, and does not document whether that extends
+	// its lifetime. So such a token keeps its expiry. If it is about to expire and its lifetime
+	// is assumed, a probe after the expiry shows whether it is still valid.
 	if run.stored.Expires() && token.ExpiresAt.After(run.stored.ExpiresAt) && token.same(run.stored) {
 		if run.stored.Valid(now()) {
 			token.ExpiresAt = run.stored.ExpiresAt
@@ -219,7 +220,7 @@ func (run *rotation) tokenFrom(ctx context.Context, c storedCredentials) (*Token
 	}
 	probed := run.probe(ctx, token)
 	switch {
-	case probed == ProbeRejected && !token.Expires(): // an access key is the credentials
+	case probed == ProbeRejected && !token.Expires(): // an access key is token and credentials at once
 		return nil, explain(ErrRefused, "Communic8 answered %s to the access key at the probe path", run.detail)
 	case probed == ProbeRejected:
 		return nil, explain(ErrRejected, "Communic8 answered %s at the probe path; the token was not stored. If this stays so, give the token's user the right to the path, or set C8AUTH_PROBE_PATH to another one", run.detail)
@@ -229,8 +230,8 @@ func (run *rotation) tokenFrom(ctx context.Context, c storedCredentials) (*Token
 	return &token, nil
 }
 
-// requestToken requests a token until one is issued, the credentials are refused, or the
-// deadline comes. It returns the time before the request that was answered.
+// requestToken requests a token, and retries after temporary failures until maxRequests or the
+// deadline. It also returns the time just before the last request.
 func (run *rotation) requestToken(ctx context.Context, c storedCredentials) (TokenResponse, time.Time, error) {
 	ctx, cancel := withReserve(ctx, 3, probeTimeout+storeAttempt) // to probe and store the token
 	defer cancel()
@@ -262,8 +263,8 @@ func (run *rotation) requestToken(ctx context.Context, c storedCredentials) (Tok
 	}
 }
 
-// probe probes the token. One that was rejected in this run stays rejected, unless
-// Communic8 accepts it now: an inconclusive probe does not overturn that.
+// probe probes the token. If the probe is inconclusive and the token was rejected earlier in
+// this run, the result is ProbeRejected.
 func (run *rotation) probe(ctx context.Context, token Token) ProbeResult {
 	if run.Endpoint.ProbePath == "" {
 		return ""
@@ -291,20 +292,19 @@ func (run *rotation) addUpstreamTime(since time.Time) {
 	run.upstream += now().Sub(since)
 }
 
-// put stores the token in place of the one that was found to be due.
+// put stores the token if the stored version is still the one that was found to be due.
 //
-// If another rotation was faster, both may have valid tokens or, if a new token ends the
-// earlier ones, only one has, and that need not be the one who stored last. So the winner's
-// token is kept only if it is the same as ours or the probe shows that it is good. Otherwise
-// ours replaces it if the probe shows that ours is good, and else one that is requested now:
-// requested after the winner's, it is the valid one. If none is issued, ours is the next best
-// if it was requested last and has not been rejected.
+// If another rotation stored a token first, Communic8 may accept both tokens or, if a new token
+// revokes earlier ones, only the one that was requested last. So the stored token is kept if it
+// is the same as token, or if the probe shows that it is good. Otherwise it is replaced: by
+// token, if the probe shows that token is good, or else by one that is requested now. If none
+// is issued, token is stored if it was not rejected and was requested after the stored one.
 func (run *rotation) put(ctx context.Context, token Token, reason Reason) (Result, error) {
 	for range maxRounds {
 		version, err := run.Store.PutToken(ctx, run.Tenant, token, run.version)
 		run.noteWrite(&token, err)
 		if err == nil {
-			// A token that is returned again has what is left of its lifetime.
+			// A token that Communic8 returned again says nothing about a full lifetime.
 			run.fillsQuota = !token.same(run.stored) && token.Expires() && fillsQuota(token.ExpiresAt.Sub(token.IssuedAt))
 			run.stored, run.version = token, version
 			return run.result(Rotated, reason), nil
@@ -346,7 +346,7 @@ func (run *rotation) result(outcome Outcome, reason Reason) Result {
 	return result
 }
 
-// sleep waits, but not longer than ctx lasts.
+// sleep waits for d, or until ctx ends.
 func sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -354,15 +354,16 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// jitter shortens a pause by up to a half at random, so that many clients do not return at
-// the same moment. The clock is its only source: under a simulated one, runs are repeatable.
+// jitter shortens a pause by up to a half at random, so that clients that failed together do
+// not retry together. The clock is the seed, so that runs under a simulated clock are
+// repeatable.
 func jitter(full time.Duration) time.Duration {
 	source := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0)) // #nosec G404 G115 -- spreads load, guards nothing
 	return full/2 + time.Duration(source.Int64N(int64(full/2)))
 }
 
-// withReserve moves the deadline of ctx, if it has one, forward by at most reserve, and by no
-// more than 1/part of the time that is left.
+// withReserve makes the deadline of ctx, if it has one, earlier by reserve, but by no more than
+// 1/part of the time that is left.
 func withReserve(ctx context.Context, part int64, reserve time.Duration) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
 	if !ok {

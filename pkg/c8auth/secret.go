@@ -9,15 +9,16 @@ import (
 const redacted = "[redacted]"
 
 // Secret is a string that only Reveal returns: fmt with any verb, slog and encoding/json write
-// "[redacted]" instead. It holds a pointer, because fmt calls no methods on the value of an
-// unexported field but prints its contents, and of a pointer that is the address. The zero
-// value is the empty string.
+// "[redacted]". The zero value is the empty string. A Secret may be used concurrently.
+//
+// Secret holds a pointer, because fmt does not call methods of values in unexported fields. It
+// prints their contents instead, and of a pointer only the address.
 type Secret struct{ value *string }
 
 // NewSecret returns s as a Secret.
 func NewSecret(s string) Secret { return Secret{&s} }
 
-// Reveal returns the string. Its callers are all the places where a secret leaves this type.
+// Reveal returns the string.
 func (s Secret) Reveal() string {
 	if s.value == nil {
 		return ""
@@ -34,5 +35,5 @@ func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 // LogValue returns "[redacted]".
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// MarshalText returns "[redacted]", which encoding/json writes.
+// MarshalText returns "[redacted]" and never an error. encoding/json calls it.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }

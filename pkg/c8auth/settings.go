@@ -9,12 +9,13 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
-// Settings are the settings of both functions.
+// Settings are the settings of both functions. Each comes from the environment variable that
+// its comment names.
 type Settings struct {
-	Stack     string        // C8AUTH_STACK
-	ProbePath string        // C8AUTH_PROBE_PATH; empty: no token is probed
-	CacheTTL  time.Duration // C8AUTH_CACHE_TTL
-	Prefetch  []string      // C8AUTH_PREFETCH; nil for none
+	Stack     string        // C8AUTH_STACK: prefix of the secrets' names
+	ProbePath string        // C8AUTH_PROBE_PATH: where rotate probes tokens; empty: nowhere
+	CacheTTL  time.Duration // C8AUTH_CACHE_TTL: see [Cache]
+	Prefetch  []string      // C8AUTH_PREFETCH: tenants whose tokens vend reads at a cold start; nil: none
 }
 
 const (
@@ -22,12 +23,12 @@ const (
 	defaultCacheTTL  = time.Minute
 )
 
-// stackName is CloudFormation's syntax.
+// stackName is the syntax of a CloudFormation stack's name, without its limit of 128 characters.
 var stackName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
 
-// ReadSettings reads the settings from environment variables by lookup, usually
-// [os.LookupEnv]. An empty variable counts as unset, except C8AUTH_PROBE_PATH. The error is an
-// [ErrSettings] that names every missing or malformed variable and says what was expected.
+// ReadSettings reads the settings by lookup, usually [os.LookupEnv]. An empty variable counts
+// as unset, except C8AUTH_PROBE_PATH. The error is an [ErrSettings] that names every missing or
+// malformed variable and says what was expected.
 func ReadSettings(lookup func(string) (string, bool)) (Settings, error) {
 	s := Settings{ProbePath: defaultProbePath, CacheTTL: defaultCacheTTL}
 	var wrong []string

@@ -1,6 +1,6 @@
 package c8auth
 
-// What a process keeps of a tenant between invocations.
+// State of a tenant that a process keeps in memory between invocations.
 
 import (
 	"context"
@@ -12,25 +12,25 @@ import (
 )
 
 const (
-	// probeTTL is how long the probe of a stored token counts before a report has it
-	// repeated. An inconclusive one counts for longer: most likely it timed out, and while
-	// it waits, no other report can use the sandbox.
+	// probeTTL is how long the result of a probe is used for further reports. An inconclusive
+	// one is used for longer: most likely the probe timed out, and no other report can use the
+	// sandbox while one waits.
 	probeTTL        = 5 * time.Second
 	inconclusiveTTL = time.Minute
-	// maxHold bounds how long a Retry-After keeps a process from requesting a token. A
-	// process that starts meanwhile makes a request of its own.
+	// maxHold bounds how long a process obeys a Retry-After. Other processes do not know of it.
 	maxHold = time.Hour
 )
 
-// state saves requests: a process without it makes one more to Communic8.
+// state saves requests to Communic8. Correctness does not depend on it, because Lambda can end
+// a process at any time.
 type state struct {
 	probe       probe
-	hold        time.Time // no token is requested before, as a Retry-After said,
-	holdVersion string    // with this version of the credentials
-	quota       time.Time // when the quota of versions refused the latest write; zero: it did not
-	version     string    // of the stored token then
-	unstored    *Token    // what was not stored; nil if that was a claim
-	rejected    string    // version of the latest stored token that was counted as rejected
+	hold        time.Time // a Retry-After: no token is requested before this time
+	holdVersion string    // version of the credentials that hold is for
+	quota       time.Time // when the latest write failed with ErrQuota; zero: it did not
+	version     string    // of the stored token at that time
+	unstored    *Token    // the token that was not stored then; nil if the write was a claim
+	rejected    string    // version of the latest stored token that TokenRejected has counted
 }
 
 // probe is the probe of a stored token.
@@ -41,7 +41,7 @@ type probe struct {
 	at      time.Time
 }
 
-// counts reports whether the probe still holds for that version.
+// counts reports whether the result can be used for that version without another probe.
 func (p probe) counts(version string, now time.Time) bool {
 	ttl := probeTTL
 	if p.result == ProbeInconclusive {
@@ -51,8 +51,8 @@ func (p probe) counts(version string, now time.Time) bool {
 	return p.version == version && age >= 0 && age < ttl
 }
 
-// holds returns until when a Retry-After holds for that version of the credentials; zero if
-// none does.
+// holds returns the time before which no token may be requested with that version of the
+// credentials; zero if there is none.
 func (s state) holds(version string, now time.Time) time.Time {
 	if left := s.hold.Sub(now); s.holdVersion != version || left <= 0 || left > maxHold {
 		return time.Time{}
@@ -84,8 +84,8 @@ func (s *states) update(tenant string, change func(*state)) {
 	s.of[tenant] = of
 }
 
-// noteWrite notes the result of writing a version of the token secret: a token, or a claim
-// if that is nil.
+// noteWrite keeps whether a write of the token secret succeeded or failed with ErrQuota. token
+// is nil if the write was a claim.
 func (run *rotation) noteWrite(token *Token, err error) {
 	if err != nil && !errors.Is(err, ErrQuota) {
 		return
@@ -102,10 +102,10 @@ func (run *rotation) noteWrite(token *Token, err error) {
 	})
 }
 
-// unstored returns the token that this process could not store because of the quota of
-// versions, so that no other one is requested meanwhile. When that token cannot be used any
-// more, a claim shows whether Secrets Manager accepts writes again, unless another process
-// has written.
+// unstored returns the token that this process could not store because of ErrQuota, so that it
+// can be stored now without another request. If that token is no longer usable, unstored writes
+// a claim, which shows whether Secrets Manager accepts writes again. The error is then that of
+// the claim. Both are nil if a token may be requested.
 func (run *rotation) unstored(ctx context.Context) (*Token, error) {
 	s := run.states.get(run.Tenant)
 	if s.quota.IsZero() || s.version != run.version {
@@ -114,17 +114,17 @@ func (run *rotation) unstored(ctx context.Context) (*Token, error) {
 	if s.unstored != nil && s.unstored.Valid(now()) && run.probe(ctx, *s.unstored) != ProbeRejected {
 		return s.unstored, nil
 	}
-	if run.version == "" { // there is none to claim
+	if run.version == "" { // without a version, there is nothing to claim
 		return nil, nil
 	}
 	claimed, err := run.claim(ctx)
-	if err == nil && !claimed && now().Sub(s.quota) < claimRefill { // no other process has made a claim since
+	if err == nil && !claimed && now().Sub(s.quota) < claimRefill { // later, a refused claim shows that another process has written one
 		err = explain(ErrQuota, "the next attempt to write one is made in %v at most", claimRefill)
 	}
 	return nil, err
 }
 
-// claim is [Store.claim] of the stored version, whose result it notes.
+// claim is [Store.claim] of the stored version, followed by noteWrite.
 func (run *rotation) claim(ctx context.Context) (bool, error) {
 	claimed, err := run.Store.claim(ctx, run.Tenant, run.version)
 	if claimed || err != nil {
@@ -133,13 +133,13 @@ func (run *rotation) claim(ctx context.Context) (bool, error) {
 	return claimed, err
 }
 
-// probeStored probes the stored token for a report, unless that was just done or is being
-// done.
+// probeStored probes the stored token for a report. Concurrent reports share one probe, and
+// its result is used again while it counts. The probe does not end with ctx.
 func (run *rotation) probeStored(ctx context.Context) ProbeResult {
 	result, _, _ := run.states.flight.Do(run.Tenant+" "+run.version, func() (any, error) {
 		last := run.states.get(run.Tenant).probe
 		if !last.counts(run.version, now()) {
-			run.probe(context.WithoutCancel(ctx), run.stored) // others wait for it
+			run.probe(context.WithoutCancel(ctx), run.stored)
 			last = probe{run.version, run.probed, run.detail, now()}
 			run.states.update(run.Tenant, func(s *state) { s.probe = last })
 		}

@@ -25,30 +25,30 @@ const (
 
 	// storeAttempt bounds one HTTP exchange with Secrets Manager, and leaves time for retries.
 	storeAttempt = 3 * time.Second
-	// storeAttempts bounds the exchanges of one call. It is so high that the deadline ends a
-	// call that fails: the token to be stored may be the only valid one.
+	// storeAttempts bounds the exchanges of one call. It is so high that the deadline comes
+	// first: the token to be stored may be the only valid one.
 	storeAttempts = 100
-	// The pause after a failed exchange doubles from storePause, or from throttlePause after
-	// throttling, up to maxPause, and is shortened by up to a half at random. So a call makes
-	// at most six requests in its first second and one a second after that, and many
-	// processes together do not keep Secrets Manager throttled.
+	// The pause after a failed exchange starts at storePause, or throttlePause after throttling,
+	// and doubles up to maxPause. Jitter shortens it by up to a half. So a call sends at most
+	// six requests in its first second and then one a second, and many processes together do
+	// not keep Secrets Manager throttled.
 	storePause    = 50 * time.Millisecond
 	throttlePause = time.Second
 	maxPause      = 2 * time.Second
-	// maxVersions is about the number of versions that a secret can have.
+	// maxVersions is about the quota of versions of a secret.
 	maxVersions = 100
-	// settled is the age at which every replica of the store knows a version.
+	// settled is the age of a version at which every replica of Secrets Manager returns it.
 	settled = time.Minute
 )
 
-// Store reads and writes the two secrets of each tenant in AWS Secrets Manager. It may be used
-// concurrently, also by more than one process.
+// Store reads both secrets of each tenant in AWS Secrets Manager, and writes the token secret.
+// It may be used concurrently, also by more than one process.
 type Store struct {
-	Client *secretsmanager.Client
-	Stack  string // prefix of the secrets' names
+	Client *secretsmanager.Client // must not be nil; see [OpenStore]
+	Stack  string                 // prefix of the secrets' names
 }
 
-// Open reads the settings from the environment and opens the Store. The error is an
+// Open is [ReadSettings] of the environment followed by [OpenStore]. The error is an
 // [ErrSettings].
 func Open(ctx context.Context) (Settings, *Store, error) {
 	settings, err := ReadSettings(os.LookupEnv)
@@ -59,8 +59,8 @@ func Open(ctx context.Context) (Settings, *Store, error) {
 	return settings, store, err
 }
 
-// OpenStore returns a Store with the AWS configuration of the environment: region, credentials
-// and endpoint. It does not call AWS. The error is an [ErrSettings].
+// OpenStore returns a Store that uses the AWS configuration of the environment: region,
+// credentials and endpoint. It does not call AWS. The error is an [ErrSettings].
 func OpenStore(ctx context.Context, stack string) (*Store, error) {
 	cfg, err := config.LoadDefaultConfig(ctx,
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(storeAttempt)),
@@ -75,9 +75,9 @@ func OpenStore(ctx context.Context, stack string) (*Store, error) {
 	return &Store{secretsmanager.NewFromConfig(cfg), stack}, nil
 }
 
-// newRetryer returns the SDK's standard retryer with three changes: the pauses; no quota of
-// retries, as a process that was warm while the store failed would have used it up; and no
-// retry of LimitExceededException, which the SDK takes for throttling, but lasts for hours.
+// newRetryer returns the SDK's standard retryer with three changes. The pauses are storeBackoff.
+// There is no quota of retries, which an outage would leave used up in a warm process. And
+// LimitExceededException is not retried: the SDK treats it as throttling, but it lasts for hours.
 func newRetryer() aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.Backoff = retry.BackoffDelayerFunc(storeBackoff)
@@ -105,9 +105,9 @@ func storeBackoff(n int, err error) (time.Duration, error) {
 func (s *Store) credentialsName(tenant string) string { return s.Stack + "/credentials/" + tenant }
 func (s *Store) tokenName(tenant string) string       { return s.Stack + "/token/" + tenant }
 
-// Token returns the tenant's stored token, which may have expired, and the version id of the
-// secret. The error is an [ErrUnknownTenant], an [ErrNoToken], an [ErrUnreadable], with which
-// the version is returned as well, or an [ErrUnavailable].
+// Token returns the tenant's stored token, which may have expired, and its version, a VersionId
+// of the token secret. The error is an [ErrUnknownTenant], [ErrNoToken], [ErrUnreadable] or
+// [ErrUnavailable]. With an [ErrUnreadable] the version is returned as well.
 func (s *Store) Token(ctx context.Context, tenant string) (token Token, version string, err error) {
 	value, err := s.get(ctx, s.tokenName(tenant), awsCurrent, "")
 	if errors.Is(err, errNoValue) {
@@ -120,24 +120,26 @@ func (s *Store) Token(ctx context.Context, tenant string) (token Token, version 
 	return token, value.version, err
 }
 
-// PutToken stores the token as AWSCURRENT and returns its version id. replaces is the version
-// that it replaces, empty if there is none.
+// PutToken stores the token as AWSCURRENT and returns its version. replaces is the version that
+// the token replaces, empty if there is none.
 //
-// The new version's id is derived from the one that it replaces. Secrets Manager accepts an id
-// once, so of two writers that replace the same version one wins; the other one gets
-// [ErrLostRace] and has changed nothing. The same call repeated, because its answer was lost,
-// succeeds. [ErrQuota] has changed nothing either. Any other error is an [ErrUnavailable] or an
-// [ErrUnknownTenant]; then the token may have been written or not.
+// The new VersionId is derived from the replaced one. Secrets Manager accepts each id once, so
+// of two writers that replace the same version one succeeds. The same call may be repeated if
+// its answer was lost.
+//
+// After an [ErrLostRace], which the other writer gets, the token is not the current one. After
+// an [ErrQuota] or an [ErrUnreadable] (the token cannot be encoded), nothing was written. After
+// an [ErrUnavailable] or an [ErrUnknownTenant], the token may have been written.
 func (s *Store) PutToken(ctx context.Context, tenant string, token Token, replaces string) (version string, err error) {
 	name := s.tokenName(tenant)
 	value, err := token.encode()
 	if err != nil {
 		return "", explain(ErrUnreadable, "it cannot be encoded")
 	}
-	// An id may be taken although there is no other writer, if somebody has moved AWSCURRENT
-	// back by hand to a version that had been replaced. Then AWSPREVIOUS is on the version of
-	// that id, or that version is old, and the next id is as good. Otherwise AWSCURRENT seems
-	// to be in its place only because the replica that was read lags behind.
+	// An id can be taken without another writer, if a person has moved AWSCURRENT back to a
+	// version that had been replaced. Then the version of that id has the label AWSPREVIOUS or
+	// is old, and the next id is used. Otherwise another writer has just stored it, and the
+	// replica that was read does not show that yet.
 	for n := range maxVersions {
 		id := versionID(name, replaces, n)
 		out, err := s.Client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
@@ -171,8 +173,8 @@ func (s *Store) PutToken(ctx context.Context, tenant string, token Token, replac
 	return "", explain(ErrUnavailable, "%s: every version id is taken", name)
 }
 
-// versionID returns the nth version id for a version that replaces another one of the same
-// secret. It is the same UUID for every writer.
+// versionID returns the nth id for the version that replaces another one of the secret. Every
+// writer gets the same UUID.
 func versionID(name, replaces string, n int) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d", name, replaces, n))
 	sum[6] = sum[6]&0x0f | 0x80 // version 8 of RFC 9562: a custom scheme
@@ -180,15 +182,14 @@ func versionID(name, replaces string, n int) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
 }
 
-// CredentialsVersion returns the version id of the tenant's credentials, empty if none are
-// stored, and does not decrypt them. The error is an [ErrUnknownTenant] or an [ErrUnavailable].
+// CredentialsVersion returns the VersionId of the tenant's credentials, empty if none are
+// stored. It does not decrypt them. The error is an [ErrUnknownTenant] or an [ErrUnavailable].
 func (s *Store) CredentialsVersion(ctx context.Context, tenant string) (string, error) {
 	labels, err := s.labels(ctx, s.credentialsName(tenant))
 	return labels[awsCurrent], err
 }
 
-// labels returns the version ids by staging label, as they are at one moment. It decrypts
-// nothing.
+// labels returns the secret's version ids by staging label. It decrypts nothing.
 func (s *Store) labels(ctx context.Context, name string) (map[string]string, error) {
 	out, err := s.Client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &name})
 	if err != nil {
@@ -214,8 +215,8 @@ type storedCredentials struct {
 }
 
 // credentials returns the tenant's credentials that have the staging label. The error is an
-// [ErrNoCredentials], [ErrCredentials], [ErrUnknownTenant] or [ErrUnavailable]. They are read
-// only when a token is due; otherwise a DescribeSecret tells which version is current.
+// [ErrNoCredentials], [ErrCredentials], [ErrUnknownTenant] or [ErrUnavailable]. It is called
+// only when a new token is due, so that credentials are rarely decrypted.
 func (s *Store) credentials(ctx context.Context, tenant, label string) (storedCredentials, error) {
 	name := s.credentialsName(tenant)
 	value, err := s.get(ctx, name, label, "")
@@ -232,7 +233,7 @@ func (s *Store) credentials(ctx context.Context, tenant, label string) (storedCr
 	return storedCredentials{c, value.version, value.created}, nil
 }
 
-// errNoValue: no version of the secret has the label, or its value is empty.
+// errNoValue: the secret has no such version, or that version is empty.
 var errNoValue = errors.New("no value")
 
 // value is a version of a secret.
@@ -242,7 +243,8 @@ type value struct {
 	created time.Time
 }
 
-// get reads the version that has the label or, without a label, the version of that id.
+// get returns the version of the secret that has the label. If label is empty, it returns the
+// one with that id.
 func (s *Store) get(ctx context.Context, name, label, version string) (value, error) {
 	in := &secretsmanager.GetSecretValueInput{SecretId: &name}
 	switch label {
@@ -259,6 +261,6 @@ func (s *Store) get(ctx context.Context, name, label, version string) (value, er
 	if len(out.SecretBinary) == 0 && aws.ToString(out.SecretString) == "" {
 		return value{}, errNoValue
 	}
-	// A binary value is read as an empty string, which is neither a token nor credentials.
+	// Of a binary value text is empty, which is neither a token nor credentials.
 	return value{aws.ToString(out.SecretString), aws.ToString(out.VersionId), aws.ToTime(out.CreatedDate).UTC()}, nil
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
-// awsErrors are the error codes of AWS that are shown. Any other string could be anything.
+// awsErrors are the error codes of AWS that are shown. Another string could be a secret.
 var awsErrors = []string{
 	"AccessDeniedException", "DecryptionFailure", "EncryptionFailure", "ExpiredTokenException", "IncompleteSignature",
 	"InternalServiceError", "InvalidClientTokenId", "InvalidParameterException", "InvalidRequestException",
@@ -26,8 +26,8 @@ var awsErrors = []string{
 	"ValidationException",
 }
 
-// storeError returns the error of this package for one of the SDK. Of AWS's response it shows
-// the error code alone: a message could quote the request, which holds a token.
+// storeError maps an error of the SDK to one of this package. Of AWS's response it shows only
+// the error code, because a message could quote the request, which contains a token.
 func storeError(ctx context.Context, op, name string, err error) error {
 	var (
 		notFound *types.ResourceNotFoundException
@@ -59,7 +59,7 @@ func storeError(ctx context.Context, op, name string, err error) error {
 	switch {
 	case errors.As(err, &unsent):
 		why = oauth.DescribeError(err)
-	case ctx.Err() != nil: // during a pause
+	case ctx.Err() != nil: // the deadline came during a pause between retries
 		why = "kept failing or throttling until the deadline"
 	case errors.As(err, &answer):
 		why = fmt.Sprintf("gives an unreadable answer (HTTP %d)", answer.HTTPStatusCode())

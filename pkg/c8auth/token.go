@@ -8,22 +8,22 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth/internal/oauth"
 )
 
-// Margin is the least remaining lifetime of a valid token: enough for the caller to use it.
+// Margin is the least remaining lifetime of a valid token, so that a caller has time to use it.
 const Margin = 30 * time.Second
 
-// Token is an access token of Communic8, or an access key.
+// Token is an access token of Communic8, or an access key. The zero value is no token.
 type Token struct {
 	BaseURL            string // https://host[:port] of the instance that accepts the token
 	AccessToken        Secret
 	TokenType          string    // "Bearer"
-	IssuedAt           time.Time // the time before the request, in whole seconds
+	IssuedAt           time.Time // just before the token was requested, in UTC and whole seconds
 	ExpiresAt          time.Time // zero for an access key, which does not expire
 	CredentialsVersion string    // VersionId of the credentials that it was made from
 }
 
-// tokenJSON is the encoding of the token secret. A key may be added if it can be missing, and a
-// time also in internal/sim/wire.go, which shifts the clocks of processes. Besides the response of vend, no other
-// encoding shows the token.
+// tokenJSON is the JSON of the token secret. A new key must be optional, because functions of
+// the version before do not write it. A new time must also be added to internal/sim/wire.go,
+// which shifts the clocks of processes.
 type tokenJSON struct {
 	BaseURL            string    `json:"base_url"`
 	AccessToken        string    `json:"access_token"`
@@ -33,9 +33,8 @@ type tokenJSON struct {
 	CredentialsVersion string    `json:"credentials_version"`
 }
 
-// ParseToken reads the JSON of a token secret. Unknown keys are ignored, so that an older
-// function can read what a newer one wrote. The error is an [ErrUnreadable] that shows no
-// value.
+// ParseToken reads the JSON of a token secret. It ignores unknown keys, so that a function can
+// read what a newer version wrote. The error is an [ErrUnreadable] that shows no value.
 func ParseToken(data []byte) (Token, error) {
 	var in tokenJSON
 	if json.Unmarshal(data, &in) != nil {
@@ -66,7 +65,7 @@ func ParseToken(data []byte) (Token, error) {
 }
 
 // encode is the inverse of ParseToken. It does not escape <, > and &, which would make a token
-// of these up to six times as long.
+// up to six times as long.
 func (t Token) encode() (string, error) {
 	var out strings.Builder
 	encoder := json.NewEncoder(&out)
@@ -85,14 +84,14 @@ func (t Token) encode() (string, error) {
 // Expires reports whether the token expires. An access key does not.
 func (t Token) Expires() bool { return !t.ExpiresAt.IsZero() }
 
-// Remaining returns the lifetime that remains after now, never less than zero. It is
-// meaningless for a token that does not expire.
+// Remaining returns the lifetime that remains after now, never less than zero. For a token that
+// does not expire it returns zero.
 func (t Token) Remaining(now time.Time) time.Duration {
 	return max(0, t.ExpiresAt.Sub(now))
 }
 
-// LifetimePercent returns the share of the token's lifetime that remains after now, from 0 to 100:
-// 0 if there is no token or it has expired, 100 if it does not expire.
+// LifetimePercent returns the share of the lifetime that remains after now, from 0 to 100. It is
+// 0 for the zero Token and an expired one, and 100 for a token that does not expire.
 func (t Token) LifetimePercent(now time.Time) float64 {
 	lifetime := t.ExpiresAt.Sub(t.IssuedAt)
 	switch {
@@ -100,13 +99,13 @@ func (t Token) LifetimePercent(now time.Time) float64 {
 		return 0
 	case !t.Expires():
 		return 100
-	case lifetime <= 0: // stored by hand
+	case lifetime <= 0: // only a person can have stored such a token
 		return 0
 	}
 	return min(100, 100*float64(t.Remaining(now))/float64(lifetime))
 }
 
-// Valid reports whether there is a token and it has at least [Margin] left.
+// Valid reports whether t is a token and has at least [Margin] of its lifetime left.
 func (t Token) Valid(now time.Time) bool {
 	return t.AccessToken.Reveal() != "" && (!t.Expires() || t.Remaining(now) >= Margin)
 }

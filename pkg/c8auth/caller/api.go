@@ -19,7 +19,7 @@ import (
 
 const (
 	getTimeout    = 10 * time.Second
-	reportTimeout = 30 * time.Second // API Gateway gives up after 29
+	reportTimeout = 30 * time.Second // API Gateway waits 29 seconds for the function
 	maxAnswer     = 64 << 10
 	maxRetryAfter = time.Minute
 	maxText       = 400 // characters of an error, besides the sentinels and a prefix
@@ -29,7 +29,7 @@ const (
 type failure struct {
 	err        error         // wraps one of the package's errors
 	temporary  bool          // another attempt may succeed
-	retryAfter time.Duration // the least time until then; 0 if the API did not say
+	retryAfter time.Duration // least time until another attempt; 0 if the API did not say
 }
 
 // fail returns a failure that another attempt does not fix.
@@ -44,7 +44,7 @@ func failTemporarily(sentinel error, format string, args ...any) *failure {
 	return failed
 }
 
-// get fetches the token. fresh makes vend read the store again (RFC 9111, section 5.2.1.4).
+// get fetches the token. With fresh, it sends no-cache, so that vend reads the store again.
 func (s *Source) get(ctx context.Context, fresh bool) (token, *failure) {
 	ctx, cancel := context.WithTimeout(ctx, getTimeout)
 	defer cancel()
@@ -72,7 +72,7 @@ func (s *Source) get(ctx context.Context, fresh bool) (token, *failure) {
 func (s *Source) report(ctx context.Context, version string) (kept bool, _ *failure) {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	body, _ := json.Marshal(map[string]string{"version": version}) // which cannot fail
+	body, _ := json.Marshal(map[string]string{"version": version}) // cannot fail
 	header := http.Header{"Content-Type": {"application/json"}}
 	body, failed := s.exchange(ctx, http.MethodPost, "/rejections", header, body)
 	if failed != nil {
@@ -88,9 +88,9 @@ func (s *Source) report(ctx context.Context, version string) (kept bool, _ *fail
 }
 
 // exchange sends a signed request about the tenant and returns the body of a 200. If the
-// signature is refused, it reads the AWS configuration again, and signs and sends the request
-// once more: the key may have been renewed, and a signature that was made before this machine
-// was frozen has expired.
+// signature is refused, exchange reads the AWS configuration again, and signs and sends the
+// request once more. The credentials may have been renewed, or the signature may have expired
+// while this machine was frozen.
 func (s *Source) exchange(ctx context.Context, method, tail string, header http.Header, body []byte) ([]byte, *failure) {
 	for repeated := false; ; repeated = true {
 		current, failed := s.load(ctx)
@@ -147,8 +147,8 @@ func describe(err error, base http.RoundTripper, req *http.Request) string {
 	return req.URL.Host + " " + oauth.DescribeError(err)
 }
 
-// errorTypes are the values of x-amzn-ErrorType that are shown, and whether they refuse the
-// signature or its key. Any other value could be anything.
+// errorTypes are the values of x-amzn-ErrorType that are shown, because another value could be a
+// secret. True means that the signature or its key is refused.
 var errorTypes = map[string]bool{
 	"AccessDeniedException":               false,
 	"BadRequestException":                 false,
@@ -185,7 +185,7 @@ func (s *Source) classify(resp *http.Response, body []byte, at endpoint, what st
 	if !known {
 		kind = "no known x-amzn-ErrorType"
 	}
-	// More than one type reports an invalid key, and the body always has these words.
+	// An invalid key comes with more than one type, but always with these words in the body.
 	signature = signature || kind == "AccessDeniedException" && bytes.Contains(body, []byte("security token included in the request"))
 	status := resp.StatusCode
 	switch {

@@ -1,6 +1,6 @@
 package caller
 
-// AWS: the configuration, credentials, signature and region of a request.
+// The AWS configuration, credentials, signature and region of a request.
 
 import (
 	"context"
@@ -32,8 +32,8 @@ type session struct {
 	transport *http.Transport // trusts the certificates of AWS_CA_BUNDLE; nil if that is not set
 }
 
-// load returns the session in use. If there is none, it makes one of the Source's own
-// configuration or else of the ambient one.
+// load returns the session in use. If there is none, load makes one from the Source's AWS, or
+// from the ambient configuration if that has no credentials.
 func (s *Source) load(ctx context.Context) (*session, *failure) {
 	s.mu.Lock()
 	current := s.session
@@ -44,7 +44,7 @@ func (s *Source) load(ctx context.Context) (*session, *failure) {
 	current = &session{Config: s.AWS}
 	if s.AWS.Credentials == nil {
 		var err error
-		// The SDK would log errors with their text.
+		// Without this logger, the SDK logs errors with their text.
 		if current.Config, err = config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{})); err != nil {
 			return nil, failTemporarily(ErrCredentials, "%s", describeCredentials(err))
 		}
@@ -60,8 +60,8 @@ func (s *Source) load(ctx context.Context) (*session, *failure) {
 	return current, nil
 }
 
-// unload ends the use of a session whose signature was refused: the next load reads the
-// configuration again, in case another process has renewed it.
+// unload removes a session whose signature was refused. The next load reads the configuration
+// again, because another process may have renewed it.
 func (s *Source) unload(refused *session) {
 	if cache, ok := refused.Credentials.(interface{ Invalidate() }); ok {
 		cache.Invalidate()
@@ -137,7 +137,7 @@ func describeCredentials(err error) string {
 	return "the AWS configuration, or the provider of credentials that it names, fails" + more
 }
 
-// needsPerson reports whether only a person can fix the failure of a provider.
+// needsPerson reports whether a provider will fail until a person fixes its configuration.
 func needsPerson(err error) bool {
 	_, signIn := errors.AsType[*ssocreds.InvalidTokenError](err)
 	operation, ok := errors.AsType[*smithy.OperationError](err)
@@ -151,14 +151,14 @@ type endpoint struct {
 }
 
 var (
-	// apiHost is the host of a REST API, also through a VPC endpoint. Its suffix depends on
-	// the partition.
+	// apiHost is the host of a REST API, also of one behind a VPC endpoint. Its last group
+	// depends on the partition.
 	apiHost    = regexp.MustCompile(`^([a-z0-9]+)(?:-vpce-[0-9a-f]+)?\.execute-api(?:-fips)?\.([a-z0-9-]+)\.(.+)$`)
 	regionName = regexp.MustCompile(`^[a-z0-9-]+$`)
 )
 
-// endpoint reads URL. If its host does not name a region, such as a custom domain name, region
-// is taken for it.
+// endpoint parses URL. If its host does not name the region, as a custom domain does not, the
+// API is assumed to be in region.
 func (s *Source) endpoint(region string) (endpoint, *failure) {
 	u, err := url.Parse(s.URL)
 	if err != nil || u.Hostname() == "" || !oauth.Confidential(u) || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
@@ -180,7 +180,7 @@ func (s *Source) endpoint(region string) (endpoint, *failure) {
 }
 
 // partitionOf returns the partition of the region, and whether the names of hosts in it end in
-// suffix. AWS STS has a host in every region, so that the SDK's data about STS say both.
+// suffix. AWS STS has a host in every region, so both can be read from the SDK's data about STS.
 func partitionOf(region, suffix string) (partition string, ok bool) {
 	for _, dualStack := range []aws.DualStackEndpointState{aws.DualStackEndpointStateEnabled, aws.DualStackEndpointStateDisabled} {
 		host, err := sts.NewDefaultEndpointResolver().ResolveEndpoint(region, sts.EndpointResolverOptions{UseDualStackEndpoint: dualStack})
@@ -192,8 +192,8 @@ func partitionOf(region, suffix string) (partition string, ok bool) {
 	return partition, ok
 }
 
-// resource returns the resource that a policy must grant, in any account, as the API's is not
-// known.
+// resource returns the resource that a policy must grant. Its account is *, because the account
+// of the API is not known.
 func (e endpoint) resource(what string) string {
 	return "arn:" + e.partition + ":execute-api:" + e.region + ":*:" + e.api + "/" + e.stage + "/" + what
 }

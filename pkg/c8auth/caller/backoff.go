@@ -1,13 +1,14 @@
 package caller
 
-// The time between two attempts, by the wall clock.
+// The time between attempts, by the wall clock.
 
 import "time"
 
 // maxBackoff is the longest time between two attempts of any kind.
 const maxBackoff = 2 * time.Minute
 
-// backoff delays attempts after failed ones for the same version of the token.
+// backoff delays attempts for a version of the token after failed ones. It must not be used
+// concurrently.
 type backoff struct {
 	version  string
 	failures int
@@ -17,8 +18,7 @@ type backoff struct {
 // allows reports whether another attempt may begin.
 func (b *backoff) allows(version string) bool { return b.version != version || !pending(b.until) }
 
-// fail counts a failed attempt. The time until the next one is first, and doubles with
-// every failure.
+// fail counts a failed attempt. The delay after it is first, doubled with every failure before.
 func (b *backoff) fail(version string, first time.Duration) {
 	if b.version != version {
 		*b = backoff{version: version}

@@ -1,6 +1,6 @@
 package caller
 
-// The token of a tenant: it is fetched, held, and replaced after a rejection.
+// Source: a tenant's token is fetched, held, and replaced after a rejection.
 
 import (
 	"cmp"
@@ -18,15 +18,16 @@ import (
 )
 
 const (
-	// fetchTime bounds a fetch, retries included; renewTime, the reaction to a rejection.
+	// fetchTime bounds a fetch, retries included; renewTime, the report of a rejection and the
+	// fetch of the next token.
 	fetchTime = 15 * time.Second
 	renewTime = 45 * time.Second
 	// firstPause doubles with every exchange that failed, up to maxPause.
 	firstPause = 250 * time.Millisecond
 	maxPause   = 4 * time.Second
-	// minRetry is the least time between two fetches, and after a lookup that found no newer
-	// token than the rejected one; longRetry, after a fetch whose failure is not temporary, and
-	// between two reports of the same token.
+	// minRetry is the least time until the next fetch, and until the next request for a newer
+	// token than the rejected one. longRetry is the least time until the next fetch after a
+	// failure that is not temporary, and until the next report of the same token.
 	minRetry  = time.Second
 	longRetry = 10 * time.Second
 )
@@ -37,9 +38,9 @@ type Source struct {
 	URL    string // of the API: the stack's output Url, https://….execute-api.….amazonaws.com/v1
 	Tenant string // empty means "default"
 
-	// AWS holds the credentials to sign with and, if URL does not name it, the API's region.
-	// Zero means the ambient configuration: environment, shared files, container or instance
-	// role. It is loaded once, and again when the API refuses the signature.
+	// AWS has the credentials to sign with and, if URL does not name it, the API's region. If
+	// its Credentials are nil, the ambient configuration is used: environment, shared files,
+	// container or instance role. It is loaded once, and again if the API refuses the signature.
 	AWS aws.Config
 	// Base is the transport of requests to the API. Nil means http.DefaultTransport or, if
 	// AWS_CA_BUNDLE is set, a transport that trusts the certificates in that file.
@@ -47,15 +48,15 @@ type Source struct {
 
 	flight singleflight.Group
 
-	// Times are of the wall clock: monotonic time stands still while the machine is frozen.
+	// Times are without a monotonic reading, which stands still while the machine is frozen.
 	mu       sync.Mutex
 	session  *session  // nil before the first request and after a refused signature
-	held     token     // the latest; zero if there is none
+	held     token     // the latest token; zero if there is none
 	err      error     // of the last fetch; nil if it succeeded
 	retryAt  time.Time // when the next fetch may begin
 	replaced string    // the latest version that was replaced after a rejection
-	lookups  backoff   // of requests for a newer token than the rejected one
-	reports  backoff   // of reports of a rejected token
+	lookups  backoff   // delays requests for a newer token than the rejected one
+	reports  backoff   // delays reports of a rejected token
 }
 
 var _ oauth2.TokenSource = (*Source)(nil)
@@ -63,13 +64,15 @@ var _ oauth2.TokenSource = (*Source)(nil)
 // Token is [Source.TokenContext] without a context. It implements oauth2.TokenSource.
 func (s *Source) Token() (*oauth2.Token, error) { return s.TokenContext(context.Background()) }
 
-// TokenContext returns the tenant's token, which has at least ten seconds left. Its Expiry is
-// by this machine's clock, zero for a token that does not expire. Extra("base_url") is the only
-// place to send it to; Extra("version") is its version.
+// TokenContext returns the tenant's token, which has at least ten seconds left. Expiry is by
+// this machine's clock, and zero for a token that does not expire. Extra("base_url") is the base
+// URL, a string; the token must be sent nowhere else. Extra("version") is the version, a string.
 //
-// While the Source has such a token, TokenContext returns it at once and does not fail.
-// Otherwise it waits for the API, until ctx ends, and fifteen seconds at most. The error is an
-// [ErrCredentials], [ErrDenied], [ErrTenant], [ErrNoToken] or [ErrUnreachable], or that of ctx.
+// If the Source holds such a token, TokenContext returns the token at once, without an error.
+// Otherwise TokenContext waits for the API, until ctx ends, and fifteen seconds at most. The
+// error is an [ErrCredentials], [ErrDenied], [ErrTenant], [ErrNoToken] or [ErrUnreachable], or
+// wraps that of ctx. After a failed request, calls return the same error without another one
+// until [Source.RetryAfter] is zero.
 func (s *Source) TokenContext(ctx context.Context) (*oauth2.Token, error) {
 	t, err := s.token(ctx)
 	if err != nil {
@@ -78,12 +81,12 @@ func (s *Source) TokenContext(ctx context.Context) (*oauth2.Token, error) {
 	return t.oauth2(), nil
 }
 
-// Reject reports that Communic8 rejects a token of this Source. If it returns nil, there is
-// another one, which TokenContext returns from now on. A [Transport] does this by itself; Reject
-// is for programs that do not use one, or recognize rejections other than HTTP 401.
+// Reject reports that Communic8 rejects a token of this Source. If Reject returns nil, there is
+// another token, which TokenContext returns from then on. [Transport] reports HTTP 401 by
+// itself; Reject is for programs without one, and for rejections with another status.
 //
-// It takes some seconds, until ctx ends, and 45 seconds at most. The error is an [ErrKept] or
-// one of TokenContext.
+// Reject waits for c8auth, usually some seconds, until ctx ends, and 45 seconds at most. The
+// error is an [ErrKept] or one of TokenContext.
 func (s *Source) Reject(ctx context.Context, rejected *oauth2.Token) error {
 	version, _ := rejected.Extra("version").(string)
 	if version == "" {
@@ -93,9 +96,8 @@ func (s *Source) Reject(ctx context.Context, rejected *oauth2.Token) error {
 	return err
 }
 
-// RetryAfter returns how long TokenContext will go on to return the same error without a
-// request to the API, unless a token is held. It returns 0 if a call would make one. It
-// is for servers that have to tell their own callers when to come back.
+// RetryAfter returns the time until TokenContext requests a token again after a failed request,
+// and 0 if it may request one now. A server can send that time to its own callers.
 func (s *Source) RetryAfter() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,8 +109,8 @@ func (s *Source) RetryAfter() time.Duration {
 
 func (s *Source) tenant() string { return cmp.Or(s.Tenant, "default") }
 
-// token returns the held token while it is usable. When the next one is due, it begins to fetch
-// that, and waits for it only if there is no usable one.
+// token returns the held token while it is usable. If the next one is due, token starts a fetch,
+// and waits for it only if there is no usable token.
 func (s *Source) token(ctx context.Context) (token, error) {
 	held, due, err := s.current()
 	switch {
@@ -122,7 +124,7 @@ func (s *Source) token(ctx context.Context) (token, error) {
 	return held, nil
 }
 
-// current returns the held token if it is usable, and whether the next one is due. If neither,
+// current returns the held token if it is usable, and whether to fetch the next one. If neither,
 // it returns the error of the last fetch.
 func (s *Source) current() (held token, due bool, err error) {
 	now := now()
@@ -140,8 +142,8 @@ func (s *Source) current() (held token, due bool, err error) {
 	return held, false, nil
 }
 
-// fetch gets the token, and retries that while it is worth it. It does not end with the context
-// of the call that began it, because others wait for it.
+// fetch gets the token, and retries after temporary failures. It has no context of a caller,
+// because several calls share one fetch.
 func (s *Source) fetch() (token, error) {
 	if held, due, err := s.current(); !due { // another fetch has just ended
 		return held, err
@@ -163,7 +165,8 @@ func (s *Source) fetch() (token, error) {
 }
 
 // hold keeps t for later calls, and returns the token that is held then. rejected is the version
-// that t replaces because Communic8 rejected it, if any: that one is not held again.
+// that Communic8 rejected and t replaces; empty if there is none. A fetch that began before the
+// rejection can return that version late, and hold then keeps the newer token.
 func (s *Source) hold(t token, rejected string) token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,7 +184,7 @@ func (s *Source) hold(t token, rejected string) token {
 // rejection is reported to c8auth.
 func (s *Source) renew(ctx context.Context, rejected string, report bool) (token, error) {
 	return wait(ctx, s.share(fmt.Sprint("renew ", report, " ", rejected), func() (token, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), renewTime) // others wait for it as well
+		ctx, cancel := context.WithTimeout(context.Background(), renewTime) // shared, like fetch
 		defer cancel()
 		s.mu.Lock()
 		held := s.held
@@ -223,7 +226,7 @@ func (s *Source) tryRenew(ctx context.Context, rejected string, report bool) (to
 		return token{}, failed
 	case kept:
 		return token{}, &failure{err: ErrKept}
-	case reported == nil: // c8auth has a newer one: this one came from a cache, or none came
+	case reported == nil: // c8auth has a newer token, but vend returned a cached one, or failed
 		return token{}, &failure{err: ErrKept, temporary: true, retryAfter: minRetry}
 	}
 	return token{}, &failure{
@@ -233,9 +236,9 @@ func (s *Source) tryRenew(ctx context.Context, rejected string, report bool) (to
 	}
 }
 
-// retry repeats an attempt while its failure is temporary and ctx lasts. A panic, of Base or of
-// the provider of credentials, is a failure: in a goroutine of singleflight it would end the
-// process, while the goroutines that wait for the token can recover from it.
+// retry repeats an attempt until it succeeds, its failure is not temporary, or ctx ends. A panic
+// of Base or of the provider of credentials becomes a failure, and wait panics with its value.
+// In a goroutine of singleflight, the panic could not be recovered and would end the process.
 func retry(ctx context.Context, attempt func() (token, *failure)) (t token, failed *failure) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -250,7 +253,7 @@ func retry(ctx context.Context, attempt func() (token, *failure)) (t token, fail
 	}
 }
 
-// panicError carries a panic to the goroutines that wait.
+// panicError passes a panic to the goroutines that wait.
 type panicError struct{ value any }
 
 func (*panicError) Error() string { return "Base panicked" }
@@ -260,7 +263,7 @@ func (s *Source) share(key string, f func() (token, error)) <-chan singleflight.
 	return s.flight.DoChan(key, func() (any, error) { return f() })
 }
 
-// wait waits for a shared call, until ctx ends. If the call panicked, wait panics.
+// wait waits for a shared call, or until ctx ends. If the call panicked, wait panics.
 func wait(ctx context.Context, done <-chan singleflight.Result) (token, error) {
 	select {
 	case result := <-done:
@@ -282,8 +285,8 @@ func pause(n int) time.Duration {
 	return full/2 + rand.N(full/2) // #nosec G404 -- spreads load, guards nothing
 }
 
-// sleep waits for d and reports whether ctx lasted that long. If ctx ends earlier by its
-// deadline, sleep does not wait at all.
+// sleep waits for d and reports whether ctx lasted that long. If the deadline of ctx is earlier,
+// sleep returns false at once.
 func sleep(ctx context.Context, d time.Duration) bool {
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d {
 		return false

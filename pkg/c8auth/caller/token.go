@@ -1,6 +1,6 @@
 package caller
 
-// The token that a program holds: whether it is usable, and when the next one is due.
+// The token that a Source holds: whether it is usable, and when the next one is due.
 
 import (
 	"encoding/json"
@@ -27,12 +27,12 @@ const (
 type token struct {
 	secret  *string // a pointer, which fmt does not follow; nil if there is no token
 	version string
-	base    *url.URL  // the only place to send it to: scheme, host and port
+	base    *url.URL  // scheme, host and port; the token must be sent nowhere else
 	expiry  time.Time // by this machine's clock; zero: never
 	refresh time.Time // when the next one is due; zero: never
 }
 
-// parseToken reads the response to a request that was sent at that time. The error shows
+// parseToken reads a response of the API. sent is when its request was sent. The error shows
 // nothing of the response.
 func parseToken(body []byte, sent time.Time) (token, error) {
 	var in struct {
@@ -53,8 +53,8 @@ func parseToken(body []byte, sent time.Time) (token, error) {
 	if in.ExpiresIn != nil {
 		remaining := time.Duration(min(max(0, *in.ExpiresIn), 1<<31)) * time.Second
 		t.expiry = sent.Add(remaining)
-		// Programs with the same token fetch the next one at random times in the first half of
-		// the window.
+		// The time is random, in the first half of the window, so that programs with the same
+		// token do not fetch the next one all at once.
 		window := min(early, remaining/4)
 		t.refresh = t.expiry.Add(-margin - window + rand.N(window/2+1)) // #nosec G404 -- spreads load, guards nothing
 		if earliest := sent.Add(minRetry); t.refresh.Before(earliest) {
@@ -64,7 +64,7 @@ func parseToken(body []byte, sent time.Time) (token, error) {
 	return t, nil
 }
 
-// usable reports whether there is a token and it has at least margin left.
+// usable reports whether t is a token and has at least margin of its lifetime left.
 func (t token) usable(now time.Time) bool {
 	return t.secret != nil && (t.expiry.IsZero() || t.expiry.Sub(now) >= margin)
 }
@@ -74,7 +74,7 @@ func (t token) due(now time.Time) bool {
 	return !t.refresh.IsZero() && !now.Before(t.refresh)
 }
 
-// oauth2 returns the token for programs.
+// oauth2 returns the token as TokenContext documents it.
 func (t token) oauth2() *oauth2.Token {
 	out := &oauth2.Token{AccessToken: *t.secret, TokenType: "Bearer", Expiry: t.expiry}
 	return out.WithExtra(map[string]any{"base_url": t.base.String(), "version": t.version})

@@ -18,21 +18,20 @@ import (
 // Transport is an http.RoundTripper that sends requests to Communic8 with the token of Source.
 // It may be used concurrently.
 //
-// The URL of a request is a path, which is resolved against the token's base URL, or begins
-// with that. Any other URL is an [ErrHost], also that of a redirect, which http.Client follows
-// by another request.
+// The URL of a request must be a path, which is resolved against the token's base URL, or begin
+// with the base URL. For any other URL, also that of a redirect, the error is an [ErrHost].
 //
-// HTTP 401 means that Communic8 rejects the token. Transport then reports that by
-// [Source.Reject], which takes some seconds, and repeats the request with the new token, if it
-// has no body or one that can be read again (GetBody, which http.NewRequest sets). If Communic8
-// rejects that token as well, there is one more repetition. HTTP 403 means the same as 401, or
-// a lack of rights: the request is repeated if there is a newer token already. While there is
-// none, the time between requests to the API grows from a second to two minutes. In all other
-// cases, Communic8's response is returned as it is.
+// If Communic8 answers 401, Transport reports the rejection like [Source.Reject], which takes
+// some seconds, and repeats the request with the new token. If Communic8 rejects that one too,
+// the request is repeated once more. HTTP 403 can mean a rejected token, or that its user lacks
+// rights. It is not reported, and the request is repeated only if c8auth has a newer token
+// already. While there is none, the time between such requests to the API grows from one second
+// to two minutes. A request with a body is repeated only if its GetBody is set, as
+// http.NewRequest does for bodies in memory. If a request is not repeated, the response of
+// Communic8 is returned as it is.
 //
-// An error is that of the Source (see [Source.TokenContext]), an [ErrHost], or wraps that of
-// Base: errors.Is and errors.As find the cause, and the text is this package's own, because
-// the cause may quote the other side.
+// The error is that of [Source.TokenContext], an [ErrHost], or one that wraps the error of
+// Base. Its text is this package's own, because the wrapped error may quote the other side.
 type Transport struct {
 	Source *Source           // must not be nil
 	Base   http.RoundTripper // to Communic8; nil means http.DefaultTransport
@@ -52,19 +51,20 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		token, err = t.Source.renew(req.Context(), token.version, resp.StatusCode == http.StatusUnauthorized)
 		if err != nil {
-			return resp, nil //nolint:nilerr // the program gets the response of Communic8
+			return resp, nil //nolint:nilerr // the response of Communic8 says more than err
 		}
 		body, ok := again(req)
 		if !ok {
 			break
 		}
-		discard(resp.Body) // unread, though that closes the connection: its end may never come
+		discard(resp.Body) // unread, although that closes the connection: the body may be endless
 		resp, err = t.send(req, body, token)
 	}
 	return resp, err
 }
 
-// repetitions are enough if the first token was replaced by one that was then revoked.
+// repetitions bounds the repetitions of a request. Two are needed if the new token is revoked
+// as well.
 const repetitions = 2
 
 // send sends the request with the body and the token. The Request of the response is a copy
@@ -76,7 +76,7 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, token token) (*h
 		return nil, fmt.Errorf("c8auth: %w", fail(ErrHost, "nothing was sent, as the request is not for %s", token.base).err)
 	}
 	shown := req.Clone(req.Context())
-	target.Scheme, target.Host = token.base.Scheme, token.base.Host // which may be spelled in another way
+	target.Scheme, target.Host = token.base.Scheme, token.base.Host // the request may have other upper-case letters, or the default port
 	shown.URL, shown.Host = target, ""
 	shown.Header.Del("Authorization")
 	out := shown.Clone(req.Context())
@@ -96,8 +96,8 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, token token) (*h
 
 func (t *Transport) base() http.RoundTripper { return cmp.Or(t.Base, http.DefaultTransport) }
 
-// CloseIdleConnections closes the idle connections to Communic8 and to the API. The method of
-// that name of http.Client calls it.
+// CloseIdleConnections closes the idle connections to Communic8 and to the API.
+// http.Client.CloseIdleConnections calls it.
 func (t *Transport) CloseIdleConnections() {
 	t.Source.mu.Lock()
 	current := t.Source.session
@@ -118,14 +118,14 @@ type exchangeError struct {
 func (e *exchangeError) Error() string { return e.text }
 func (e *exchangeError) Unwrap() error { return e.cause }
 
-// Timeout reports whether the cause is a timeout. url.Error, which http.Client returns, calls
-// it and does not unwrap.
+// Timeout reports whether the cause is a timeout. The method of url.Error does not unwrap an
+// error, and calls this one.
 func (e *exchangeError) Timeout() bool {
 	timeout, ok := errors.AsType[net.Error](e.cause)
 	return ok && timeout.Timeout()
 }
 
-// again returns the request's body from its beginning, if that is possible.
+// again returns a new reader of the request's body, and whether there can be one.
 func again(req *http.Request) (io.ReadCloser, bool) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return req.Body, true

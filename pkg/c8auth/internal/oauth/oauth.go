@@ -1,6 +1,6 @@
-// Package oauth holds what every HTTP client of c8auth needs, whether it talks to
-// Communic8 or to the API: the syntax of bearer tokens and base URLs, Retry-After, and the
-// description of a failed exchange. It shows nothing that the other side sent.
+// Package oauth is shared by the HTTP clients of Communic8 and of the API. It checks the syntax
+// of bearer tokens and base URLs, reads Retry-After, and describes failed exchanges without
+// anything that the other side sent. Its functions may be called concurrently.
 package oauth
 
 import (
@@ -28,8 +28,8 @@ func ValidBearer(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < 0x21 || r > 0x7e })
 }
 
-// RetryAfter reads Retry-After, which is a number of seconds or a date (RFC 9110,
-// section 10.2.3), and cuts it to a day. It returns 0 if the header is missing or malformed.
+// RetryAfter returns the delay of the header Retry-After, which is a number of seconds or a date
+// (RFC 9110, section 10.2.3): a day at most, and 0 if the header is missing or malformed.
 func RetryAfter(header http.Header, now time.Time) time.Duration {
 	value := header.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil || errors.Is(err, strconv.ErrRange) {
@@ -41,8 +41,8 @@ func RetryAfter(header http.Header, now time.Time) time.Duration {
 	return 0
 }
 
-// Printable returns s with the Unicode replacement character in place of characters that do
-// not print, cut to limit characters.
+// Printable returns s cut to limit characters, which must be at least 1, and with the Unicode
+// replacement character for each character that is not printable.
 func Printable(s string, limit int) string {
 	text := []rune(strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

@@ -1,6 +1,6 @@
 package oauth
 
-// URLs that secrets are sent to.
+// Base URLs, to which secrets are sent.
 
 import (
 	"net/netip"
@@ -10,12 +10,12 @@ import (
 	"strings"
 )
 
-// hostName does not bound lengths: a pattern with {0,61} is compiled into 61 copies of what it
-// repeats, at every cold start.
+// hostName does not bound lengths: at every cold start, {0,61} would be compiled into 61 copies
+// of the repeated part.
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
 
-// ParseBaseURL returns the URL s if it has a scheme, http or https, a host, maybe a port, and
-// nothing else.
+// ParseBaseURL returns the URL s, and whether it consists of the scheme http or https, a host
+// and optionally a port. If ok is false, u may be nil.
 func ParseBaseURL(s string) (u *url.URL, ok bool) {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Scheme+"://"+u.Host != s {
@@ -31,8 +31,8 @@ func ParseBaseURL(s string) (u *url.URL, ok bool) {
 	return u, err == nil && ip.Zone() == "" || len(host) <= 253 && hostName.MatchString(host)
 }
 
-// Confidential reports whether nobody on the way to u can read what is sent: by https, or to
-// this machine.
+// Confidential reports whether requests to u cannot be read on the network. The scheme must be
+// https, or http for a host that is this machine: loopback, localhost, host.docker.internal.
 func Confidential(u *url.URL) bool {
 	if u.Scheme == "https" {
 		return true
