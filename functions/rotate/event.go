@@ -9,10 +9,11 @@ import (
 
 const defaultTenant = "default"
 
-// errEvent does not repeat the event, which may hold anything.
+// errEvent does not repeat the event, which could contain a secret.
 var errEvent = fmt.Errorf(`%w: expected {"tenant": "acme"}, {"tenant": "acme", "force": true}, an EventBridge Scheduled Event, or {}`, c8auth.ErrInput)
 
-// parseEvent turns the function's input into a request.
+// parseEvent returns the request that an event of the function means. The error is a
+// [c8auth.ErrInput] or a [c8auth.ErrTenantName].
 func parseEvent(payload []byte) (c8auth.Request, error) {
 	var event map[string]json.RawMessage
 	if json.Unmarshal(payload, &event) != nil || event == nil {
@@ -25,9 +26,9 @@ func parseEvent(payload []byte) (c8auth.Request, error) {
 	var in struct {
 		Tenant        string `json:"tenant"`
 		Force         bool   `json:"force"`
-		ScheduledTime string `json:"scheduled_time"` // of the schedule's input; nothing depends on it
+		ScheduledTime string `json:"scheduled_time"` // sent by the schedule, not used
 	}
-	for key := range event { // encoding/json would take any case
+	for key := range event { // encoding/json accepts keys of any case
 		if key != "tenant" && key != "force" && key != "scheduled_time" {
 			return c8auth.Request{}, errEvent
 		}

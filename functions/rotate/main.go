@@ -18,9 +18,9 @@ import (
 )
 
 func main() {
-	go func() { _, _ = x509.SystemCertPool() }() // slow, and the first connection needs it
+	go func() { _, _ = x509.SystemCertPool() }() // parsing takes long, and the first TLS handshake needs the pool
 	log := c8auth.NewLogger(os.Stdout)
-	slog.SetDefault(log) // aws-lambda-go logs with it
+	slog.SetDefault(log) // for the lines of aws-lambda-go
 	settings, store, err := c8auth.Open(context.Background())
 	if err != nil {
 		log.LogAttrs(context.Background(), slog.LevelError, "start", c8auth.ErrorAttrs(err)...)
@@ -36,7 +36,8 @@ func main() {
 
 type handler struct{ rotator *c8auth.Rotator }
 
-// Invoke implements lambda.Handler.
+// Invoke implements lambda.Handler. It handles reports of the API's route, and events that
+// request a rotation check. A report never fails the invocation: its error is in the response.
 func (h handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	if req, ok := parseReport(payload); ok {
 		return h.report(ctx, req), nil
@@ -48,7 +49,7 @@ func (h handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	}
 	result, err := h.rotator.Rotate(ctx, request)
 	if err != nil {
-		return nil, errors.New(c8auth.Text(err)) // Lambda writes it to logs and queues
+		return nil, errors.New(c8auth.Text(err)) // bounded, because Lambda writes it to logs and queues
 	}
 	return json.Marshal(result)
 }

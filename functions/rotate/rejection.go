@@ -1,6 +1,6 @@
 package main
 
-// POST /tokens/{tenant}/rejections: a caller says that Communic8 rejects its token.
+// POST /tokens/{tenant}/rejections: a caller reports that Communic8 rejects its token.
 
 import (
 	"context"
@@ -18,21 +18,21 @@ import (
 
 const rejectionsResource = "/tokens/{tenant}/rejections"
 
-// expectedBody and errBody do not repeat the body, which may hold anything.
+// expectedBody and errBody do not repeat the body, which could be a token.
 const expectedBody = `expected {"version": "…"} with the version that the token was vended with, and nothing else`
 
 var errBody = fmt.Errorf("%w: %s", c8auth.ErrInput, expectedBody)
 
-// versionID is what Secrets Manager takes for the id of a version, of 32 to 64 characters.
+// versionID is the syntax of a VersionId, without its length of 32 to 64 characters.
 var versionID = regexp.MustCompile(`^[!-~]+$`)
 
-// parseReport returns the API's event, if the payload is one of the route's.
+// parseReport returns the request of the API, and whether the payload is one for this route.
 func parseReport(payload []byte) (req restapi.Request, ok bool) {
 	req, err := restapi.Read(payload)
 	return req, err == nil && req.Resource == rejectionsResource && req.Method == http.MethodPost
 }
 
-// report follows a caller's report and answers it, as a REST API's proxy integration.
+// report handles a caller's report and returns the response for API Gateway.
 func (h handler) report(ctx context.Context, req restapi.Request) []byte {
 	report := c8auth.Report{Tenant: req.Tenant, By: req.Attrs()}
 	result := c8auth.Result{}
@@ -51,8 +51,8 @@ func (h handler) report(ctx context.Context, req restapi.Request) []byte {
 	return respond(result, err)
 }
 
-// reportedVersion reads the body. A body with anything but the version is refused: it
-// might be the token, which nobody should send.
+// reportedVersion returns the version in the body. A body with anything else is an error,
+// because a caller could have sent the token.
 func reportedVersion(body []byte) (string, error) {
 	var in map[string]string
 	if json.Unmarshal(body, &in) != nil || len(in) != 1 || len(in["version"]) < 32 || len(in["version"]) > 64 || !versionID.MatchString(in["version"]) {
@@ -61,7 +61,7 @@ func reportedVersion(body []byte) (string, error) {
 	return in["version"], nil
 }
 
-// respond maps what came of a report to an answer.
+// respond returns the response for the result or the error of a report.
 func respond(result c8auth.Result, err error) []byte {
 	unavailable := func(description string, retryAfter time.Duration) restapi.Answer {
 		return restapi.Error(http.StatusServiceUnavailable, "temporarily_unavailable", description, retryAfter)
@@ -82,7 +82,7 @@ func respond(result c8auth.Result, err error) []byte {
 		answer = unavailable("another report is being handled, or there were too many; request the token again", 2*time.Second)
 	case errors.Is(err, c8auth.ErrUnavailable):
 		answer = unavailable("the token store cannot be reached", 5*time.Second)
-	default: // why is in the log: it is for the operator
+	default: // only the operator can act on the cause, which is in the log
 		answer = unavailable("Communic8 rejects the token, and there is no new one yet", 30*time.Second)
 	}
 	return answer.Encode()

@@ -16,8 +16,8 @@ type handler struct {
 	log   *slog.Logger
 }
 
-// Invoke implements lambda.Handler, and never fails. It turns the proxy event of a REST API
-// into the answer to the caller, and writes one line about it.
+// Invoke implements lambda.Handler. It returns the response to a proxy event of API Gateway and
+// writes one log line. The error is always nil: a failure is in the response.
 func (h handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	var token c8auth.CachedToken
 	req, err := restapi.Read(payload)
@@ -35,7 +35,7 @@ func (h handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	return answer.Encode(), nil
 }
 
-// respond returns the answer for a token or an error.
+// respond returns the response for a token or an error.
 func respond(token c8auth.CachedToken, err error) restapi.Answer {
 	const unavailable, unavailableCode = http.StatusServiceUnavailable, "temporarily_unavailable"
 	switch {
@@ -64,8 +64,8 @@ func respond(token c8auth.CachedToken, err error) restapi.Answer {
 	return restapi.Error(unavailable, unavailableCode, "the token store cannot be reached", 5*time.Second)
 }
 
-// tokenResponse is the successful response of RFC 6749, section 5.1, with three members more.
-// A token that does not expire has neither of the two expiries.
+// tokenResponse is the successful response of RFC 6749, section 5.1, with three additional
+// members. expires_in and expires_at are left out for a token that does not expire.
 type tokenResponse struct {
 	AccessToken string    `json:"access_token"`
 	TokenType   string    `json:"token_type"`

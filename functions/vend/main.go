@@ -1,4 +1,4 @@
-// Vend is the Lambda function that gives the current token to callers that IAM allows. API
+// Vend is the Lambda function that returns the current token to callers that IAM allows. API
 // Gateway invokes it for GET /tokens/{tenant}.
 package main
 
@@ -15,14 +15,14 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 
-// prefetchTimeout bounds the reading during initialization, of which Lambda allows 10
-// seconds. What is not read by then is read at the first request.
+// prefetchTimeout bounds the reads during initialization, for which Lambda allows ten seconds.
+// A token that was not read by then is read at its first request.
 const prefetchTimeout = 2 * time.Second
 
 func main() {
-	go func() { _, _ = x509.SystemCertPool() }() // slow, and the first connection needs it
+	go func() { _, _ = x509.SystemCertPool() }() // parsing takes long, and the first TLS handshake needs the pool
 	log := c8auth.NewLogger(os.Stdout)
-	slog.SetDefault(log) // aws-lambda-go logs with it
+	slog.SetDefault(log) // for the lines of aws-lambda-go
 	ctx, cancel := context.WithTimeout(context.Background(), prefetchTimeout)
 	settings, store, err := c8auth.Open(ctx)
 	if err != nil {
