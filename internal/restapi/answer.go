@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// Answer is what a caller gets. Nothing on the way may cache it.
+// Answer is a response to a caller. Its headers forbid caching.
 type Answer struct {
-	Status     int
-	RetryAfter time.Duration // in whole seconds; 0 for none
-	Body       any           // of a type that encoding/json can always encode
+	Status     int           // of HTTP
+	RetryAfter time.Duration // the header, cut to whole seconds; 0: there is none
+	Body       any           // must be of a type that encoding/json can encode
 }
 
 // Error returns an error response of RFC 6749, section 5.2.
@@ -22,7 +22,7 @@ func Error(status int, code, description string, retryAfter time.Duration) Answe
 	}{code, description}}
 }
 
-// Encode returns the answer as API Gateway expects it of a proxy integration.
+// Encode returns the JSON that API Gateway expects of a proxy integration.
 func (a Answer) Encode() []byte {
 	headers := map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store", "Pragma": "no-cache"}
 	if a.RetryAfter > 0 {
@@ -35,8 +35,8 @@ func (a Answer) Encode() []byte {
 	}{a.Status, headers, string(encode(a.Body))})
 }
 
-// encode returns the JSON of v, in which <, > and & stand as they are: a token may consist
-// of them.
+// encode returns the JSON of v. It does not escape <, > and &, which would make a token up to
+// six times as long.
 func encode(v any) []byte {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)

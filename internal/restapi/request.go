@@ -1,5 +1,5 @@
-// Package restapi is a function's side of an API Gateway REST API with proxy integration: it
-// reads the events and encodes the answers.
+// Package restapi reads the events of an API Gateway REST API with proxy integration, and
+// encodes the responses.
 package restapi
 
 import (
@@ -11,11 +11,11 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 
-// Request is what the functions need of an event.
+// Request is the part of an event that the functions use.
 type Request struct {
 	Resource string `json:"resource"` // the path with the names of its parameters: /tokens/{tenant}
 	Method   string `json:"httpMethod"`
-	Path     string `json:"path"` // as the caller spelled it, without the stage; with the base path of a custom domain
+	Path     string `json:"path"` // as the caller sent it, without the stage, but with the base path of a custom domain
 	Context  struct {
 		Stage     string `json:"stage"`
 		RequestID string `json:"requestId"` // of API Gateway, not of Lambda
@@ -26,9 +26,9 @@ type Request struct {
 		} `json:"identity"`
 	} `json:"requestContext"`
 
-	Tenant  string `json:"-"` // the path parameter; any string
+	Tenant  string `json:"-"` // the path parameter; can be any string
 	NoCache bool   `json:"-"` // a header Cache-Control has the directive no-cache (RFC 9111, section 5.2.1.4)
-	Body    []byte `json:"-"` // decoded; nil if it should be base64 and is not
+	Body    []byte `json:"-"` // decoded; nil if malformed base64
 }
 
 // requestError is an error of this package, and a [c8auth.ErrInput].
@@ -37,19 +37,19 @@ type requestError string
 func (e requestError) Error() string        { return string(e) }
 func (e requestError) Is(target error) bool { return target == c8auth.ErrInput }
 
-// ErrEvent is an event that no REST API sends.
+// ErrEvent is the error for an event that is not one of a REST API.
 const ErrEvent = requestError("not an event of a REST API's proxy integration")
 
-// Requests that IAM may not have allowed, though API Gateway passes them on. The errors
-// repeat nothing of the request.
+// The errors of [Request.CheckRoute]: API Gateway passes the request on, but IAM may not have
+// authorized it. They repeat nothing of the request.
 const (
-	// ErrTestInvocation: whoever may test an API in the console need not be allowed to invoke it.
+	// ErrTestInvocation: a test invocation in the console needs no permission to invoke the API.
 	ErrTestInvocation = requestError("a test invocation by API Gateway is not answered, as it takes no execute-api:Invoke: send a signed request to the API's URL")
-	// ErrPath: in another spelling, the path may be another resource to IAM.
+	// ErrPath: for IAM, an escaped path can be another resource than the route.
 	ErrPath = requestError("the path must end with the route's own, and name the tenant as it is: without escapes, and without a slash at the end")
 )
 
-// testStage is what API Gateway calls the stage of a test invocation.
+// testStage is the stage that API Gateway sends in a test invocation.
 const testStage = "test-invoke-stage"
 
 // Read reads an event. The error is an [ErrEvent].
@@ -98,10 +98,10 @@ func isNoCache(name, value string) bool {
 	return false
 }
 
-// CheckRoute returns an error unless the request came by the route that IAM was asked about:
-// [ErrTestInvocation], or [ErrPath] if the path does not end with the route's, which begins
-// with a slash and names the tenant. The path decides, which a custom domain may lengthen at
-// its beginning; the resource is not needed.
+// CheckRoute checks that IAM has authorized the request for this route. path is that of the
+// route, with a slash at its beginning and the name of the tenant. The error is an
+// [ErrTestInvocation], or an [ErrPath] if the path of the request does not end with path: a
+// custom domain can add a base path before it.
 func (r Request) CheckRoute(path string) error {
 	switch {
 	case r.Context.Stage == testStage:
@@ -112,7 +112,7 @@ func (r Request) CheckRoute(path string) error {
 	return nil
 }
 
-// Attrs returns who made the request, for the log.
+// Attrs returns attributes for the log that identify the caller and the request.
 func (r Request) Attrs() []slog.Attr {
 	return []slog.Attr{
 		slog.String("caller", r.Context.Identity.Caller),
