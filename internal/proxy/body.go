@@ -1,6 +1,6 @@
 package proxy
 
-// A request's body, which can be sent again while its beginning is kept.
+// Request bodies that can be sent again, as long as all that was read of them is kept.
 
 import (
 	"errors"
@@ -9,27 +9,27 @@ import (
 	"sync"
 )
 
-// keep is how much of a body is kept, in bytes.
+// keep is the largest body that is kept, in bytes.
 const keep = 64 << 10
 
 var errGone = errors.New("the request's body is no longer available")
 
-// body is one that comes in. It is not read before somebody reads it: a program that
-// waits for 100 Continue gets that when Communic8 wants the body.
+// body is the body of an incoming request. It is read only on demand, so that a program that
+// sent Expect: 100-continue gets 100 when the transport reads the body.
 type body struct {
 	from    io.Reader
 	limit   int
-	reading sync.Mutex // held while from is read, for as long as the program takes
+	reading sync.Mutex // held while from is read, until the program sends more
 
 	mu    sync.Mutex
-	kept  []byte // all that was read, up to the limit; then nothing
-	count int64  // bytes that were read
-	err   error  // with which from ended
+	kept  []byte // all bytes that were read; nil if they are more than limit
+	count int64  // number of bytes that were read
+	err   error  // from the end of from: io.EOF or a failure
 }
 
-// replayable returns a request's body, and what returns it once more: an error if more
-// of it was read meanwhile than is kept. A body that is longer than that from the start can
-// be sent again only while nothing of it was read.
+// replayable returns a reader of a request's body, and a function that returns another reader
+// from its beginning. The function fails with errGone if more was read than is kept. Of a body
+// whose length is over keep, nothing is kept.
 func replayable(from io.ReadCloser, length int64) (io.ReadCloser, func() (io.ReadCloser, error)) {
 	b := &body{from: from}
 	if length <= keep {
@@ -50,8 +50,8 @@ func (b *body) again() (io.ReadCloser, error) {
 	return &attempt{body: b}, nil
 }
 
-// attempt reads the body from its beginning. An earlier attempt, which may still wait for
-// more of it, does not get in its way.
+// attempt reads the body from its beginning. Several attempts can read concurrently: net/http
+// may still read for an earlier one after its response.
 type attempt struct {
 	*body
 	mu     sync.Mutex // closed is set while Read waits
@@ -74,7 +74,7 @@ func (a *attempt) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// old reads what was read before. ok is whether there was any.
+// old copies bytes that another attempt has read. ok is false if from must be read.
 func (a *attempt) old(p []byte) (n int, ok bool, _ error) {
 	a.mu.Lock()
 	closed := a.closed
@@ -94,7 +94,7 @@ func (a *attempt) old(p []byte) (n int, ok bool, _ error) {
 	return 0, a.err != nil, a.err
 }
 
-// add keeps what was read.
+// add keeps bytes that were read from from, and the error of that read.
 func (b *body) add(p []byte, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -1,6 +1,6 @@
 package proxy
 
-// Where the proxy listens, and how one gets in.
+// The proxy's listener, and the path segment that its clients must know.
 
 import (
 	"crypto/rand"
@@ -14,8 +14,8 @@ import (
 	"strings"
 )
 
-// SplitAddress returns the network and the address, for package net, that an address of
-// the command line means: unix:PATH, or a loopback address and a port. Any other is an error.
+// SplitAddress returns network and address for [Listen]. address must be unix:PATH, or a loopback
+// address with a port.
 func SplitAddress(address string) (network, at string, _ error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok && path != "" {
 		return "unix", path, nil
@@ -26,8 +26,8 @@ func SplitAddress(address string) (network, at string, _ error) {
 	return "tcp", address, nil
 }
 
-// Listen listens at what [SplitAddress] returned. Nobody but this user (and root) may
-// connect to a Unix socket, not even at first.
+// Listen listens at an address that [SplitAddress] returned. Only this user and root can connect
+// to a Unix socket, from its creation on.
 func Listen(network, at string) (net.Listener, error) {
 	if network == "unix" {
 		return listenUnix(at)
@@ -36,7 +36,7 @@ func Listen(network, at string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the proxy cannot listen at %s: %w", at, err)
 	}
-	// localhost is a name: what it means is for the machine's configuration to say.
+	// The name localhost resolves to whatever this machine's configuration says.
 	if tcp, ok := listener.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
 		_ = listener.Close()
 		return nil, fmt.Errorf("%s is not loopback on this machine", at)
@@ -44,11 +44,11 @@ func Listen(network, at string) (net.Listener, error) {
 	return listener, nil
 }
 
-// maxSocket is the longest path that a program can connect to on every system.
+// maxSocket is the longest path of a Unix socket that works on every system, in bytes.
 const maxSocket = 103
 
-// listenUnix makes the socket in a directory that is closed to others, and then moves it
-// to its place, and so replaces one that an earlier proxy has left behind.
+// listenUnix creates the socket in a directory that other users cannot enter, and then renames
+// it to path. The rename replaces a socket that an earlier proxy has left behind.
 func listenUnix(path string) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != fs.ModeSocket {
 		return nil, fmt.Errorf("%s exists and is no socket", path)
@@ -79,7 +79,7 @@ func listenUnix(path string) (net.Listener, error) {
 	return &unixListener{listener, path}, nil
 }
 
-// unixListener removes its socket in the end.
+// unixListener removes the socket when it is closed.
 type unixListener struct {
 	net.Listener
 	path string
@@ -92,9 +92,9 @@ func (l *unixListener) Close() error {
 
 var validSegment = regexp.MustCompile(`^/[A-Za-z0-9_-]{22,128}$`)
 
-// Segment returns the path of the base URL, a slash and a segment that cannot be guessed.
-// If file is not empty, it is kept there, with mode 0600, for programs and for the next
-// start: one that is there already is used.
+// Segment returns the path of the base URL: a slash and a random segment of 130 bits. If file is
+// not empty, Segment returns the path that the file contains, or writes a new one to it with
+// mode 0600. The error says what is wrong with the file.
 func Segment(file string) (string, error) {
 	segment := "/" + rand.Text()
 	if file == "" {

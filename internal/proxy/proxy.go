@@ -1,15 +1,15 @@
-// Package proxy is the HTTP side of c8auth proxy: a reverse proxy to Communic8, for
-// programs on the same machine, that adds the token to their requests.
+// Package proxy is the HTTP side of c8auth proxy: a reverse proxy to Communic8 for programs on
+// the same machine, which adds the token to their requests.
 //
-// It lets in nobody but the programs that were told its base URL. Who reaches it in another
-// way, such as a web page or a program behind another proxy, is refused:
+// Only programs that know the base URL can use the proxy. Requests that a web page or another
+// proxy could send are refused:
 //
 //   - the first segment of the path is random, and compared in constant time;
-//   - the Host must be this machine's loopback, whatever name led to it (DNS rebinding);
-//   - what a browser or another proxy adds to a request (Origin, Forwarded, ...) must not
-//     be there, and the request must not be for a forward proxy (CONNECT, absolute URLs).
+//   - the Host must be a loopback address or localhost, against DNS rebinding;
+//   - headers that a browser or another proxy adds (Origin, Forwarded, ...) are not allowed;
+//   - requests for a forward proxy (CONNECT, absolute URLs) are not allowed.
 //
-// Everything else is httputil.ReverseProxy's work, and that of the package caller, which
+// httputil.ReverseProxy does everything else, with the transport of the package caller, which
 // holds the token.
 package proxy
 
@@ -35,24 +35,23 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth/caller"
 )
 
-// NewTransport returns a transport to Communic8. It is not for the API, which
-// [caller.Source] has its own for.
+// NewTransport returns a transport for requests to Communic8. It may be used concurrently.
 func NewTransport() *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone() // has HTTP/2, and HTTPS_PROXY
-	t.DisableCompression = true                          // or it would unpack what the program wants packed
-	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, 1024      // 2 by default: beyond that, a TLS handshake for each request
-	// Load balancers close idle connections after 60 s and more. A POST that is sent at that
-	// moment fails, as it must not be repeated, so connections end here before.
+	t := http.DefaultTransport.(*http.Transport).Clone() // with HTTP/2 and HTTPS_PROXY
+	t.DisableCompression = true                          // otherwise the transport decompresses responses
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, 1024      // by default, all but two concurrent requests need a TLS handshake
+	// Load balancers close idle connections after 60 seconds or more. A POST that is sent at that
+	// moment fails, because it must not be repeated. So the transport closes them earlier.
 	t.IdleConnTimeout = 30 * time.Second
 	t.HTTP2 = &http.HTTP2Config{
-		SendPingTimeout:           15 * time.Second, // a connection that was lost without a word is found out
-		MaxReceiveBufferPerStream: 1 << 20,          // 4 MiB by default, for each program that reads slowly
+		SendPingTimeout:           15 * time.Second, // detects connections that were lost without a FIN or RST
+		MaxReceiveBufferPerStream: 1 << 20,          // the default of 4 MiB is used up by each slow reader
 	}
 	return t
 }
 
-// NewServer returns a server for h on loopback or a Unix socket, which a program that
-// holds connections open without a word does not block for long.
+// NewServer returns a server for h. Its timeouts close connections that send no header within ten
+// seconds, or no request for two minutes. Bodies have no timeout.
 func NewServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
@@ -63,14 +62,15 @@ func NewServer(h http.Handler) *http.Server {
 	}
 }
 
-// silent is for net/http, which logs what the other side sent.
+// silent discards the log lines of net/http, which quote the other side.
 var silent = log.New(io.Discard, "", 0)
 
-// Handler is the proxy. Its fields must not be changed after the first request.
+// Handler is the proxy. It may be used concurrently. Its fields must not be changed after the
+// first request.
 type Handler struct {
-	Transport *caller.Transport // to Communic8
-	// Base is the proxy's own URL: scheme, host, and the path segment that admits to it. Its
-	// path is empty if there is something else that does, such as the mode of a Unix socket.
+	Transport *caller.Transport // to Communic8; must not be nil
+	// Base is the proxy's own URL: scheme, host, and the path segment that requests must have.
+	// An empty path means that requests need no segment, as for a Unix socket with mode 0600.
 	Base url.URL
 	// Log, if not nil, gets a line for each request: method, path without the segment and
 	// the query, status, and milliseconds. The path of a refused request is "-".
@@ -86,8 +86,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.proxy = &httputil.ReverseProxy{
 			Rewrite:   h.rewrite,
 			Transport: h.Transport,
-			// An answer of known length may be a slow one, too. -1, for at once, would cost a write
-			// and a goroutine more for each answer, a fifth of the processor time.
+			// Responses of known length can be slow streams as well. -1 flushes at once, and costs
+			// another write for each response, a fifth of the processor time.
 			FlushInterval:  5 * time.Millisecond,
 			BufferPool:     new(buffers),
 			ErrorLog:       silent,
@@ -99,7 +99,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h.Log != nil {
 		start, recorder := time.Now(), &recorder{ResponseWriter: w}
 		w = recorder
-		defer func() { // also if ReverseProxy ends the connection by a panic
+		defer func() { // runs also if ReverseProxy panics to abort the connection
 			h.Log.Printf("%.20s %.1000s %d %d", r.Method, path, recorder.status, time.Since(start).Milliseconds())
 		}()
 	}
@@ -115,20 +115,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// ping is the path that anybody on this machine may get, to see that the proxy is up.
+// ping is the path of the health check, which needs no segment.
 const ping = "/ping"
 
-// foreign are headers that a program does not send by itself: a browser does, or another
-// proxy on the way.
+// foreign are headers that browsers and other proxies send, and programs do not.
 var foreign = []string{"Origin", "Sec-Fetch-Site", "Forwarded", "Via", "X-Real-Ip"}
 
-// admit decides whether the request is a program's. It returns the path without the
-// segment, escaped.
+// admit returns the escaped path without the segment, or why the request is refused.
 func (h *Handler) admit(r *http.Request) (string, *failure) {
 	switch {
 	case !strings.HasPrefix(r.RequestURI, "/") || r.Method == http.MethodConnect:
 		return "-", refuse(http.StatusBadRequest, "this is no forward proxy", "use it as a base URL, not as HTTP_PROXY")
-	case r.Method == http.MethodTrace: // its answer shows the token
+	case r.Method == http.MethodTrace: // the response would contain the token
 		return "-", refuse(http.StatusMethodNotAllowed, "TRACE is not passed on", "use another method")
 	case !loopback(r.Host):
 		return "-", refuse(http.StatusForbidden, "the Host is not loopback", "use the URL that the proxy gave, as it is")
@@ -156,7 +154,7 @@ func (h *Handler) admit(r *http.Request) (string, *failure) {
 
 var refuseForeign = refuse(http.StatusForbidden, "a browser or another proxy sent this", "call the proxy directly, from a program on this machine")
 
-// loopback reports whether a Host is this machine's own.
+// loopback reports whether a Host is localhost or a loopback address.
 func loopback(hostport string) bool {
 	host, _, err := net.SplitHostPort(hostport)
 	if err != nil {
@@ -166,16 +164,16 @@ func loopback(hostport string) bool {
 	return strings.EqualFold(host, "localhost") || err == nil && ip.IsLoopback()
 }
 
-// rewrite makes the program's request one to Communic8: a path, which the transport
-// resolves against the base URL of the token. The transport replaces Host and Authorization.
+// rewrite removes the segment from the URL of a request. The transport resolves the path that is
+// left against the base URL of the token, and replaces Host and Authorization.
 func (h *Handler) rewrite(r *httputil.ProxyRequest) {
 	out := r.Out
 	out.URL.Path = strings.TrimPrefix(out.URL.Path, h.Base.Path)
 	out.URL.RawPath = strings.TrimPrefix(out.URL.RawPath, h.Base.Path)
-	out.URL.RawQuery = r.In.URL.RawQuery // ReverseProxy leaves out what net/url cannot parse
+	out.URL.RawQuery = r.In.URL.RawQuery // ReverseProxy removes parameters that net/url cannot parse
 	if !strings.EqualFold(out.Header.Get("Upgrade"), "websocket") {
-		// Java's client asks for h2c by itself: net/http refuses to send that by HTTP/2, and it
-		// would make a tunnel in which the proxy sees nothing.
+		// Java's HttpClient requests an upgrade to h2c by default. net/http cannot send that over
+		// HTTP/2, and after an upgrade the proxy could not read the requests.
 		out.Header.Del("Connection")
 		out.Header.Del("Upgrade")
 	}
@@ -184,8 +182,8 @@ func (h *Handler) rewrite(r *httputil.ProxyRequest) {
 	}
 }
 
-// modify changes what is not for the program in an answer of Communic8's: it grants no
-// web page anything, and what it says about its own URL holds for the proxy's.
+// modify changes a response of Communic8. It removes the CORS headers, so that no web page may
+// read the response, and makes a Location at Communic8 one at the proxy.
 func (h *Handler) modify(resp *http.Response) error {
 	for name := range resp.Header {
 		if strings.HasPrefix(name, "Access-Control-") {
@@ -195,7 +193,7 @@ func (h *Handler) modify(resp *http.Response) error {
 	at := resp.Request.URL
 	target, err := at.Parse(resp.Header.Get("Location"))
 	if resp.Header.Get("Location") == "" || err != nil || target.Scheme != at.Scheme || !strings.EqualFold(hostport(target), hostport(at)) {
-		return nil //nolint:nilerr // it leads elsewhere, or nowhere: the program may follow, without a token
+		return nil //nolint:nilerr // another host, or malformed: the program may follow without the token
 	}
 	target.Scheme, target.Host, target.User = h.Base.Scheme, h.Base.Host, nil
 	target.Path = h.Base.Path + target.Path
@@ -206,20 +204,20 @@ func (h *Handler) modify(resp *http.Response) error {
 	return nil
 }
 
-// hostport is the host without the scheme's own port.
+// hostport returns the host and the port, without the default port of the scheme.
 func hostport(u *url.URL) string {
 	return strings.TrimSuffix(u.Host, map[string]string{"http": ":80", "https": ":443"}[u.Scheme])
 }
 
-// fail answers for Communic8, if there is no token or no answer.
+// fail writes the response if there is no token, or no response of Communic8.
 func (h *Handler) fail(w http.ResponseWriter, _ *http.Request, err error) {
 	classify(err, h.Transport.Source.RetryAfter()).write(w)
 }
 
-// failure is an answer of the proxy itself.
+// failure is a response of the proxy itself.
 type failure struct {
 	status     int
-	retryAfter time.Duration // not sent, if 0
+	retryAfter time.Duration // 0: no such header
 	Code       string        `json:"error"` // for programs
 	What       string        `json:"error_description"`
 	Do         string        `json:"do,omitempty"` // for people
@@ -229,11 +227,11 @@ func refuse(status int, what, do string) *failure {
 	return &failure{status: status, Code: "refused", What: what, Do: do}
 }
 
-// statusGone is logged for a program that did not wait for the answer. It has no name in
-// RFC 9110.
+// statusGone is logged if the program closed the connection before the response. The code is
+// nginx's; RFC 9110 has none for that.
 const statusGone = 499
 
-// sourceErrors are those that say that there is no valid token.
+// sourceErrors are the errors of [caller.Source], after which there is no valid token.
 var sourceErrors = []struct {
 	error
 	code, do string
@@ -245,8 +243,8 @@ var sourceErrors = []struct {
 	{caller.ErrUnreachable, "unreachable", "wait; if it does not pass, is --url the stack's output Url, and this machine online?"},
 }
 
-// classify says what to answer when an exchange has failed. retryAfter is when the Source
-// will next try to get a token.
+// classify returns the response to a failed exchange. retryAfter is the time until the Source
+// requests a token again.
 func classify(err error, retryAfter time.Duration) *failure {
 	if errors.Is(err, context.Canceled) {
 		return &failure{status: statusGone, Code: "cancelled", What: "the request was cancelled"}
@@ -260,7 +258,7 @@ func classify(err error, retryAfter time.Duration) *failure {
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		failed.status, failed.Code = http.StatusGatewayTimeout, "timeout"
 	}
-	if own := err.Error(); strings.HasPrefix(own, "c8auth: ") { // the package caller's; others quote the other side
+	if own := err.Error(); strings.HasPrefix(own, "c8auth: ") { // an error of the package caller; others could quote the other side
 		failed.What = own
 	}
 	return failed
@@ -276,14 +274,14 @@ func (f *failure) write(w http.ResponseWriter) {
 	_ = json.NewEncoder(w).Encode(f)
 }
 
-// recorder remembers the status for the log.
+// recorder records the status for the log.
 type recorder struct {
 	http.ResponseWriter
 	status int
 }
 
 func (r *recorder) WriteHeader(status int) {
-	if status >= 200 { // others come before the answer
+	if status >= 200 { // 1xx are interim responses
 		r.status = status
 	}
 	r.ResponseWriter.WriteHeader(status)
@@ -296,16 +294,16 @@ func (r *recorder) Write(p []byte) (int, error) {
 	return r.ResponseWriter.Write(p)
 }
 
-// Hijack is for a protocol switch, whose answer ReverseProxy writes to the connection.
+// Hijack implements http.Hijacker. After it, ReverseProxy writes 101 to the connection itself.
 func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	r.status = http.StatusSwitchingProtocols
 	return http.NewResponseController(r.ResponseWriter).Hijack()
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap returns the wrapped writer to http.ResponseController.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// buffers are those that ReverseProxy copies answers by.
+// buffers implements httputil.BufferPool.
 type buffers struct{ pool sync.Pool }
 
 func (b *buffers) Get() []byte {
