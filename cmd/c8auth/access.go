@@ -1,6 +1,6 @@
 package main
 
-// The caller's end: who asks, whether the API is reached, and whether it gives a token.
+// The caller's side of doctor: identity, stack, API and token.
 
 import (
 	"context"
@@ -17,10 +17,12 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth/caller"
 )
 
-// apiTimeout bounds a request to the API; the package caller is more patient.
+// apiTimeout bounds a request to the API. It is shorter than that of the package caller, because
+// a person waits.
 const apiTimeout = 10 * time.Second
 
-// identity checks whose AWS credentials these are, and AWS's clock. All other steps need it.
+// identity checks whose AWS credentials are configured, and AWS's clock. Its error ends doctor,
+// because all other steps need credentials.
 func (doc *doctor) identity(ctx context.Context) (err error) {
 	f := found("identity", "sts:GetCallerIdentity", "")
 	if doc.aws, err = doc.program.aws(ctx); err != nil {
@@ -46,7 +48,7 @@ func (doc *doctor) identity(ctx context.Context) (err error) {
 	return nil
 }
 
-// checkClock checks how far AWS's clock, by which signatures expire, is ahead of this one.
+// checkClock checks how far AWS's clock is ahead of this machine's. Signatures expire by it.
 func checkClock(ahead time.Duration) finding {
 	f := found("clock of AWS", "the Date of its response", "it shows %s", apart(ahead))
 	if ahead.Abs() > time.Minute {
@@ -55,10 +57,11 @@ func checkClock(ahead time.Duration) finding {
 	return f
 }
 
-// middle is when a response was most likely made.
+// middle returns the most likely time at which the other side made a response.
 func middle(sent, received time.Time) time.Time { return sent.Add(received.Sub(sent) / 2) }
 
-// apart describes the difference of two clocks. A Date has whole seconds.
+// apart describes how far a clock is ahead of this machine's. Up to two seconds are ignored,
+// because a Date has whole seconds.
 func apart(ahead time.Duration) string {
 	switch {
 	case ahead.Abs() <= 2*time.Second:
@@ -69,7 +72,8 @@ func apart(ahead time.Duration) string {
 	return span(-ahead) + " behind this machine's time"
 }
 
-// stack checks that the stack can be seen, without which only the API can be checked.
+// stack checks that the stack is visible. If it is not, and the URL of the API is known, the
+// steps that need the stack are left out.
 func (doc *doctor) stack(ctx context.Context) error {
 	f := found("stack", "cloudformation:DescribeStacks", "")
 	d, err := doc.program.deployment(ctx)
@@ -93,7 +97,7 @@ func (doc *doctor) stack(ctx context.Context) error {
 	return err
 }
 
-// api checks that API Gateway responds: it refuses a request without a signature.
+// api checks that API Gateway responds: it answers 403 to a request without a signature.
 func (doc *doctor) api(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
@@ -128,7 +132,7 @@ func (doc *doctor) api(ctx context.Context) bool {
 	return true
 }
 
-// signature fetches the token as a caller does.
+// signature fetches the token as a caller does, and keeps it for communic8.
 func (doc *doctor) signature(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
@@ -158,7 +162,7 @@ func (doc *doctor) signature(ctx context.Context) {
 	}
 }
 
-// grantor says who can allow the caller to fetch the token.
+// grantor returns what to do so that the caller may fetch the token.
 func (doc *doctor) grantor() string {
 	const denies = ". If there are such policies, another one denies it: your organization's, your role's boundary or the API's (VpcEndpoints)"
 	if doc.deployment != nil {
@@ -168,7 +172,7 @@ func (doc *doctor) grantor() string {
 		doc.patient.Name + " to OtherCallersTenants. Is that the right name? Of one that does not exist, API Gateway says the same" + denies
 }
 
-// cached compares the token that vend vends with the one that is stored.
+// cached compares the version that vend vends with the one that is stored.
 func (doc *doctor) cached(now time.Time) []finding {
 	if doc.version == "" || doc.patient.Version == "" {
 		return nil
@@ -185,5 +189,5 @@ func (doc *doctor) cached(now time.Time) []finding {
 	return []finding{f}
 }
 
-// cacheTTL is how long vend vends a token before it reads the store again, as in template.yaml.
+// cacheTTL is C8AUTH_CACHE_TTL in template.yaml.
 const cacheTTL = time.Minute

@@ -1,6 +1,6 @@
 package main
 
-// The alarms, and whom they tell.
+// The stack's CloudWatch alarms, and the topic that they notify.
 
 import (
 	"cmp"
@@ -18,13 +18,13 @@ import (
 	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
 )
 
-// alarm is one in the state ALARM.
+// alarm is an alarm in the state ALARM.
 type alarm struct {
 	Name        string `json:"name"`
 	Description string `json:"description"`
 }
 
-// alarms returns those of the deployment and its tenants that are in the state ALARM.
+// alarms returns the alarms of the stack and its tenants that are in the state ALARM, by name.
 func (d *deployment) alarms(ctx context.Context) (alarms []alarm, _ error) {
 	prefix := d.name + "/"
 	pages := cloudwatch.NewDescribeAlarmsPaginator(cloudwatch.NewFromConfig(d.Config), &cloudwatch.DescribeAlarmsInput{
@@ -43,7 +43,7 @@ func (d *deployment) alarms(ctx context.Context) (alarms []alarm, _ error) {
 	return alarms, nil
 }
 
-// of returns the alarms of one tenant or, if that is empty, of none.
+// of returns the alarms of one tenant. If tenant is empty, it returns those of the stack.
 func (d *deployment) of(tenant string, alarms []alarm) (its []alarm) {
 	for _, a := range alarms {
 		owner, _, owned := strings.Cut(strings.TrimPrefix(a.Name, d.name+"/"), "/")
@@ -54,7 +54,7 @@ func (d *deployment) of(tenant string, alarms []alarm) (its []alarm) {
 	return its
 }
 
-// short is the alarm's name without those of stack and tenant.
+// short returns the alarm's name without its prefix, the names of stack and tenant.
 func (a alarm) short() string { return a.Name[strings.LastIndex(a.Name, "/")+1:] }
 
 // checkAlarms returns a finding for each alarm.
@@ -66,7 +66,7 @@ func checkAlarms(alarms []alarm) (findings []finding) {
 	return findings
 }
 
-// checkTopic checks that alarms reach somebody.
+// checkTopic checks that the alarm topic has a confirmed subscription.
 func (d *deployment) checkTopic(ctx context.Context) finding {
 	topic := d.name + "-alarms"
 	f := found("alarm topic", "sns:GetTopicAttributes of "+topic, "")

@@ -1,6 +1,6 @@
 package main
 
-// The AWS configuration, the deployment in it, and what AWS's errors mean.
+// The AWS configuration, the deployment that it leads to, and errors of AWS.
 
 import (
 	"context"
@@ -28,7 +28,7 @@ import (
 type deployment struct {
 	aws.Config
 	name       string  // of the stack
-	id         arn.ARN // which knows partition and account
+	id         arn.ARN // of the stack; it has the partition and the account
 	parameters map[string]string
 	outputs    map[string]string
 }
@@ -70,8 +70,8 @@ func malformed(keys aws.Credentials) string {
 	return ""
 }
 
-// elsewhere names what leads requests for AWS to something else, and where; empty if nothing
-// does.
+// elsewhere returns the settings that send requests for AWS to another endpoint, with its host;
+// empty if there are none.
 func elsewhere(cfg aws.Config) string {
 	var found []string
 	add := func(setting, value string) {
@@ -95,8 +95,8 @@ func elsewhere(cfg aws.Config) string {
 	return strings.Join(found, ", ")
 }
 
-// checkEndpoint returns what to do about requests that do not reach AWS: the first thing to
-// see is whether they should.
+// checkEndpoint returns do, the advice for a failed request to AWS. If requests are sent to
+// another endpoint, it puts before do that this may be the cause.
 func checkEndpoint(cfg aws.Config, do string) string {
 	if at := elsewhere(cfg); at != "" {
 		return "requests for AWS go elsewhere, by " + at + ": unset that, if it is from an older make run. Otherwise: " + do
@@ -104,7 +104,7 @@ func checkEndpoint(cfg aws.Config, do string) string {
 	return do
 }
 
-// transport returns what carries requests to the API. Like the SDK, it trusts the
+// transport returns the transport of requests to the API. Like that of the SDK, it trusts the
 // certificates in AWS_CA_BUNDLE.
 func transport(cfg aws.Config) http.RoundTripper {
 	if client, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
@@ -113,7 +113,7 @@ func transport(cfg aws.Config) http.RoundTripper {
 	return http.DefaultTransport
 }
 
-// deployment finds the stack.
+// deployment returns the stack that --stack names. The error says what to do.
 func (p *program) deployment(ctx context.Context) (*deployment, error) {
 	cfg, err := p.aws(ctx)
 	if err != nil {
@@ -148,8 +148,8 @@ func (p *program) deployment(ctx context.Context) (*deployment, error) {
 	return d, nil
 }
 
-// The codes of AWS's errors that are told apart, and others that may be shown: what an
-// answer calls its error can be any text.
+// The error codes of AWS that awsFailure distinguishes, and others that it shows. Any other code
+// is not shown, because a response can contain any text.
 var (
 	denied    = []string{"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
 	expired   = []string{"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
@@ -162,8 +162,8 @@ var (
 	}
 )
 
-// awsFailure says what an error of the SDK means, by its type and a known code alone.
-// action and resource are what IAM must allow.
+// awsFailure maps an error of the SDK to one that says what to do. It shows nothing of the error
+// but a known code and the HTTP status. action and resource are what IAM must allow.
 func awsFailure(cfg aws.Config, err error, action, resource string) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err

@@ -1,6 +1,6 @@
 package main
 
-// Communic8's end: whether it accepts the token.
+// Communic8's side of doctor: whether it accepts the token.
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 
-// communic8 probes the token as a caller gets it, and compares the clocks.
+// communic8 probes the token that vend vended, and compares the clocks.
 func (doc *doctor) communic8(ctx context.Context) []finding {
 	f := found("Communic8", "not tried", "")
 	path := "/int/v1/broadcast?limit=1"
@@ -45,7 +45,7 @@ func (doc *doctor) communic8(ctx context.Context) []finding {
 	case last.status == http.StatusTooManyRequests || last.status >= 500:
 		f = f.actFor(outage, "it is busy or out of order (%s)", detail)
 	default:
-		f.Verdict, f.Seen = unknown, "whether it accepts the token cannot be told: "+detail
+		f.Verdict, f.Seen = unknown, "it is not known whether Communic8 accepts the token: "+detail
 	}
 	if ahead, ok := last.ahead(); ok {
 		return []finding{f, found("clock of Communic8", "the Date of its response", "it shows %s; c8auth does not use it", apart(ahead))}
@@ -53,10 +53,10 @@ func (doc *doctor) communic8(ctx context.Context) []finding {
 	return []finding{f}
 }
 
-// maxBody is what a recorder keeps of a response.
+// maxBody bounds the body that a recorder keeps, in bytes.
 const maxBody = 64 << 10
 
-// response is an HTTP response. Its body may hold secrets.
+// response is an HTTP response. Its body can contain secrets.
 type response struct {
 	status         int // 0: there was none
 	header         http.Header
@@ -64,7 +64,8 @@ type response struct {
 	sent, received time.Time
 }
 
-// ahead returns how far the other side's clock is ahead of this machine's.
+// ahead returns how far the other side's clock is ahead of this machine's, and whether the
+// response has a Date.
 func (r response) ahead() (time.Duration, bool) {
 	date, err := http.ParseTime(r.header.Get("Date"))
 	if err != nil {
@@ -73,7 +74,7 @@ func (r response) ahead() (time.Duration, bool) {
 	return date.Sub(middle(r.sent, r.received)).Round(time.Second), true
 }
 
-// recorder is an http.RoundTripper that keeps the last response.
+// recorder is an http.RoundTripper that keeps the last response. It may be used concurrently.
 type recorder struct {
 	base http.RoundTripper
 
@@ -81,7 +82,7 @@ type recorder struct {
 	last response
 }
 
-// recordedClient returns c8auth's own client for Communic8, and its recorder.
+// recordedClient returns the client that rotate uses for Communic8, with a recorder.
 func recordedClient() (*http.Client, *recorder) {
 	client := c8auth.NewHTTPClient()
 	r := &recorder{base: client.Transport}
@@ -89,7 +90,7 @@ func recordedClient() (*http.Client, *recorder) {
 	return client, r
 }
 
-// response returns the last one.
+// response returns the last response; its status is 0 if the last request failed.
 func (r *recorder) response() response {
 	r.mu.Lock()
 	defer r.mu.Unlock()

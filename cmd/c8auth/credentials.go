@@ -1,6 +1,6 @@
 package main
 
-// c8auth credentials set: what a person got from Communic8's console, tried and stored.
+// c8auth credentials set: credentials from Communic8's console are probed and stored.
 
 import (
 	"cmp"
@@ -17,7 +17,7 @@ import (
 func (p *program) credentialsCommand() *cobra.Command {
 	credentials := &cobra.Command{
 		Use:   "credentials",
-		Short: "Store what a tenant's tokens are made from",
+		Short: "Store a tenant's credentials",
 		Args:  cobra.NoArgs,
 		RunE:  func(command *cobra.Command, _ []string) error { return command.Help() },
 	}
@@ -41,7 +41,7 @@ twice in a row, it has none that work. Set warns before it does that.
 To probe an ID and value, set requests a token, and Communic8 may then end the validity of
 the token in use. So if credentials were stored before, a rotation follows at once, and
 callers whose token is rejected get the new one. Otherwise the first token is there at the
-next heartbeat, within five minutes; --now makes it at once.
+next heartbeat, within five minutes; --now requests one at once.
 
 It needs secretsmanager:DescribeSecret and PutSecretValue on the secret
 <stack>/credentials/TENANT (to warn, what status needs), kms:Decrypt and GenerateDataKey on its key, and for a
@@ -56,23 +56,23 @@ rotation lambda:InvokeFunction on <stack>-rotate.`,
 			return p.set(ctx, want)
 		}),
 	}
-	set.Flags().BoolVar(&want.now, "now", false, "make a token of them now")
+	set.Flags().BoolVar(&want.now, "now", false, "request a token with them now")
 	set.Flags().BoolVar(&want.insist, "insist", false, "store them even if Communic8 does not accept them, or cannot be reached from here")
-	// cobra's own words repeat what was typed, and that may be a secret.
+	// The error of cobra repeats what was typed, which can be a secret.
 	set.SetFlagErrorFunc(func(*cobra.Command, error) error {
-		return errors.New("there is no such flag, and none that takes a secret: it is asked for, or read from the standard input")
+		return errors.New("there is no such flag, and no flag takes a secret: c8auth prompts for secrets, or reads them from the standard input")
 	})
 	credentials.AddCommand(set)
 	return credentials
 }
 
-// setting is a request that a tenant's credentials be set.
+// setting is the command line of c8auth credentials set.
 type setting struct {
 	tenant      string
 	now, insist bool
 }
 
-// changed is what came of it.
+// changed is the output of c8auth credentials set --json.
 type changed struct {
 	Tenant   string         `json:"tenant"`
 	Secret   string         `json:"secret"`
@@ -105,7 +105,7 @@ func (p *program) set(ctx context.Context, want setting) error {
 	}
 	disturbed, err := try(ctx, credentials, d.parameters["ProbePath"])
 	if err != nil && want.insist && ctx.Err() == nil {
-		p.stderr.line("", "", 0, "%s. They are stored all the same, as you insist.", err)
+		p.stderr.line("", "", 0, "%s. The credentials are stored nevertheless, because of --insist.", err)
 		err = nil
 		if replaces {
 			err = p.warn(ctx, d, want.tenant)
@@ -126,7 +126,7 @@ func (p *program) set(ctx context.Context, want setting) error {
 		}
 		err = cmp.Or(err, failed)
 	} else if err == nil {
-		p.say("The next heartbeat makes a token of them, within five minutes; `c8auth rotate %s` does it now.", want.tenant)
+		p.say("The next heartbeat requests a token with them, within five minutes; `c8auth rotate %s` does it now.", want.tenant)
 	}
 	if err == nil && p.json {
 		err = p.stdout.json(out)
@@ -134,14 +134,14 @@ func (p *program) set(ctx context.Context, want setting) error {
 	return err
 }
 
-// warn warns of credentials that Communic8 does not accept and that replace others which
-// have not made the token in use: rotate falls back to one version of the credentials, the
-// one before the latest. A person can still decide against it.
+// warn warns before credentials that Communic8 does not accept are stored. rotate falls back only
+// to the version before the latest. So the warning is needed if the stored credentials have made
+// no token either. At a terminal, warn asks for a confirmation. The error is that of a no.
 func (p *program) warn(ctx context.Context, d *deployment, name string) error {
 	t := d.inspect(ctx, []string{name}, false).Tenants[0]
 	switch {
 	case t.err != nil, t.rotationsErr != nil, t.IssuedAt.IsZero():
-		p.stderr.line("", "", 0, "Whether the credentials that are stored now work could not be seen.")
+		p.stderr.line("", "", 0, "It could not be seen whether the credentials that are stored now work.")
 	case !t.Changed:
 		return nil
 	default:
@@ -158,13 +158,13 @@ func (p *program) warn(ctx context.Context, d *deployment, name string) error {
 	return err
 }
 
-// try tries credentials at Communic8 and reports whether it may have issued a token for
-// that. The error is nil if it accepts them.
+// try probes credentials at Communic8. disturbed is whether Communic8 may have issued a token,
+// which can revoke the one in use. The error is nil if Communic8 accepts the credentials.
 func try(ctx context.Context, c c8auth.Credentials, probePath string) (disturbed bool, _ error) {
 	const (
-		again  = "nothing was stored; look at them again in Communic8's console, or make a new value there. --insist stores them all the same"
-		remote = "nothing was stored; is the base URL right? If Communic8 can be reached from AWS alone, --insist stores them all the same"
-		probe  = "nothing was stored; give the token's user the right to that path, or the stack another one (ProbePath). --insist stores them all the same"
+		again  = "nothing was stored; compare them with Communic8's console, or create a new value there. --insist stores them nevertheless"
+		remote = "nothing was stored; is the base URL right? If Communic8 can be reached from AWS only, --insist stores them nevertheless"
+		probe  = "nothing was stored; give the token's user the right to that path, or change the stack's parameter ProbePath. --insist stores them nevertheless"
 	)
 	endpoint := &c8auth.Endpoint{Client: c8auth.NewHTTPClient(), ProbePath: probePath}
 	token := c8auth.Token{BaseURL: c.BaseURL, AccessToken: c.AccessKey}
@@ -191,9 +191,8 @@ func try(ctx context.Context, c c8auth.Credentials, probePath string) (disturbed
 	return disturbed, nil
 }
 
-// store puts credentials into the tenant's secret. The SDK gives the request its
-// ClientRequestToken: repeated because an answer was lost, it stores one version, and
-// AWSPREVIOUS stays what it was before.
+// store stores credentials in the tenant's secret. The SDK sets ClientRequestToken, so that a
+// request that is repeated after a lost answer stores one version.
 func (d *deployment) store(ctx context.Context, tenant string, value []byte) (name, version string, _ error) {
 	name = d.name + "/credentials/" + tenant
 	out, err := secretsmanager.NewFromConfig(d.Config).PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &name, SecretString: aws.String(string(value))})

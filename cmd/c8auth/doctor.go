@@ -1,6 +1,6 @@
 package main
 
-// c8auth doctor: what is wrong, from the caller's request to Communic8.
+// c8auth doctor: checks of every step from the caller's request to Communic8.
 
 import (
 	"context"
@@ -22,18 +22,17 @@ func (p *program) doctorCommand() *cobra.Command {
 		Short: "Find out what is wrong, from the caller's request to Communic8",
 		Long: `Doctor checks every step that a tenant's token takes ("default" if none is named), and
 says of each what it tried, what it saw, and what to do. It changes nothing and shows no
-secret. The exit status is 3 if a person must act, and 1 if something could not be looked
-at.
+secret. The exit status is 3 if a person must act, and 1 if a check could not be made.
 
 It acts as the operator, who sees the stack, and as a caller, who fetches the token. A
 caller of another account, who does not see the stack, names the API with --url.
 
 With --measure, or after a yes at the prompt, it measures what Communic8 does not
 document: whether a new token ends the validity of the one before, whether two requests
-give the same token, and what refusals look like. For that it reads the tenant's
+return the same token, and what refusals look like. For that it reads the tenant's
 credentials and requests two tokens; one of them may end the validity of the token in
-use. So it has rotate replace that at once, and callers may notice for a few seconds. The
-result is a report without secrets, to keep or to send on.
+use. So doctor then invokes rotate, and requests of callers may fail for a few seconds.
+The result is a report without secrets, to keep or to send on.
 
 Besides what status needs: execute-api:Invoke as a caller, lambda:GetFunctionConfiguration,
 iam:SimulatePrincipalPolicy, sqs:GetQueueUrl and GetQueueAttributes.
@@ -62,7 +61,7 @@ To measure: secretsmanager:GetSecretValue on the credentials, and lambda:InvokeF
 	return command
 }
 
-// doctor is one examination and what it has found so far.
+// doctor is one run of c8auth doctor, with its findings so far.
 type doctor struct {
 	*program
 	*deployment        // nil if the stack cannot be seen
@@ -70,13 +69,13 @@ type doctor struct {
 	aws         aws.Config
 	account     string // the caller's
 	patient     tenant
-	vended      c8auth.Token // as a caller gets it; zero if there was none
-	version     string       // of that
+	vended      c8auth.Token // the token that vend returned; zero if it returned none
+	version     string       // of vended
 	steps       []finding
 	measured    *measurement
 }
 
-// run checks everything, and prints as it goes.
+// run makes all checks, and prints each finding at once.
 func (doc *doctor) run(ctx context.Context, measure bool) error {
 	err := doc.examine(ctx)
 	if err == nil && !measure {
@@ -106,7 +105,7 @@ func (doc *doctor) run(ctx context.Context, measure bool) error {
 	return conclusion(verdict)
 }
 
-// examine takes one step after the other. The error is of one that all others need.
+// examine makes the checks. The error is that of a check without which the others cannot be made.
 func (doc *doctor) examine(ctx context.Context) error {
 	err := doc.identity(ctx)
 	if err == nil {
@@ -140,7 +139,7 @@ func (doc *doctor) examine(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// note adds steps and prints them.
+// note adds findings and, unless JSON is printed at the end, prints them.
 func (doc *doctor) note(steps ...finding) {
 	doc.steps = append(doc.steps, steps...)
 	if doc.json {
@@ -159,7 +158,8 @@ func (doc *doctor) note(steps ...finding) {
 	}
 }
 
-// consents asks a person, if there is one, and returns whether to measure.
+// consents asks whether to measure. It returns false without a terminal, or if measuring is not
+// possible.
 func (doc *doctor) consents(ctx context.Context) (bool, error) {
 	if doc.json || !isTerminal(doc.stdin) || doc.deployment == nil || doc.patient.Stored.IsZero() || doc.patient.young() {
 		return false, nil

@@ -1,6 +1,6 @@
 package main
 
-// What status and doctor find.
+// The results of the checks of status and doctor.
 
 import "slices"
 
@@ -8,7 +8,7 @@ import "slices"
 const (
 	ok      = "ok"
 	act     = "act"     // a person must act
-	unknown = "unknown" // it could not be looked at
+	unknown = "unknown" // the check could not be made
 )
 
 // finding is the result of one check.
@@ -20,24 +20,24 @@ type finding struct {
 	Do      string `json:"do,omitempty"` // what a person must do, or can
 }
 
-// found returns the finding of a check, which is ok.
+// found returns a finding with the verdict ok.
 func found(step, tried, format string, args ...any) finding {
 	return finding{step, tried, sprintf(format, args...), ok, ""}
 }
 
-// actFor makes it one for which a person must act.
+// actFor returns the finding with the verdict act, what was seen, and what to do.
 func (f finding) actFor(do, format string, args ...any) finding {
 	f.Seen, f.Verdict, f.Do = sprintf(format, args...), act, do
 	return f
 }
 
-// failed makes it one of a check that could not be made.
+// failed returns the finding with the verdict unknown, for a check that failed with err.
 func (f finding) failed(err error) finding {
 	f.Seen, f.Verdict, f.Do = textOf(err), unknown, remedy(err)
 	return f
 }
 
-// verdictOf is the worst of those of the findings.
+// verdictOf returns the worst verdict of the findings: act, then unknown, then ok.
 func verdictOf(findings []finding) string {
 	for _, verdict := range []string{act, unknown} {
 		if slices.ContainsFunc(findings, func(f finding) bool { return f.Verdict == verdict }) {

@@ -88,7 +88,7 @@ func TestChecks(t *testing.T) {
 		{"a failure that can pass", failed("communic8_unavailable", 1), (*tenant).checkHeartbeats, ok, ""},
 		{"an unknown failure", failed("", 1), (*tenant).checkHeartbeats, ok, ""},
 		{"two in a row", failed("communic8_unavailable", 2), (*tenant).checkHeartbeats, act, "wait: every heartbeat tries again. If it lasts, ask Communic8"},
-		{"two in a row, unknown", failed("brand_new", 2), (*tenant).checkHeartbeats, act, "what it says; `c8auth rotate acme` tries again now"},
+		{"two in a row, unknown", failed("brand_new", 2), (*tenant).checkHeartbeats, act, "follow the text of the error; `c8auth rotate acme` tries again now"},
 		{"one, and no valid token", both(expired, failed("communic8_unavailable", 1)), (*tenant).checkHeartbeats, act, "wait: every heartbeat tries again. If it lasts, ask Communic8"},
 		{"one that cannot pass", failed("credentials_refused", 1), (*tenant).checkHeartbeats, act, "`c8auth credentials set acme`"},
 		{"a role was changed", failed("access_denied", 1), (*tenant).checkHeartbeats, act, "somebody has changed rotate's role or the key: deploy the stack again"},

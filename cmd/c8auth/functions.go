@@ -1,6 +1,6 @@
 package main
 
-// The functions' roles, and what they log.
+// The roles and log levels of the functions.
 
 import (
 	"context"
@@ -13,7 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 )
 
-// roles checks who may read what. Conditions and the key's policy are not checked.
+// roles checks which of the tenant's secrets each function's role may read. It checks neither
+// conditions of its policies nor the KMS key's policy.
 func (doc *doctor) roles(ctx context.Context) finding {
 	f := found("roles", "iam:SimulatePrincipalPolicy of secretsmanager:GetSecretValue", "rotate may read both secrets; vend may read the token, and not the credentials")
 	for _, may := range []struct {
@@ -50,7 +51,8 @@ func (doc *doctor) roles(ctx context.Context) finding {
 	return f
 }
 
-// configuration returns that of rotate, or of the version of vend that callers get.
+// configuration returns the configuration of rotate, or of vend at the alias that API Gateway
+// invokes.
 func (d *deployment) configuration(ctx context.Context, function string) (*lambda.GetFunctionConfigurationOutput, error) {
 	name := d.name + "-" + function
 	in := &lambda.GetFunctionConfigurationInput{FunctionName: &name}
@@ -64,11 +66,11 @@ func (d *deployment) configuration(ctx context.Context, function string) (*lambd
 	return out, nil
 }
 
-// aboveInfo are the log levels of Lambda at which lines at INFO are dropped.
+// aboveInfo are the log levels at which Lambda drops lines at INFO.
 var aboveInfo = []string{"WARN", "ERROR", "FATAL"}
 
-// logging checks that Lambda drops none of a function's lines at INFO, which carry metrics,
-// and none of its own.
+// logging checks that Lambda drops neither a function's lines at INFO, which have the metrics,
+// nor its own lines.
 func (doc *doctor) logging(ctx context.Context, function string) finding {
 	f := found("logging of "+function, "lambda:GetFunctionConfiguration", "lines at INFO reach CloudWatch, and their metrics with them")
 	config, err := doc.configuration(ctx, function)

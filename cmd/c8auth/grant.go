@@ -1,6 +1,6 @@
 package main
 
-// c8auth grant: what lets a role in, for who may change policies.
+// c8auth grant: policies that allow a role to fetch a tenant's token.
 
 import (
 	"context"
@@ -19,11 +19,11 @@ func (p *program) grantCommand() *cobra.Command {
 	var report bool
 	command := &cobra.Command{
 		Use:   "grant TENANT --role ARN",
-		Short: "Print the policies that let a role have a tenant's token",
-		Long: `Grant prints what has to be set so that a role gets a tenant's token, and changes nothing:
-a policy for the role, and for one of another account also the stack's parameters, since
-then both accounts must allow it. With --report the role may also report a token that
-Communic8 rejects, which replaces it within seconds.
+		Short: "Print the policies that allow a role to fetch a tenant's token",
+		Long: `Grant prints what allows a role to fetch a tenant's token, and changes nothing. That is a
+policy for the role. For a role of another account, it is also parameters of the stack,
+because both accounts must allow the request. With --report the role may also report that
+Communic8 rejects the token, which then is replaced within seconds.
 
 It needs cloudformation:DescribeStacks and secretsmanager:DescribeSecret.`,
 		Example: `  c8auth grant default --role arn:aws:iam::123456789012:role/payroll
@@ -55,13 +55,13 @@ It needs cloudformation:DescribeStacks and secretsmanager:DescribeSecret.`,
 	return command
 }
 
-// granted is what lets a role in.
+// granted is the output of c8auth grant --json.
 type granted struct {
 	Tenant  string `json:"tenant"`
-	Role    string `json:"role"`
-	Account string `json:"account"` // the role's, where the policy is for
-	Policy  policy `json:"policy"`
-	// Parameters of the stack that have to change for a role of another account.
+	Role    string `json:"role"`    // ARN
+	Account string `json:"account"` // of the role
+	Policy  policy `json:"policy"`  // for the role
+	// Parameters of the stack to change, and their new values. Only for a role of another account.
 	Parameters map[string]string `json:"parameters,omitempty"`
 }
 
@@ -76,10 +76,11 @@ type statement struct {
 	Resource []string
 }
 
-// roleARN is what the template's parameter OtherCallers takes for one.
+// roleARN is the syntax of a role in the template's parameter OtherCallers.
 var roleARN = regexp.MustCompile(`^arn:[a-z-]+:iam::\d{12}:role/[\w+=.@/-]+$`)
 
-// grant works out what lets the role have the token of the tenant, and nothing more.
+// grant returns the policy that allows the role to fetch the tenant's token and nothing else, and
+// the parameters to change. The error says which ARN is expected.
 func (d *deployment) grant(tenant, role string, report bool) (*granted, error) {
 	id, err := arn.Parse(role)
 	if err != nil || !roleARN.MatchString(role) {
@@ -102,11 +103,11 @@ func (d *deployment) grant(tenant, role string, report bool) (*granted, error) {
 	return g, nil
 }
 
-// admit returns the parameters that have to change so that the API's own policy lets the
-// role have the tenant's token. It leaves everybody in who is.
+// admit returns the parameters to change so that the API's own policy allows the role to fetch the
+// tenant's token. Their new values keep the callers and tenants of the old ones.
 func admit(parameters map[string]string, tenant string, role arn.ARN) map[string]string {
 	callers, tenants := list(parameters["OtherCallers"]), list(parameters["OtherCallersTenants"])
-	if len(callers) == 0 { // so far the tenants are nobody's
+	if len(callers) == 0 { // the default value of OtherCallersTenants then allows nothing
 		tenants = nil
 	}
 	changed := make(map[string]string)
@@ -120,12 +121,12 @@ func admit(parameters map[string]string, tenant string, role arn.ARN) map[string
 	return changed
 }
 
-// list reads a template's list.
+// list splits a parameter that is a list.
 func list(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
 }
 
-// instruct tells people where the policies go.
+// instruct prints the commands and parameters for people.
 func (p *program) instruct(d *deployment, g *granted) error {
 	text, err := json.MarshalIndent(g.Policy, "", "  ")
 	if err != nil {

@@ -1,6 +1,6 @@
 package main
 
-// What rotate logs about the tenants.
+// The log lines of rotate.
 
 import (
 	"context"
@@ -18,11 +18,11 @@ import (
 
 const (
 	heartbeat = 5 * time.Minute // as in tenant.yaml
-	lookback  = 4 * heartbeat   // in which there are three or four heartbeats
-	silence   = 3 * heartbeat   // after which a missing heartbeat needs a person
+	lookback  = 4 * heartbeat   // how far back the log is read: three or four heartbeats
+	silence   = 3 * heartbeat   // without a heartbeat for longer, a person must act
 )
 
-// rotation is rotate's line about a heartbeat, or about another request.
+// rotation is rotate's log line about a heartbeat or another rotation.
 type rotation struct {
 	At       time.Time `json:"at"`
 	Tenant   string    `json:"tenant"`
@@ -44,7 +44,7 @@ type rotation struct {
 	ExpiresAt          time.Time `json:"expires_at,omitzero"`
 }
 
-// rotations returns rotate's lines since a time that match a filter pattern of CloudWatch,
+// rotations returns rotate's log lines since a time that match a filter pattern of CloudWatch,
 // the latest first.
 func (d *deployment) rotations(ctx context.Context, pattern string, since time.Time) (lines []rotation, _ error) {
 	err := d.readLog(ctx, "rotate", pattern, since, func(at time.Time, message []byte) {
@@ -54,17 +54,16 @@ func (d *deployment) rotations(ctx context.Context, pattern string, since time.T
 			lines = append(lines, line)
 		}
 	})
-	slices.Reverse(lines) // so that of one second, too, the latest comes first
+	slices.Reverse(lines) // so that the stable sort keeps the latest of one second first
 	slices.SortStableFunc(lines, func(a, b rotation) int { return b.At.Compare(a.At) })
 	return lines, err
 }
 
-// manyRejections is from how many rejected tokens in an hour on something else uses the
-// client: the alarm has the same threshold.
+// manyRejections is the threshold of the alarm tokens-rejected: so many rejected tokens in an hour
+// mean that something else uses the client.
 const manyRejections = 3
 
-// rejections returns how many tokens Communic8 was found to reject in the last hour, by
-// tenant.
+// rejections returns the number of tokens that Communic8 rejected in the last hour, by tenant.
 func (d *deployment) rejections(ctx context.Context) (map[string]int, error) {
 	lines, err := d.rotations(ctx, `{ $.TokenRejected = 1 }`, time.Now().Add(-time.Hour))
 	count := make(map[string]int)
@@ -74,7 +73,7 @@ func (d *deployment) rejections(ctx context.Context) (map[string]int, error) {
 	return count, err
 }
 
-// checkRejections checks that Communic8 does not reject one token after the other.
+// checkRejections checks that Communic8 has rejected fewer than manyRejections tokens.
 func (t *tenant) checkRejections(time.Time) finding {
 	f := found("rejections", "logs:FilterLogEvents, the last hour", "tokens that Communic8 rejected before they expired: %d", t.Rejected)
 	switch {
@@ -105,7 +104,7 @@ func (d *deployment) readLog(ctx context.Context, function, pattern string, sinc
 	return nil
 }
 
-// apply takes from rotate's lines, the latest first, what concerns the tenant.
+// apply sets the tenant's fields from rotate's log lines, of which the latest comes first.
 func (t *tenant) apply(lines []rotation) {
 	failing := true
 	for _, line := range lines {
@@ -129,8 +128,8 @@ func (t *tenant) apply(lines []rotation) {
 	}
 }
 
-// remedies are what to do about rotate's failures, by error_code, and whether no later
-// heartbeat ends them.
+// remedies are what to do about rotate's failures, by error_code. person is whether the failure
+// lasts until a person acts.
 var remedies = map[string]struct {
 	do     string
 	person bool
@@ -147,17 +146,17 @@ var remedies = map[string]struct {
 	"version_quota":         {"ask Communic8 for tokens with a longer lifetime, and see that nothing else uses this client; writes succeed again within a day", true},
 }
 
-// remedy returns what to do about the tenant's last failure, and whether only a person can.
+// remedy returns what to do about the tenant's last failure, and whether a person must act.
 func (t *tenant) remedy() (do string, person bool) {
 	known, ok := remedies[t.Last.Code]
 	if !ok {
-		return "what it says; `c8auth rotate " + t.Name + "` tries again now", false
+		return "follow the text of the error; `c8auth rotate " + t.Name + "` tries again now", false
 	}
 	return strings.ReplaceAll(known.do, "TENANT", t.Name), known.person
 }
 
-// checkHeartbeats checks that heartbeats arrive and succeed. One that failed and can end by
-// itself needs nobody while the token is valid.
+// checkHeartbeats checks that heartbeats arrive and succeed. A single temporary failure is ok
+// while the token is valid.
 func (t *tenant) checkHeartbeats(now time.Time) finding {
 	f := found("heartbeats", fmt.Sprintf("logs:FilterLogEvents, the last %.0f minutes", lookback.Minutes()), "")
 	silent := t.Last == nil || now.Sub(t.Last.At) > silence

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/term"
 )
 
-// columns returns the width of the terminal, 0 if the stream is none.
+// columns returns the width of the terminal, or 0 if the stream is not one.
 func (p *printer) columns() int {
 	file, ok := p.terminal.(*os.File)
 	if !ok {
@@ -23,21 +23,21 @@ func (p *printer) columns() int {
 	return width
 }
 
-// line prints a line whose first part, head, has a style. It is broken at spaces to fit the
-// terminal, and what continues is indented.
+// line prints head, which gets the style, and then the formatted text. It wraps both at the width
+// of the terminal, and indents all lines but the first.
 func (p *printer) line(style, head string, indent int, format string, args ...any) {
 	head = visible(head, "")
 	text := wrap(head+sprintf(format, args...), p.columns(), indent)
 	if format == "" {
-		head = text // which is all of it, and may be broken
+		head = text // all of it, with its line breaks, gets the style
 	}
 	p.styled(style, head)
 	p.send(text[len(head):] + "\n")
 }
 
-// wrap breaks text at spaces into lines of that width, if it is not 0, and indents all but
-// the first. A word is never split. A command, between backquotes, goes on after a
-// backslash, so that a copy of its lines is still the command.
+// wrap breaks text at spaces into lines of the width, and indents all but the first. Width 0 means
+// no limit. A word is never split. In a command, between backquotes, a line that continues ends
+// with a backslash, so that a copy of the lines is the same command.
 func wrap(text string, width, indent int) string {
 	const escape = ` \`
 	var out strings.Builder
@@ -70,13 +70,13 @@ func wrap(text string, width, indent int) string {
 // nothing is a cell without a value.
 const nothing = "–"
 
-// row is one of a table.
+// row is a row of a table, with the style of its text.
 type row struct {
 	style string
 	cells []string
 }
 
-// table prints rows below a header or, where they are wider than the terminal, each as a
+// table prints rows below a header. If they are wider than the terminal, it prints each row as a
 // block of lines.
 func (p *printer) table(header []string, rows []row) {
 	widths, total := make([]int, len(header)), -2

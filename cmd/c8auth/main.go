@@ -1,5 +1,4 @@
-// C8auth is the operator's tool: what people do with a deployed c8auth, on the command
-// line.
+// C8auth is the command-line tool for operators of a c8auth stack.
 package main
 
 import (

@@ -1,6 +1,6 @@
 package main
 
-// What Communic8 does not document, measured.
+// c8auth doctor --measure: what Communic8 does not document.
 
 import (
 	"cmp"
@@ -22,7 +22,7 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 
-// measurement is what was found out. It holds no secret.
+// measurement is the report of a measurement. It contains no secret.
 type measurement struct {
 	At       time.Time `json:"at"`
 	BaseURL  string    `json:"base_url"`
@@ -30,7 +30,7 @@ type measurement struct {
 	Findings []answer  `json:"findings"`
 }
 
-// answer is what was found out about one question.
+// answer is the measured answer to one question.
 type answer struct {
 	Question string `json:"question"`
 	Answer   string `json:"answer"`
@@ -40,7 +40,6 @@ func (m *measurement) note(question, format string, args ...any) {
 	m.Findings = append(m.Findings, answer{question, fmt.Sprintf(format, args...)})
 }
 
-// print prints the report.
 func (m *measurement) print(out *printer) {
 	out.printf("\n")
 	out.line("", "", 0, "Communic8 at %s, measured at %s. Without secrets.", m.BaseURL, m.At.Format(time.RFC3339))
@@ -51,8 +50,9 @@ func (m *measurement) print(out *printer) {
 	}
 }
 
-// measure has tokens made. From the first of them on, whatever happens, rotate looks
-// after the tenant in the end; and what was found out so far is returned with the error.
+// measure requests tokens and probes them. If it has requested one, it invokes rotate at the end,
+// also after an error or Ctrl-C, because a new token can revoke the stored one. With an error,
+// measure returns the measurement so far as well, if it had begun and Ctrl-C did not end it.
 func (doc *doctor) measure(ctx context.Context) (*measurement, error) {
 	t := &doc.patient
 	switch {
@@ -103,13 +103,12 @@ func (doc *doctor) measure(ctx context.Context) (*measurement, error) {
 	return &run.measurement, cmp.Or(ctx.Err(), err)
 }
 
-// young reports whether the token is of an age at which rotate does not replace it at an
-// operator's request.
+// young reports whether the token is too young for rotate to replace it with force.
 func (t *tenant) young() bool {
 	return t.Version != "" && time.Since(cmp.Or(t.IssuedAt, t.token.changed)) < time.Minute+5*time.Second
 }
 
-// readCredentials reads the tenant's, by the operator's own rights.
+// readCredentials reads the tenant's credentials with the operator's own permissions.
 func (d *deployment) readCredentials(ctx context.Context, tenant string) (c c8auth.Credentials, _ error) {
 	name := d.name + "/credentials/" + tenant
 	out, err := secretsmanager.NewFromConfig(d.Config).GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name})
@@ -123,7 +122,7 @@ func (d *deployment) readCredentials(ctx context.Context, tenant string) (c c8au
 	return c, nil
 }
 
-// measuring is a measurement under way, with what must not be in it.
+// measuring is a measurement in progress, with the secrets that it must not contain.
 type measuring struct {
 	measurement
 	endpoint *c8auth.Endpoint
@@ -131,30 +130,30 @@ type measuring struct {
 	secrets  []string
 }
 
-// try tries a token, and says what the answer was like.
+// try probes a token, and returns the result with a description of the response.
 func (run *measuring) try(ctx context.Context, baseURL string, token c8auth.Secret) (c8auth.ProbeResult, string) {
 	if run.endpoint.ProbePath == "" {
-		return "", "It is not known: the stack's parameter ProbePath is empty"
+		return "", "Not known, because the stack's parameter ProbePath is empty"
 	}
 	result, _ := run.endpoint.Probe(ctx, c8auth.Token{BaseURL: baseURL, AccessToken: token, TokenType: "Bearer"})
 	return result, run.said()
 }
 
-// grants is the first question.
+// grants is the question that several outcomes answer.
 const grants = "How does it grant a token?"
 
-// ask has a token made.
+// ask requests a token.
 func (run *measuring) ask(ctx context.Context, c c8auth.Credentials) (c8auth.TokenResponse, error) {
 	grant, err := run.endpoint.RequestToken(ctx, c)
 	if err != nil {
 		run.note(grants, "It does not. %s", run.said())
-		return grant, fail(0, "what it says, and try again", "%w", err)
+		return grant, fail(0, "follow the text of the error, and try again", "%w", err)
 	}
 	run.secrets = append(run.secrets, grant.AccessToken.Reveal())
 	return grant, nil
 }
 
-// said is what the last answer was like.
+// said describes the last response.
 func (run *measuring) said() string {
 	if last := run.recorder.response(); last.status != 0 {
 		return last.String()
@@ -162,7 +161,8 @@ func (run *measuring) said() string {
 	return "There was no answer"
 }
 
-// tokens has two made, and looks what becomes of those before.
+// tokens requests two tokens, and probes whether the second one revokes the first one and used,
+// the token that vend vended.
 func (run *measuring) tokens(ctx context.Context, c c8auth.Credentials, used c8auth.Token) error {
 	first, err := run.ask(ctx, c)
 	if err != nil {
@@ -187,14 +187,14 @@ func (run *measuring) tokens(ctx context.Context, c c8auth.Credentials, used c8a
 	run.note(again, "No, each request gives another one")
 	switch {
 	case before != c8auth.ProbeGood || newest != c8auth.ProbeGood:
-		run.note(ends, "It cannot be told at the probe path. Its answer to a new token: %s", welcome)
+		run.note(ends, "The probe path does not show that. Its answer to a new token: %s", welcome)
 		return nil
 	case after == c8auth.ProbeGood:
 		run.note(ends, "No, both are valid")
 	case ended:
-		run.note(ends, "Yes. Its answer to the one before is then: %s", rejection)
+		run.note(ends, "Yes. The answer to the one before is then: %s", rejection)
 	default:
-		run.note(ends, "It cannot be told. Its answer to the one before is then: %s", rejection)
+		run.note(ends, "Not known. The answer to the one before is then: %s", rejection)
 	}
 	if used.BaseURL == c.BaseURL {
 		_, said := run.try(ctx, c.BaseURL, used.AccessToken)
@@ -203,7 +203,8 @@ func (run *measuring) tokens(ctx context.Context, c c8auth.Credentials, used c8a
 	return nil
 }
 
-// refusal has wrong credentials refused, once: the right ID with a value that is made up.
+// refusal measures how Communic8 refuses wrong credentials, with one request: the right client ID
+// and a random client secret.
 func (run *measuring) refusal(ctx context.Context, c c8auth.Credentials) {
 	c.ClientSecret = c8auth.NewSecret(rand.Text())
 	_, err := run.endpoint.RequestToken(ctx, c)
@@ -214,7 +215,7 @@ func (run *measuring) refusal(ctx context.Context, c c8auth.Credentials) {
 	run.note("How does it refuse wrong credentials?", "%s. c8auth reads it as: %s", run.said(), read)
 }
 
-// rejection has a token rejected that does not exist.
+// rejection measures how Communic8 rejects a random token.
 func (run *measuring) rejection(ctx context.Context, baseURL string) {
 	read, said := run.try(ctx, baseURL, c8auth.NewSecret(strings.ToLower(rand.Text())))
 	if read != "" {
@@ -223,19 +224,19 @@ func (run *measuring) rejection(ctx context.Context, baseURL string) {
 	run.note("How does it reject a token that it never made?", "%s", said)
 }
 
-// scrub takes out what must not be there, should an answer have had it where the names of
-// its members are.
+// scrub replaces secrets in the answers. Only a response that has a secret as the name of a JSON
+// member could have put one there.
 func (run *measuring) scrub() {
 	for i := range run.Findings {
 		for _, secret := range run.secrets {
-			if len(secret) > 3 { // or it could be any word's part
+			if len(secret) > 3 { // a shorter one could be part of any word
 				run.Findings[i].Answer = strings.ReplaceAll(run.Findings[i].Answer, secret, "[redacted]")
 			}
 		}
 	}
 }
 
-// String is a response's status, content type and shape.
+// String returns the response's status, content type and shape.
 func (r response) String() string {
 	kind, _, err := mime.ParseMediaType(r.header.Get("Content-Type"))
 	if err != nil || !mediaType.MatchString(kind) {
@@ -246,8 +247,8 @@ func (r response) String() string {
 
 var mediaType = regexp.MustCompile(`^(application|text)/[a-z.+-]{1,40}$`)
 
-// shapeOf is what a body is like, without what it says: of JSON, names and types, and
-// which of its truths are true.
+// shapeOf describes a body without its values: for JSON, the names and types of members. Of
+// booleans it shows the value.
 func shapeOf(body []byte) string {
 	var v any
 	switch {
@@ -259,7 +260,7 @@ func shapeOf(body []byte) string {
 	return fmt.Sprintf("%d bytes that are not JSON", len(body))
 }
 
-// member is what names in JSON look like that somebody meant as such.
+// member is the syntax of names in JSON that are shown. Another name could be a secret.
 var member = regexp.MustCompile(`^[A-Za-z][A-Za-z_]{0,29}$`)
 
 func shape(v any, depth int) string {

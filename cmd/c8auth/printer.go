@@ -1,6 +1,6 @@
 package main
 
-// The only way to the standard output and the standard error.
+// All output to the standard output and the standard error.
 
 import (
 	"encoding/json"
@@ -18,15 +18,15 @@ import (
 	"golang.org/x/term"
 )
 
-// printer writes to a stream. Whatever text comes from outside, of AWS, of Communic8 or of
-// a log, it shows control characters and does not send them: they could forge lines or clear
-// the screen.
+// printer writes to a stream. In text from AWS, Communic8 or a log, it replaces control characters
+// by visible ones, because they could forge lines or clear the screen. It may be used
+// concurrently.
 type printer struct {
 	stream   io.Writer
-	terminal any  // that the stream leads to
-	escapes  bool // the stream understands escape sequences
-	plain    bool // no colours
-	answered bool // JSON was printed
+	terminal any  // the stream, or the one that a buffered stream is copied to
+	escapes  bool // whether the terminal supports escape sequences
+	plain    bool // whether to leave out colours
+	answered bool // whether JSON was printed
 
 	mu  sync.Mutex
 	err error // of the first write that failed
@@ -43,13 +43,13 @@ const (
 	bold  = "1"
 )
 
-// isTerminal reports whether a stream is one.
+// isTerminal reports whether a stream is a terminal.
 func isTerminal(stream any) bool {
 	file, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
-// send is where every byte passes.
+// send writes text as it is. All output passes through it.
 func (p *printer) send(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -58,24 +58,23 @@ func (p *printer) send(text string) {
 	}
 }
 
-// Write implements io.Writer, for text with lines and tabs.
+// Write implements io.Writer. It sends line breaks and tabs as they are.
 func (p *printer) Write(text []byte) (int, error) {
 	p.send(visible(string(text), "\n\t"))
 	return len(text), p.failed()
 }
 
-// failed returns the first failure.
+// failed returns the error of the first write that failed, or nil.
 func (p *printer) failed() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.err
 }
 
-// printf prints text of ours, which may have several lines, with arguments from anywhere,
-// which may not.
+// printf prints formatted text. Line breaks of format are sent, those of arguments are not.
 func (p *printer) printf(format string, args ...any) { p.send(sprintf(format, args...)) }
 
-// styled prints text, which is visible, in a style.
+// styled prints text, which must have no control characters, in a style.
 func (p *printer) styled(style, text string) {
 	if style != "" && p.escapes && !p.plain {
 		text = "\x1b[" + style + "m" + text + "\x1b[0m"
@@ -83,7 +82,7 @@ func (p *printer) styled(style, text string) {
 	p.send(text)
 }
 
-// clear empties the screen or, where that cannot be, prints an empty line.
+// clear clears the terminal. On another stream it prints an empty line.
 func (p *printer) clear() {
 	if p.escapes {
 		p.send("\x1b[H\x1b[2J")
@@ -92,7 +91,7 @@ func (p *printer) clear() {
 	}
 }
 
-// json prints v, with escapes for characters that do not print.
+// json prints v as JSON, with escapes for characters that are not printable.
 func (p *printer) json(v any) error {
 	var text strings.Builder
 	encoder := json.NewEncoder(&text)
@@ -116,7 +115,7 @@ func (p *printer) json(v any) error {
 	return p.failed()
 }
 
-// sprintf is fmt.Sprintf with control characters of its arguments made visible.
+// sprintf is fmt.Sprintf with the control characters of its arguments made visible.
 func sprintf(format string, args ...any) string {
 	shown := make([]any, len(args))
 	for i, arg := range args {
@@ -130,8 +129,8 @@ func sprintf(format string, args ...any) string {
 	return fmt.Sprintf(format, shown...)
 }
 
-// visible returns text with characters that do not print in Go's notation: \x1b, \u202e.
-// Those in except stay as they are.
+// visible returns text with Go's escapes, such as \x1b, for characters that are not printable and
+// not in except.
 func visible(text, except string) string {
 	var out strings.Builder
 	for _, r := range text {
@@ -145,7 +144,7 @@ func visible(text, except string) string {
 	return out.String()
 }
 
-// maxError is how long an error is that is shown, in characters.
+// maxError is the longest error that is shown, in characters.
 const maxError = 500
 
 // shorten cuts text to maxError.

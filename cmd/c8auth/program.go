@@ -19,8 +19,8 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 
-// Exit statuses; the help of the root command describes them. A person who runs the command
-// and must correct what it was given is 1 or 2; 3 is that the deployment needs a person.
+// Exit statuses; the help of the root command describes them. 1 and 2 mean that the user must
+// change something about the command, 3 that somebody must change something about the deployment.
 const (
 	statusFailure     = 1
 	statusUsage       = 2
@@ -29,9 +29,9 @@ const (
 	statusInterrupted = 130
 )
 
-const about = `c8auth keeps the API tokens of Communic8 fresh in AWS and gives them to whom IAM
-allows. This is its operator's tool. It finds a deployment by the name of its
-CloudFormation stack, and uses the AWS configuration that the aws command uses:
+const about = `c8auth keeps API tokens of Communic8 valid in AWS, and vends them to callers that IAM
+allows. This is the tool for its operators. It finds a deployment by the name of the
+CloudFormation stack, and uses the same AWS configuration as the aws command:
 environment, profiles, SSO.
 
 Exit status:
@@ -52,15 +52,15 @@ type program struct {
 	stack, region, profile string
 	json                   bool
 
-	started bool // a command has: what went wrong before is the command line
+	started bool // whether a command has started; an error before that is one of the command line
 }
 
-// run is the whole program: it returns the exit status. What a person or a program asked
-// for goes to stdout, everything else to stderr.
+// run runs the program and returns the exit status. The requested output goes to stdout, and
+// messages to stderr.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	p := &program{stdin: stdin, stdout: newPrinter(stdout), stderr: newPrinter(stderr)}
 	root := p.root()
-	root.SetArgs(append([]string{}, args...)) // of nil it would make os.Args
+	root.SetArgs(append([]string{}, args...)) // not nil, which means os.Args
 	root.SetIn(stdin)
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
@@ -91,7 +91,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 func (p *program) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "c8auth",
-		Short: "Operate c8auth, which keeps Communic8's tokens fresh",
+		Short: "Operate c8auth, which keeps Communic8's tokens valid",
 		Long:  about,
 		Example: `  c8auth credentials set default --now
   c8auth status --watch
@@ -102,20 +102,19 @@ func (p *program) root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 
-		DisableSuggestions: true, // they would be lines of the error
+		DisableSuggestions: true, // cobra adds them to the error; see meant
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&p.stack, "stack", cmp.Or(os.Getenv("C8AUTH_STACK"), "c8auth"), "name of the CloudFormation stack; also C8AUTH_STACK")
 	flags.StringVar(&p.region, "region", "", "AWS region; also AWS_REGION, or the profile's")
 	flags.StringVar(&p.profile, "profile", "", "AWS profile; also AWS_PROFILE")
 	flags.BoolVar(&p.json, "json", false, "print JSON, for programs")
-	flags.BoolVar(&p.stdout.plain, "no-color", p.stdout.plain, "no colour, as where there is no terminal; also NO_COLOR")
+	flags.BoolVar(&p.stdout.plain, "no-color", p.stdout.plain, "print no colours, as without a terminal; also NO_COLOR")
 	root.AddCommand(p.tokenCommand(), p.proxyCommand(), p.rotateCommand(), p.grantCommand(), p.credentialsCommand(), p.statusCommand(), p.doctorCommand(), p.whoCommand())
 	return root
 }
 
-// meant returns the question whether one of the command's own was meant, empty if nothing
-// that was typed is near one.
+// meant returns a question that suggests a subcommand; empty if no argument is like one.
 func meant(command *cobra.Command, args []string) string {
 	var names []string
 	for _, c := range command.Commands() {
@@ -129,7 +128,7 @@ func meant(command *cobra.Command, args []string) string {
 	return ""
 }
 
-// version is what the build says: of a release its tag, of anything else the commit.
+// version returns the version in the build information: the tag of a release, or the commit.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -138,7 +137,7 @@ func version() string {
 	return info.Main.Version
 }
 
-// does makes a command of f. Errors of cobra's own come before it.
+// does returns f as the RunE of a command. cobra's own errors come before p.started is set.
 func (p *program) does(f func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
 	return func(command *cobra.Command, args []string) error {
 		p.started, p.stderr.plain = true, p.stdout.plain
@@ -146,7 +145,8 @@ func (p *program) does(f func(ctx context.Context, args []string) error) func(*c
 	}
 }
 
-// oneTenant is what most commands take. The error repeats nothing that was typed.
+// oneTenant checks that there is one argument, the name of a tenant. The error does not repeat
+// the arguments, which could be secrets.
 func oneTenant(_ *cobra.Command, args []string) error {
 	switch len(args) {
 	case 0:
@@ -157,7 +157,7 @@ func oneTenant(_ *cobra.Command, args []string) error {
 	return fmt.Errorf("the name of one TENANT is expected, and there are %d words", len(args))
 }
 
-// completeTenant completes a command's first argument.
+// completeTenant returns the names of the tenants for the shell's completion.
 func (p *program) completeTenant(command *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	ctx, cancel := context.WithTimeout(command.Context(), 3*time.Second)
 	defer cancel()
@@ -175,7 +175,7 @@ func (p *program) completeTenant(command *cobra.Command, args []string, _ string
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// failure is an error that leads on.
+// failure is an error with what to do and an exit status.
 type failure struct {
 	error         // what happened
 	do     string // what to do about it, or empty
@@ -184,12 +184,12 @@ type failure struct {
 
 func (f *failure) Unwrap() error { return f.error }
 
-// fail returns an error with what to do about it.
+// fail returns a failure. format is that of fmt.Errorf.
 func fail(status int, do, format string, args ...any) error {
 	return &failure{fmt.Errorf(format, args...), do, status}
 }
 
-// remedy returns what to do about an error, empty if it does not say.
+// remedy returns what to do about an error; empty if that is not known.
 func remedy(err error) string {
 	if f, ok := errors.AsType[*failure](err); ok {
 		return f.do
@@ -210,8 +210,8 @@ func textOf(err error) string {
 	return shorten(strings.TrimPrefix(visible(err.Error(), ""), "c8auth: "))
 }
 
-// report prints an error, for programs too unless they have their answer, and returns the
-// exit status.
+// report prints an error and returns the exit status. With --json, it prints the error as JSON as
+// well, unless JSON was printed before.
 func (p *program) report(err error) int {
 	text := textOf(err)
 	p.stderr.line(red, "c8auth:", 2, " %s", text)
@@ -229,14 +229,14 @@ func (p *program) report(err error) int {
 	return status
 }
 
-// say prints a line for people: nothing, where JSON is printed.
+// say prints a line for people. With --json it prints nothing.
 func (p *program) say(format string, args ...any) {
 	if !p.json {
 		p.stdout.line("", "", 0, format, args...)
 	}
 }
 
-// span is a duration for people, in its two largest units.
+// span formats a duration for people, in its two largest units.
 func span(d time.Duration) string {
 	units := []struct {
 		name string

@@ -1,6 +1,6 @@
 package main
 
-// Questions to a person at a terminal. A secret is not echoed, and Ctrl-C stops at once.
+// Prompts at a terminal. Secrets are not echoed, and Ctrl-C stops at once.
 
 import (
 	"bufio"
@@ -20,11 +20,11 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 
-// maxInput is the most that Secrets Manager stores, in bytes.
+// maxInput is the largest value of a secret in Secrets Manager, in bytes.
 const maxInput = 64 << 10
 
-// askCredentials returns the JSON of a tenant's credentials: from a person, or from the
-// standard input as it is.
+// askCredentials returns the JSON of a tenant's credentials. It prompts at a terminal, and reads
+// any other standard input to its end.
 func (p *program) askCredentials(ctx context.Context, tenant string) (value []byte, err error) {
 	if isTerminal(p.stdin) {
 		err = p.converse(ctx, func(c *conversation) error {
@@ -40,17 +40,17 @@ func (p *program) askCredentials(ctx context.Context, tenant string) (value []by
 	return bytes.TrimFunc(value, isBlank), err
 }
 
-// conversation is with a person at a terminal in raw mode.
+// conversation is a series of prompts at a terminal in raw mode.
 type conversation struct {
 	keys   *bufio.Reader
 	screen *printer
 }
 
-// errStopped: the person typed Ctrl-C or Ctrl-D, of which a raw terminal makes no signals.
+// errStopped: Ctrl-C or Ctrl-D was typed, which a terminal in raw mode does not turn into signals.
 var errStopped = errors.New("stopped")
 
-// converse lets talk ask and answer, and leaves the terminal as it was, also if ctx ends
-// before.
+// converse calls talk with the terminal in raw mode, and restores the terminal when talk or ctx
+// ends.
 func (p *program) converse(ctx context.Context, talk func(*conversation) error) error {
 	fd := int(p.stdin.(*os.File).Fd())
 	before, err := term.MakeRaw(fd)
@@ -69,7 +69,7 @@ func (p *program) converse(ctx context.Context, talk func(*conversation) error) 
 	return err
 }
 
-// confirm asks for a yes.
+// confirm prints a question and returns whether the answer is yes.
 func (p *program) confirm(ctx context.Context, question string) (yes bool, _ error) {
 	err := p.converse(ctx, func(c *conversation) error {
 		answer, err := c.ask(question, false)
@@ -82,12 +82,12 @@ func (p *program) confirm(ctx context.Context, question string) (yes bool, _ err
 // say prints a line.
 func (c *conversation) say(format string, args ...any) { c.screen.printf(format+"\r\n", args...) }
 
-// ask prints a question and returns the line that is typed, without what a copy often
-// brings along at its ends.
+// ask prints a question and returns the typed line, without white space and invisible characters
+// at its ends, which are often copied along. If hidden, the line is not echoed.
 func (c *conversation) ask(question string, hidden bool) (string, error) {
 	c.screen.printf("%s", question)
 	var line []rune
-	for sequence := rune(0); ; { // what was typed last, if it begins the escape sequence of a key
+	for sequence := rune(0); ; { // the last rune, if it is part of the escape sequence of a key
 		r, size, err := c.keys.ReadRune()
 		if err != nil {
 			return "", err
@@ -129,11 +129,10 @@ func (c *conversation) ask(question string, hidden bool) (string, error) {
 	}
 }
 
-// isBlank reports whether a character at the end of a line is none of it: white space, a byte
-// order mark, a zero width space.
+// isBlank reports whether r is white space or invisible, such as a byte order mark.
 func isBlank(r rune) bool { return unicode.IsSpace(r) || unicode.In(r, unicode.Cf) }
 
-// credentials asks for credentials, and returns them as JSON.
+// credentials prompts for credentials, and returns them as JSON.
 func (c *conversation) credentials(tenant string) ([]byte, error) {
 	c.say("Credentials of %s, as Communic8's admin console shows them. Ctrl-C stores nothing.", tenant)
 	fields := make(map[string]string)
@@ -175,13 +174,13 @@ func (c *conversation) credentials(tenant string) ([]byte, error) {
 	fields[secret] = hidden
 	var value bytes.Buffer
 	encoder := json.NewEncoder(&value)
-	encoder.SetEscapeHTML(false) // a secret of < would take six times the room
+	encoder.SetEscapeHTML(false) // escapes would make a secret up to six times as long
 	err = encoder.Encode(fields)
 	return value.Bytes(), err
 }
 
-// abandon returns what f does, or else the end of ctx at once: f, which reads what nobody
-// may ever write, is not waited for.
+// abandon returns the results of f, or the error of ctx as soon as that ends. f then goes on in
+// its goroutine, because a read of a terminal cannot be cancelled.
 func abandon[T any](ctx context.Context, f func() (T, error)) (value T, err error) {
 	done := make(chan struct{})
 	var read T

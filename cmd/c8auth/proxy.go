@@ -30,8 +30,8 @@ import (
 
 const (
 	baseVariable = "C8AUTH_BASE_URL"
-	// drainTime is how long requests that are under way may take when the proxy ends. ECS and
-	// Kubernetes kill a container 30 seconds after they told it to end.
+	// drainTime bounds the requests in progress when the proxy ends. ECS and Kubernetes kill a
+	// container 30 seconds after SIGTERM.
 	drainTime = 25 * time.Second
 )
 
@@ -82,7 +82,7 @@ While there is no valid token, the proxy answers 503, with Retry-After and what 
 			return p.proxy(ctx, flags, network, at, args)
 		}),
 	}
-	command.Flags().SetInterspersed(false) // what follows the COMMAND is its own
+	command.Flags().SetInterspersed(false) // flags after COMMAND belong to it
 	command.Flags().StringVar(&flags.tenant, "tenant", "default", "whose token")
 	command.Flags().StringVar(&flags.url, "url", os.Getenv("C8AUTH_URL"), "the API's URL, the stack's output Url; also C8AUTH_URL")
 	command.Flags().StringVar(&flags.listen, "listen", "127.0.0.1:0", "loopback address and port (0: any that is free), or unix:PATH")
@@ -95,7 +95,7 @@ While there is no valid token, the proxy answers 503, with Retry-After and what 
 // proxy serves until the command, or else ctx, ends.
 func (p *program) proxy(ctx context.Context, flags proxyFlags, network, at string, command []string) error {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(75) // memory counts for a sidecar, and the processor time is there: see docs/proxy.md
+		debug.SetGCPercent(75) // a sidecar should use little memory; docs/proxy.md has the figures
 	}
 	source, err := p.source(ctx, flags)
 	if err != nil {
@@ -122,7 +122,7 @@ func (p *program) proxy(ctx context.Context, flags proxyFlags, network, at strin
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	defer func() { _ = server.Close() }()
-	go func() { // so that the first request does not wait, and trouble shows at once
+	go func() { // fetches the token now, so that the first request does not wait and errors show at once
 		if _, err := source.TokenContext(ctx); err != nil && ctx.Err() == nil {
 			_ = p.report(vendFailure(err, flags.tenant))
 		}
@@ -156,8 +156,8 @@ func (p *program) proxy(ctx context.Context, flags proxyFlags, network, at strin
 	return nil
 }
 
-// source is what the proxy takes tokens from. The AWS configuration is the ambient one,
-// which is read again when the API refuses it, unless flags choose another.
+// source returns the Source of the proxy. Without --region and --profile, its AWS configuration is
+// the ambient one, which it reads again if the API refuses the signature.
 func (p *program) source(ctx context.Context, flags proxyFlags) (*caller.Source, error) {
 	source := &caller.Source{URL: flags.url, Tenant: flags.tenant}
 	if source.URL == "" {
@@ -180,18 +180,18 @@ func (p *program) source(ctx context.Context, flags proxyFlags) (*caller.Source,
 	return source, nil
 }
 
-// ended is how a COMMAND ended: its status, which is the program's own, too.
+// ended is the exit status of a COMMAND, which the program returns as its own.
 type ended int
 
 func (e ended) Error() string { return fmt.Sprintf("the command ended with status %d", int(e)) }
 
-// child runs the command with the proxy's URL in its environment. The end of ctx is no
-// matter: the command gets the signal that it came from, and decides.
+// child runs the command with the proxy's URL in its environment. It does not end with ctx: the
+// signal that ended ctx is passed to the command.
 func (p *program) child(ctx context.Context, command []string, base string) error {
 	child := exec.CommandContext(context.WithoutCancel(ctx), command[0], command[1:]...) // #nosec G204 -- it is the user's own
 	child.Stdin, child.Stdout, child.Stderr = p.stdin, p.stdout.stream, p.stderr.stream
 	child.Env = append(os.Environ(), baseVariable+"="+base)
-	// Many clients would send even what is for loopback to an HTTP_PROXY, and the URL with it.
+	// Many clients send requests to loopback through HTTP_PROXY, which would then learn the URL.
 	for name, other := range map[string]string{"NO_PROXY": "no_proxy", "no_proxy": "NO_PROXY"} {
 		value := cmp.Or(os.Getenv(name), os.Getenv(other))
 		if value != "" {
@@ -214,7 +214,7 @@ func (p *program) child(ctx context.Context, command []string, base string) erro
 	for {
 		select {
 		case s := <-signals:
-			// What is typed at the terminal reaches the command without our help.
+			// The terminal sends its signals to the command as well.
 			if !isTerminal(p.stdin) || s != os.Interrupt && s != syscall.SIGQUIT {
 				_ = child.Process.Signal(s)
 			}
@@ -231,7 +231,7 @@ func (p *program) child(ctx context.Context, command []string, base string) erro
 	}
 }
 
-// ping sees whether a proxy is up.
+// ping returns an error unless a proxy answers at the address.
 func ping(ctx context.Context, network, at string) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()

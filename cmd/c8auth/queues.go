@@ -1,6 +1,6 @@
 package main
 
-// The queues of what went wrong.
+// The stack's dead-letter queues.
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
-// queue checks that a queue of the stack is empty. holds says what its messages are.
+// queue checks that a queue of the stack is empty. holds describes its messages, in the plural.
 func (doc *doctor) queue(ctx context.Context, queue, holds string) finding {
 	name := doc.name + "-" + queue
 	f := found("queue "+queue, "sqs:GetQueueAttributes", "no %s", holds)

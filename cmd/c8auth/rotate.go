@@ -1,6 +1,6 @@
 package main
 
-// c8auth rotate: a token now, not at the next heartbeat.
+// c8auth rotate: a rotation check before the next heartbeat.
 
 import (
 	"context"
@@ -58,7 +58,7 @@ secretsmanager:DescribeSecret and ListSecrets.`,
 	return command
 }
 
-// forcible says when a token that has just been made can be replaced.
+// forcible describes when a token that is less than a minute old can be replaced.
 func (d *deployment) forcible(ctx context.Context, tenant, version string) string {
 	lines, _ := d.rotations(ctx, `{ ($.message = "rotation") && ($.tenant = "`+tenant+`") }`, time.Now().Add(-heartbeat))
 	for _, line := range lines {
@@ -69,7 +69,7 @@ func (d *deployment) forcible(ctx context.Context, tenant, version string) strin
 	return "in a minute"
 }
 
-// describe tells people what a rotation came to.
+// describe prints the result of a rotation for people.
 func (p *program) describe(result c8auth.Result) {
 	life := "It does not expire."
 	if !result.ExpiresAt.IsZero() {
@@ -99,7 +99,7 @@ func (d *deployment) rotate(ctx context.Context, tenant string, force bool) (res
 	}
 	if out.FunctionError != nil {
 		var failed struct {
-			Message string `json:"errorMessage"` // holds no secret: rotate's or Lambda's own words
+			Message string `json:"errorMessage"` // a text of rotate or of Lambda, without secrets
 		}
 		_ = json.Unmarshal(out.Payload, &failed)
 		return result, fail(0, "the stored token is unchanged; the next heartbeat retries, within five minutes", "rotate: %s", failed.Message)

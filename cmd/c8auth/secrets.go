@@ -1,6 +1,6 @@
 package main
 
-// A tenant's two secrets, as DescribeSecret shows them: no value is read.
+// A tenant's two secrets, by DescribeSecret, which returns no values.
 
 import (
 	"context"
@@ -13,14 +13,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
-// secret is what is known of a secret.
+// secret is the metadata of a secret.
 type secret struct {
 	name    string
 	exists  bool
 	arn     string
-	deleted bool      // or is scheduled for it
+	deleted bool      // whether it is scheduled for deletion
 	version string    // with the label AWSCURRENT; empty: no value is stored
-	changed time.Time // in any way: a tag moves it too, and not the date of a version
+	changed time.Time // LastChangedDate, which a new value changes, and a new tag as well
 }
 
 func (d *deployment) secret(ctx context.Context, kind, tenant string) (secret, error) {
@@ -41,7 +41,7 @@ func (d *deployment) secret(ctx context.Context, kind, tenant string) (secret, e
 	return s, nil
 }
 
-// describe reads the tenant's two secrets.
+// describe reads the metadata of the tenant's two secrets.
 func (t *tenant) describe(ctx context.Context, d *deployment) {
 	if t.token, t.err = d.secret(ctx, "token", t.Name); t.err == nil {
 		t.credentials, t.err = d.secret(ctx, "credentials", t.Name)

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// passedOn are the signals that a COMMAND gets from proxy.
+// passedOn are the signals that proxy passes to a COMMAND.
 var passedOn = []os.Signal{
 	syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH,
 }

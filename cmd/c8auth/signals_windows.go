@@ -2,6 +2,5 @@ package main
 
 import "os"
 
-// passedOn are the signals that a COMMAND gets from proxy. On Windows, it gets Ctrl-C from
-// the console.
+// passedOn are the signals that proxy passes to a COMMAND. On Windows, the console sends Ctrl-C.
 var passedOn = []os.Signal{os.Interrupt}

@@ -1,6 +1,6 @@
 package main
 
-// c8auth status: is everything all right?
+// c8auth status: the state of all tenants, and what a person must do.
 
 import (
 	"bytes"
@@ -23,12 +23,12 @@ func (p *program) statusCommand() *cobra.Command {
 	var command *cobra.Command
 	command = &cobra.Command{
 		Use:   "status",
-		Short: "Show how all tenants are",
-		Long: `Status shows what a person must do, in red, and then of every tenant how long its token is
-still valid, when it is replaced, whether its credentials were changed since, the outcome
-of the last heartbeat, and its alarms. Where the terminal is too narrow for a table, each
-tenant is a block of lines. The exit status is 3 if a person must act, and 1 if something
-could not be looked at.
+		Short: "Show the state of all tenants",
+		Long: `Status shows what a person must do, in red, and then a table of the tenants: how long the
+token is still valid, when it is replaced, whether the credentials were changed since, the
+outcome of the last heartbeat, and the alarms. If the terminal is too narrow for a table,
+each tenant is a block of lines. The exit status is 3 if a person must act, and 1 if a
+check could not be made.
 
 It reads no secret, and needs no more than AWS's policy ReadOnlyAccess:
 secretsmanager:ListSecrets and DescribeSecret, logs:FilterLogEvents on rotate's log,
@@ -62,13 +62,13 @@ cloudformation:DescribeStacks.`,
 			return conclusion(s.Verdict)
 		}),
 	}
-	command.Flags().BoolVarP(&watch, "watch", "w", false, "show it again and again, until Ctrl-C")
+	command.Flags().BoolVarP(&watch, "watch", "w", false, "show the status repeatedly, until Ctrl-C")
 	command.Flags().DurationVar(&every, "every", 5*time.Second, "how often, with --watch")
 	return command
 }
 
-// watch shows the status until ctx ends. A look that fails is told of and not the last,
-// unless it is the first.
+// watch prints the status again and again until ctx ends. An error of the first status ends watch;
+// a later one is printed, and watch goes on.
 func (p *program) watch(ctx context.Context, d *deployment, every time.Duration) error {
 	for shown := false; ; {
 		s, err := d.status(ctx)
@@ -93,7 +93,7 @@ func (p *program) watch(ctx context.Context, d *deployment, every time.Duration)
 	}
 }
 
-// status is what was read of a deployment and its tenants.
+// status is the state of a deployment and its tenants: the output of c8auth status --json.
 type status struct {
 	Verdict string    `json:"verdict"`
 	Stack   string    `json:"stack"`
@@ -102,13 +102,13 @@ type status struct {
 	Act     []finding `json:"act,omitempty"` // what a person must do about the stack
 	Tenants []tenant  `json:"tenants"`
 	Alarms  []alarm   `json:"alarms,omitempty"` // of the stack
-	Unseen  []string  `json:"unseen,omitempty"` // what could not be looked at, and why
+	Unseen  []string  `json:"unseen,omitempty"` // why checks could not be made
 
-	alarms finding // unless there are some
+	alarms finding // of the check for alarms; used if there are none
 	topic  finding
 }
 
-// tenant is what was read of one tenant.
+// tenant is the state of one tenant.
 type tenant struct {
 	Name      string    `json:"tenant"`
 	Method    string    `json:"method,omitempty"` // of authorization, as the token shows it
@@ -127,8 +127,8 @@ type tenant struct {
 	Act       []finding `json:"act,omitempty"`       // what a person must do
 
 	token, credentials                          secret
-	heartbeats                                  int   // that were seen
-	err, scheduleErr, rotationsErr, rejectedErr error // why something could not be read
+	heartbeats                                  int   // number of rotate's log lines within lookback
+	err, scheduleErr, rotationsErr, rejectedErr error // of the reads of secrets, schedules and log lines
 }
 
 const (
@@ -144,8 +144,8 @@ func (t *tenant) checks(now time.Time) (findings []finding) {
 	return append(findings, checkAlarms(t.Alarms)...)
 }
 
-// inspect reads what is known of the tenants of those names. If they are all that have a
-// secret, it adds those that only have a schedule.
+// inspect reads the state of the named tenants. all means that names are those of all token
+// secrets; inspect then adds tenants that have only a schedule.
 func (d *deployment) inspect(ctx context.Context, names []string, all bool) *status {
 	schedules, schedulesErr := d.schedules(ctx)
 	pattern := `{ $.message = "rotation" }`
@@ -197,7 +197,7 @@ func (d *deployment) inspect(ctx context.Context, names []string, all bool) *sta
 	return s
 }
 
-// status reads everything about all tenants, and concludes what a person must do.
+// status reads the state of all tenants, makes all checks, and sets what a person must do.
 func (d *deployment) status(ctx context.Context) (*status, error) {
 	names, err := d.tenants(ctx)
 	if err != nil {
@@ -215,8 +215,8 @@ func (d *deployment) status(ctx context.Context) (*status, error) {
 	return s, ctx.Err()
 }
 
-// acts returns the findings for which a person must act, and adds to Unseen what could not
-// be looked at.
+// acts returns the findings with the verdict act, and adds those with the verdict unknown to
+// Unseen.
 func (s *status) acts(findings []finding) (acts []finding) {
 	for _, f := range findings {
 		switch {
@@ -229,19 +229,19 @@ func (s *status) acts(findings []finding) (acts []finding) {
 	return acts
 }
 
-// conclusion is the error for which the command ends, nil if all is well.
+// conclusion returns the error with which status and doctor end; nil for the verdict ok.
 func conclusion(verdict string) error {
 	switch verdict {
 	case act:
 		return fail(statusAttention, "", "a person must act")
 	case unknown:
-		return errors.New("not everything could be looked at")
+		return errors.New("some checks could not be made")
 	}
 	return nil
 }
 
-// showStatus prints it in one go, so that a screen that is watched does not flicker. again
-// is whether another one was printed before.
+// showStatus prints the status with one write, so that the screen does not flicker. again is
+// whether to clear the screen, because a status was printed before.
 func (p *program) showStatus(s *status, again bool) error {
 	if p.json {
 		return p.stdout.json(s)
@@ -256,7 +256,7 @@ func (p *program) showStatus(s *status, again bool) error {
 	return p.stdout.failed()
 }
 
-// print prints what a person must do, and then how the tenants are.
+// print prints what a person must do, and then a table of the tenants.
 func (s *status) print(out *printer) {
 	out.printf("%s in %s, %s\n", s.Stack, s.Region, s.At.Format("2006-01-02 15:04:05 UTC"))
 	separate := "\n"
@@ -285,11 +285,11 @@ func (s *status) print(out *printer) {
 	for _, what := range s.Unseen {
 		out.printf(separate)
 		separate = ""
-		out.line("", "", 2, "Not seen: %s", what)
+		out.line("", "", 2, "Not checked: %s", what)
 	}
 }
 
-// row is the tenant's in the table.
+// row returns the tenant's row of the table.
 func (t *tenant) row(now time.Time) row {
 	token, next, credentials, last, alarms := "none", nothing, "none", nothing, nothing
 	switch {
@@ -306,7 +306,7 @@ func (t *tenant) row(now time.Time) row {
 	}
 	fallback := t.Last != nil && t.Last.Fallback
 	switch {
-	case t.Changed && !fallback: // whatever the token's age is
+	case t.Changed && !fallback: // at the next heartbeat
 		next = "due"
 	case t.Next.IsZero():
 	case now.Before(t.Next):
@@ -346,7 +346,7 @@ func (t *tenant) row(now time.Time) row {
 	return row{style, []string{t.Name, token, next, credentials, last, alarms}}
 }
 
-// remaining is how much of a lifetime remains, in percent, as TokenLifePercent.
+// remaining returns the share of a lifetime that remains, in percent, like TokenLifePercent.
 func remaining(now, from, to time.Time) float64 {
 	lifetime := to.Sub(from)
 	if lifetime <= 0 {
@@ -355,7 +355,7 @@ func remaining(now, from, to time.Time) float64 {
 	return min(max(0, 100*float64(to.Sub(now))/float64(lifetime)), 100)
 }
 
-// bar shows how much of a lifetime remains, in ten parts: none only when nothing does.
+// bar draws a percentage in ten parts, rounded up.
 func bar(percent float64) string {
 	const parts = 10
 	left := int(math.Ceil(percent * parts / 100))

@@ -1,6 +1,6 @@
 package main
 
-// The tenants that exist, and the one that was meant.
+// The tenants that exist, and suggestions for names that do not.
 
 import (
 	"cmp"
@@ -16,7 +16,7 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 
-// tenants returns the names of the tenants that have a secret for a token.
+// tenants returns the names of the tenants that have a token secret, sorted.
 func (d *deployment) tenants(ctx context.Context) (names []string, _ error) {
 	prefix := d.name + "/token/"
 	pages := secretsmanager.NewListSecretsPaginator(secretsmanager.NewFromConfig(d.Config), &secretsmanager.ListSecretsInput{
@@ -52,8 +52,8 @@ func (d *deployment) existing(ctx context.Context, kind, tenant string) (secret,
 	return s, nil
 }
 
-// known returns an error if the tenant does not exist. Whoever cannot see that learns it
-// from what follows.
+// known returns an error if the tenant does not exist. Without the permission to see that, it
+// returns nil, and a later step fails.
 func (d *deployment) known(ctx context.Context, tenant string) error {
 	if s, err := d.secret(ctx, "token", tenant); err == nil && !s.exists {
 		return d.noTenant(ctx, tenant)
@@ -61,7 +61,7 @@ func (d *deployment) known(ctx context.Context, tenant string) error {
 	return nil
 }
 
-// noTenant is the error for a tenant that does not exist, with the names of those that do.
+// noTenant returns the error for a tenant that does not exist, with the names of those that do.
 func (d *deployment) noTenant(ctx context.Context, tenant string) error {
 	deploy := fmt.Sprintf("`sam deploy --template tenant.yaml --stack-name %s-%s --parameter-overrides Stack=%[1]s Tenant=%[2]s`", d.name, tenant)
 	names, err := d.tenants(ctx)
@@ -77,8 +77,8 @@ func (d *deployment) noTenant(ctx context.Context, tenant string) error {
 	return fail(0, fmt.Sprintf("the tenants are: %s. To make %s: %s", list, tenant, deploy), "the stack %s has no tenant %s", d.name, tenant)
 }
 
-// nearest returns the name that was most likely meant: the one that differs from what was
-// typed in the fewest characters, two at most and no more than half of them. It is empty if there is none.
+// nearest returns the name with the smallest distance from typed: two at most, and no more than
+// half of its characters. It returns "" if there is none.
 func nearest(typed string, names []string) string {
 	best, least := "", 3
 	for _, name := range names {
@@ -89,8 +89,8 @@ func nearest(typed string, names []string) string {
 	return best
 }
 
-// distance returns how many characters must be added, removed, replaced, or swapped with the
-// next one, to make b of a.
+// distance returns how many characters must be added, removed, replaced, or swapped with the next
+// one, to turn a into b (the Damerau-Levenshtein distance).
 func distance(a, b string) int {
 	rows := [][]int{make([]int, len(b)+1)} // rows[i][j] is the distance of a[:i] and b[:j]
 	for j := range rows[0] {

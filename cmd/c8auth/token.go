@@ -1,6 +1,6 @@
 package main
 
-// c8auth token: what callers get, as they get it.
+// c8auth token: fetch a token as a caller does.
 
 import (
 	"context"
@@ -53,7 +53,7 @@ Without, it finds the URL by the stack's name, which needs cloudformation:Descri
 	return command
 }
 
-// tokenAnswer is a token with what the API says of it.
+// tokenAnswer is the output of c8auth token --json.
 type tokenAnswer struct {
 	AccessToken string    `json:"access_token"`
 	TokenType   string    `json:"token_type"`
@@ -63,7 +63,7 @@ type tokenAnswer struct {
 	BaseURL     any       `json:"base_url"`
 }
 
-// token fetches the tenant's token from the API at url or, if that is empty, the stack's.
+// token fetches the tenant's token from the API at url. If url is empty, it uses that of the stack.
 func (p *program) token(ctx context.Context, tenant, url string) (*tokenAnswer, error) {
 	cfg, err := p.aws(ctx)
 	var d *deployment
@@ -94,7 +94,7 @@ func (p *program) token(ctx context.Context, tenant, url string) (*tokenAnswer, 
 	return out, nil
 }
 
-// vendFailure adds what to do to an error of the package caller.
+// vendFailure returns an error of the package caller with what to do about it.
 func vendFailure(err error, tenant string) error {
 	switch {
 	case errors.Is(err, caller.ErrDenied) && !errors.Is(err, caller.ErrSignature):

@@ -1,6 +1,6 @@
 package main
 
-// c8auth who: which callers were given which token.
+// c8auth who: which callers fetched which version of a token.
 
 import (
 	"cmp"
@@ -64,10 +64,10 @@ than AWS's policy ReadOnlyAccess. The log goes back as far as its retention.`,
 	return command
 }
 
-// versionID is the form of the versions that rotate writes.
+// versionID is the syntax of the versions that rotate writes.
 var versionID = regexp.MustCompile(`^[0-9a-f-]{32,64}$`)
 
-// vends are those of one tenant's token.
+// vends is the output of c8auth who --json: all vends of one tenant's token.
 type vends struct {
 	Tenant  string    `json:"tenant"`
 	Since   time.Time `json:"since"`
@@ -75,7 +75,7 @@ type vends struct {
 	Callers []vended  `json:"callers"`
 }
 
-// vended is what one caller got of one version.
+// vended is the vends of one version to one caller.
 type vended struct {
 	Caller  string    `json:"caller"` // ARN
 	Version string    `json:"version"`
@@ -85,14 +85,15 @@ type vended struct {
 	Sources []string  `json:"sources"` // IP addresses, in the order in which they appeared
 }
 
-// maxSources bounds the addresses that are kept of one caller and version; after them comes "…".
+// maxSources bounds the addresses of one caller and version; "…" stands for more.
 const maxSources = 20
 
-// who reads the log of vend, of which CloudWatch sends only what is counted.
+// who counts vends from the log of vend. CloudWatch filters the lines, so that only the counted
+// ones are downloaded.
 func (d *deployment) who(ctx context.Context, tenant, version string, since time.Duration) (*vends, error) {
 	w := &vends{Tenant: tenant, Since: time.Now().Add(-since).UTC().Truncate(time.Second), Callers: []vended{}}
 	token, err := d.secret(ctx, "token", tenant)
-	if err == nil { // whoever may not see that still sees the callers
+	if err == nil { // otherwise no version is marked as stored
 		w.Stored = token.version
 	}
 	pattern := `{ ($.message = "vend") && ($.status = 200) && ($.tenant = "` + tenant + `")`
