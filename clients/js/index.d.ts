@@ -1,18 +1,18 @@
-/** What went wrong. */
+/** The codes of errors. */
 export type C8AuthErrorCode =
   /** There are no usable AWS credentials to sign with. */
   | "credentials"
-  /** IAM does not allow it. The message names what a policy must grant. */
+  /** IAM denies the request (the message names what a policy must grant) or the signature is not accepted. */
   | "denied"
-  /** c8auth knows no such tenant. */
+  /** c8auth has no tenant of that name, or the name is malformed. */
   | "tenant"
-  /** The tenant has no valid token now: none is stored yet, or it has expired. */
+  /** c8auth has no valid token for the tenant now: none is stored, it has expired, or it cannot be read. */
   | "no_token"
-  /** The API does not answer, or something else does. */
+  /** The API does not answer, or another server or a proxy answers. */
   | "unreachable"
   /** The request is not for the token's base URL. Nothing was sent there. */
   | "host"
-  /** c8auth has nothing newer than the rejected token. */
+  /** c8auth has no newer token than the rejected one. */
   | "kept";
 
 /**
@@ -31,24 +31,23 @@ export interface Token {
   readonly version: string;
   /** Scheme, host and port. */
   readonly baseUrl: string;
-  /** As Date.now(); Infinity for a token that does not expire. */
+  /** In milliseconds, comparable with Date.now(); Infinity for a token that does not expire. */
   readonly expiry: number;
 }
 
 export interface Options {
   /**
    * Provides the AWS credentials to sign with. It is called for each request to the API.
-   * Without it, the SDK's default chain does: environment, shared files, container or
-   * instance role.
+   * The default is the SDK's chain: environment, shared files, container or instance role.
    */
   credentials?: () => Promise<{ accessKeyId: string; secretAccessKey: string; sessionToken?: string }>;
-  /** The API's region, if its URL does not name it. Without it, AWS_REGION. */
+  /** The API's region, if url does not name it. The default is AWS_REGION, or else AWS_DEFAULT_REGION. */
   region?: string;
-  /** Carries all requests, for example through a proxy. Without it, globalThis.fetch. */
+  /** Sends all requests, for example through a proxy. The default is globalThis.fetch. */
   fetch?: (url: string, init: RequestInit) => Promise<Response>;
 }
 
-/** Gives out the token of one tenant. */
+/** Returns the token of one tenant. Concurrent calls share requests to the API. */
 export class Source {
   /**
    * @param url the stack's output Url.
@@ -58,24 +57,25 @@ export class Source {
   constructor(url: string | URL, tenant?: string, options?: Options);
 
   /**
-   * Resolves to a token that is valid for ten seconds at least: the held one at once, or
-   * the next one within 15 seconds. Rejects with a C8AuthError, or the signal's reason.
+   * Resolves to a token that is valid for ten seconds at least. A held token is returned at
+   * once; otherwise one is fetched, which takes 15 seconds at most after the AWS credentials
+   * were provided. Rejects with a C8AuthError, or the signal's reason.
    */
   token(options?: { signal?: AbortSignal | null }): Promise<Token>;
 
   /**
-   * Says that Communic8 rejects the token. Afterwards token resolves to another one. For
-   * programs that see a rejection that is not HTTP 401; fetch does this by itself. Takes up
-   * to 45 seconds. Rejects with a C8AuthError, whose code is "kept" if there is no newer
-   * token, or the signal's reason.
+   * Reports that Communic8 rejects the token. If it resolves, token returns another one from
+   * then on. It is for rejections with another status than 401, which fetch reports by
+   * itself. It takes 45 seconds at most after the AWS credentials were provided. Rejects with a
+   * C8AuthError, whose code is "kept" if there is no newer token, or the signal's reason.
    */
   reject(token: Token, options?: { signal?: AbortSignal | null }): Promise<void>;
 
   /**
-   * Sends a request to Communic8, as globalThis.fetch does. Its URL is a path, or begins
-   * with the token's base URL; for any other, redirects included, it rejects with the code
-   * "host". A request whose body is not a stream is repeated after HTTP 401, and after 403
-   * if there is a newer token. Rejects with what token and globalThis.fetch reject with.
+   * Sends a request to Communic8, as globalThis.fetch does. Its URL must be a path, or begin
+   * with the token's base URL; for any other URL, also that of a redirect, it rejects with the
+   * code "host". A request whose body is not a stream is repeated after HTTP 401, and after
+   * 403 if there is a newer token. Rejects with the errors of token and of globalThis.fetch.
    */
   fetch(input: string | URL | Request, init?: RequestInit): Promise<Response>;
 }

@@ -7,16 +7,15 @@
  *     const response = await source.fetch("/int/v1/broadcast?limit=1");
  *     console.log(await response.json());
  *
- * A Source fetches the tenant's token from the API, signed with the AWS credentials that
- * the program runs with, and holds it until shortly before it expires. However many calls
- * want it, one request is made. While the API fails, the held token is used until it
- * expires.
+ * A Source fetches the tenant's token from the API, and holds the token until shortly before
+ * it expires. The requests are signed with the AWS credentials of the program. Concurrent
+ * calls share one request. While the API fails, the held token is used until it expires.
  *
  * The token is sent to its base URL and nowhere else. When Communic8 answers 401, the
  * rejection is reported, the token is fetched again, and the request is repeated.
  *
- * Make one Source for each tenant and keep it: it holds the token. Nothing here writes a
- * token to a log or an error. IAM decides who gets which token; see docs/calling.md.
+ * Make one Source for each tenant and keep it, because it holds the token. No log line and
+ * no error contains a token. IAM decides which programs get which token; see docs/calling.md.
  *
  * @module
  */
@@ -30,23 +29,23 @@ import { SignatureV4 } from "@smithy/signature-v4";
 // because monotonic time stands still while a Lambda sandbox is frozen; monotonic time
 // bounds a single call.
 const second = 1000;
-const margin = 10 * second; // lifetime that a token must have left to be used
-const early = 240 * second; // the next token is fetched this long before the expiry at most
+const margin = 10 * second; // least remaining lifetime of a usable token
+const early = 240 * second; // longest time before the expiry at which the next token is fetched
 const getTimeout = 10 * second;
-const reportTimeout = 30 * second; // API Gateway gives up after 29
-const fetchTime = 15 * second; // of a fetch with its retries
-const renewTime = 45 * second; // of what follows a rejection
+const reportTimeout = 30 * second; // API Gateway waits 29 seconds for the function
+const fetchTime = 15 * second; // bounds a fetch, retries included
+const renewTime = 45 * second; // bounds report and fetch after a rejection
 const firstPause = 0.25 * second; // between retries, doubling
 const maxPause = 4 * second;
-const minRetry = second; // between fetches after a failure
-const longRetry = 10 * second; // and after one that a person must fix
-const maxBackoff = 120 * second; // nothing waits longer
+const minRetry = second; // least time after a failed fetch
+const longRetry = 10 * second; // the same, if the failure is not temporary
+const maxBackoff = 120 * second; // longest time between two attempts
 const maxRetryAfter = 60 * second;
 const maxBody = 64 << 10; // bytes of an answer of the API
 const maxRedirects = 20; // as the Fetch standard has it
-const repetitions = 2; // enough for a token whose replacement is rejected, too
+const repetitions = 2; // of a request; two are needed if the new token is rejected as well
 
-/** What went wrong: code is for programs, message says to people what to do. */
+/** An error of this module. code is for programs, and message says what failed and what to do. */
 export class C8AuthError extends Error {
   constructor(code, message) {
     super(printable(message));
@@ -55,9 +54,8 @@ export class C8AuthError extends Error {
   }
 }
 
-// What the retries must know about an error: temporary, whether it is worth one;
-// retryAfter, how long to wait at least; signature, whether the signature is refused, or
-// the key that it was made with.
+// Properties of errors that are not public: temporary, whether a retry may succeed; retryAfter,
+// the least time until one; signature, whether the signature or its key is refused.
 const details = new WeakMap();
 
 function failure(code, message, about = {}) {
@@ -78,9 +76,9 @@ class Token {
     this.#value = value;
     this.version = version;
     this.baseUrl = baseUrl; // scheme, host and port
-    this.expiry = expiry; // as Date.now(); Infinity: it does not expire
-    // The next token is fetched in the first half of the time that is left for it, so that
-    // programs with the same token do not come at the same moment.
+    this.expiry = expiry; // comparable with Date.now(); Infinity: the token does not expire
+    // The time is random, in the first half of the window, so that programs with the same token
+    // do not fetch the next one all at once.
     const window = Math.min(early, (expiry - Date.now()) / 4);
     this.refresh = Math.max(expiry - margin - window * (1 - Math.random() / 2), Date.now() + minRetry);
     Object.freeze(this);
@@ -94,7 +92,7 @@ class Token {
 const usable = (token) => token !== undefined && token.expiry - Date.now() >= margin;
 const due = (token) => Date.now() >= token.refresh;
 
-/** Spaces attempts that fail for the same version of the token. */
+/** Delays attempts for a version of the token after failed ones. */
 class Backoff {
   #version;
   #failures = 0;
@@ -104,7 +102,7 @@ class Backoff {
     return version !== this.#version || !pending(this.#until);
   }
 
-  /** Counts a failure. The time until the next attempt is first, and doubles each time. */
+  /** Counts a failure. The delay after it is first, doubled with every failure before. */
   fail(version, first) {
     if (version !== this.#version) {
       [this.#version, this.#failures] = [version, 0];
@@ -114,15 +112,15 @@ class Backoff {
 }
 
 /**
- * Reports whether a time is still to come. One further ahead than anything waits means that
- * the clock was set back, and counts as past.
+ * Reports whether a time is in the future. If it is more than maxBackoff ahead, the clock was
+ * set back, and the time counts as past.
  */
 function pending(until) {
   const left = until - Date.now();
   return left > 0 && left <= maxBackoff;
 }
 
-/** Gives out the token of one tenant. */
+/** Returns the token of one tenant. */
 export class Source {
   #api;
   #tenant;
@@ -145,7 +143,7 @@ export class Source {
   async token({ signal } = {}) {
     if (usable(this.#held)) {
       if (due(this.#held) && !pending(this.#retryAt)) {
-        this.#share("fetch", () => this.#fetch()).catch(() => {}); // the next call sees to it
+        this.#share("fetch", () => this.#fetch()).catch(() => {}); // a later call reports it
       }
       return this.#held;
     }
@@ -183,7 +181,7 @@ export class Source {
         target = resolve(target, token.baseUrl);
         continue;
       }
-      // Redirects are followed here, because fetch follows them to other hosts, too.
+      // Redirects are followed here, because fetch would follow them to other hosts as well.
       if (init.redirect === "error" || ++redirected > maxRedirects) {
         throw new TypeError("c8auth: Communic8 redirects the request, or does so too often");
       }
@@ -193,8 +191,8 @@ export class Source {
   }
 
   /**
-   * Returns the token to repeat a request with that was answered with the status. HTTP 403
-   * may mean a rejected token, or a lack of rights: it is not reported.
+   * Returns the token for a repetition of a request that was answered with the status;
+   * undefined if there is none. 403 is not reported, because the user may lack rights.
    */
   async #replacement(status, token, signal) {
     if (status !== 401 && status !== 403) {
@@ -203,11 +201,11 @@ export class Source {
     try {
       return await wait(this.#renew(token.version, status === 401), signal);
     } catch {
-      return undefined; // Communic8's answer says more
+      return undefined; // the caller gets the answer of Communic8
     }
   }
 
-  /** Starts the work, or returns what is under way. */
+  /** Starts the work and returns its promise, or that of the work in progress with that key. */
   #share(key, work) {
     let flight = this.#flights.get(key);
     if (flight === undefined) {
@@ -217,7 +215,7 @@ export class Source {
     return flight;
   }
 
-  /** Requests the token until there is one, or it is not worth a retry. */
+  /** Fetches the token, and retries after temporary failures. */
   async #fetch() {
     const deadline = performance.now() + fetchTime;
     for (let n = 0; ; n++) {
@@ -235,8 +233,9 @@ export class Source {
   }
 
   /**
-   * Holds the token, and returns what is held then. instead is the rejected version that it
-   * replaces: a fetch that began earlier does not bring that back.
+   * Keeps the token, and returns the one that is held then. instead is the rejected version
+   * that token replaces, or undefined. A fetch that began before the rejection can return that
+   * version late; the newer token is then kept.
    */
   #hold(token, instead) {
     [this.#failed, this.#retryAt] = [undefined, 0];
@@ -277,7 +276,7 @@ export class Source {
 
   async #renewOnce(rejected, report, deadline) {
     let kept = !report;
-    let unreported; // why the report has failed
+    let unreported; // the error of the report
     if (report) {
       try {
         kept = await this.#report(rejected, deadline);
@@ -298,7 +297,7 @@ export class Source {
     if (kept) {
       throw failure("kept", "no newer token");
     }
-    if (unreported === undefined) { // there is a newer one: this one came from a cache, or none came
+    if (unreported === undefined) { // c8auth has a newer token, but vend returned a cached one, or failed
       throw failure("kept", "no newer token", { temporary: true, retryAfter: minRetry });
     }
     const { temporary, retryAfter } = about(unreported);
@@ -308,7 +307,7 @@ export class Source {
     });
   }
 
-  /** Fetches the token. fresh: vend reads the store again (RFC 9111, section 5.2.1.4). */
+  /** Fetches the token. With fresh, it sends no-cache, so that vend reads the store again. */
   async #get(fresh, deadline) {
     const sent = Date.now();
     const headers = fresh ? { "cache-control": "no-cache" } : {};
@@ -334,8 +333,8 @@ export class Source {
 
   /**
    * Sends a signed request and returns the body of a 200. If the signature is refused, it
-   * reads the AWS configuration again and sends the request once more, signed afresh: the
-   * key may have been renewed, or the process frozen since it signed.
+   * reads the AWS configuration again, and signs and sends the request once more. The
+   * credentials may have been renewed, or the process may have been frozen after signing.
    */
   async #exchange(method, tail, headers, body, deadline, timeout) {
     for (let again = false; ; again = true) {
@@ -381,8 +380,8 @@ export class Source {
   }
 
   /**
-   * Returns the AWS credentials. The texts of the SDK's errors may hold what a
-   * credential_process printed.
+   * Returns the AWS credentials. The texts of the SDK's errors are not shown, because they may
+   * contain the output of a credential_process.
    */
   async #keys() {
     let keys;
@@ -412,14 +411,14 @@ export class Source {
     return keys;
   }
 
-  /** Says what an answer other than 200 means, and shows its status and a known error type. */
+  /** Returns the error that an answer means. It shows its status and a known error type. */
   #classify(response, answer, what) {
     const { status, headers } = response;
     const [type] = (headers.get("x-amzn-errortype") ?? "").split(":");
     const kind = signatureTypes.has(type) || otherTypes.has(type) ? type : "no known x-amzn-ErrorType";
-    const { error: code } = parseObject(answer); // of c8auth's own answers; API Gateway's have none
+    const { error: code } = parseObject(answer); // only answers of c8auth have it
     const retryAfter = parseRetryAfter(headers.get("retry-after") ?? "");
-    // Invalid keys are reported by more than one type, but always in these words.
+    // An invalid key comes with more than one type, but always with these words in the body.
     const invalid = kind === "AccessDeniedException" && answer.includes("security token included in the request");
     if (status === 403 && (signatureTypes.has(kind) || invalid)) {
       const text =
@@ -469,7 +468,7 @@ const signatureTypes = new Set(
     "RequestExpiredException SignatureDoesNotMatchException UnrecognizedClientException"
   ).split(" "),
 );
-// The other values of x-amzn-ErrorType that may be shown. Any other came from somewhere else.
+// The other values of x-amzn-ErrorType that are shown. Another value could be a secret.
 const otherTypes = new Set(
   (
     "AccessDeniedException BadRequestException ForbiddenException InternalFailureException " +
@@ -479,11 +478,11 @@ const otherTypes = new Set(
   ).split(" "),
 );
 
-// The host of a REST API, also of one that is reached through a VPC endpoint. Its end depends
-// on the partition.
+// The host of a REST API, also of one behind a VPC endpoint. Its last group depends on the
+// partition.
 const apiHost = /^([a-z0-9]+)(?:-vpce-[0-9a-f]+)?\.execute-api(?:-fips)?\.([a-z0-9-]+)\.(.+)$/;
 
-/** Reads the stack's output Url. resource is how the ARNs begin that a policy grants. */
+/** Parses the stack's output Url. resource is the prefix of the ARNs that a policy must grant. */
 function parseApi(text, ambientRegion) {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !confidential(url) || url.search || url.hash) {
@@ -509,13 +508,13 @@ function parseApi(text, ambientRegion) {
   return { url, region: ambientRegion, resource: `arn:${name}:execute-api:${ambientRegion}:*:*/*/` };
 }
 
-/** Reports whether nobody on the way can listen: https, or this machine. */
+/** Reports whether requests cannot be read on the network: by https, or to this machine. */
 function confidential({ protocol, hostname, username, password }) {
   const local = ["localhost", "[::1]", "host.docker.internal"].includes(hostname) || /^127(\.\d+){3}$/.test(hostname);
   return username === "" && password === "" && (protocol === "https:" || (protocol === "http:" && local));
 }
 
-/** Reads the answer to a request that was sent at that time. */
+/** Reads an answer of the API. sent is when its request was sent. */
 function parseToken(answer, sent) {
   const { access_token: value, version, token_type: type, expires_in: life, base_url: base } = parseObject(answer);
   const bearer = isPrintable(value) && isPrintable(version) && String(type).toLowerCase() === "bearer";
@@ -537,15 +536,18 @@ function parseObject(answer) {
   }
 }
 
-/** Reads Retry-After, a number of seconds or a date (RFC 9110, section 10.2.3). */
+/**
+ * Reads Retry-After, a number of seconds or a date (RFC 9110, section 10.2.3). Returns
+ * milliseconds, a minute at most, and 0 if it is missing or malformed.
+ */
 function parseRetryAfter(value) {
   const wanted = /^\d+$/.test(value) ? value * second : Date.parse(value) - Date.now();
   return Math.min(Math.max(0, wanted || 0), maxRetryAfter);
 }
 
-/** Reads the body of an answer, its beginning if it is endless. */
+/** Reads the body of an answer, up to about maxBody. */
 async function read(response) {
-  const decoder = new TextDecoder(); // which drops a byte order mark
+  const decoder = new TextDecoder(); // it removes a byte order mark
   let text = "";
   for await (const chunk of response.body ?? []) {
     text += decoder.decode(chunk, { stream: true });
@@ -556,7 +558,7 @@ async function read(response) {
   return text + decoder.decode();
 }
 
-/** Returns the URL that input means, if the token may be sent there. */
+/** Returns the URL of a request. It throws unless the token may be sent there. */
 function resolve(input, baseUrl) {
   const target = new URL(input, baseUrl);
   if (target.origin !== baseUrl || target.username || target.password) {
@@ -587,8 +589,8 @@ function redirect(options, status) {
   return { ...options, method: "GET", body: undefined };
 }
 
-// What an exchange fails with, by the codes of Node.js. The errors' texts quote what the
-// other side sent.
+// Descriptions of failed exchanges, by the codes of Node.js. The texts of the errors are not
+// shown, because they quote what the other side sent.
 const codes = {
   CERT_HAS_EXPIRED: "shows a certificate that has expired",
   CERT_NOT_YET_VALID: "shows a certificate that is not valid yet",
@@ -621,17 +623,17 @@ function isPrintable(value) {
   return typeof value === "string" && /^[!-~]+$/.test(value);
 }
 
-/** Makes a text fit for a terminal and a log. */
+/** Returns the text with ? for characters that are not printable, cut to 400 characters. */
 function printable(text) {
   return text.replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu, "?").slice(0, 400);
 }
 
-/** Returns how long to wait after the nth failure, counted from 0, with jitter. */
+/** Returns the milliseconds to wait after the nth failure, counted from 0, with jitter. */
 function pause(n) {
   return Math.min(maxPause, firstPause * 2 ** n) * (0.5 + Math.random() / 2);
 }
 
-/** Reports whether the time has passed before the deadline. If it cannot, it does not wait. */
+/** Waits, and resolves to true. If the deadline is earlier, it resolves to false at once. */
 async function sleep(milliseconds, deadline) {
   if (performance.now() + milliseconds > deadline) {
     return false;
@@ -640,7 +642,7 @@ async function sleep(milliseconds, deadline) {
   return true;
 }
 
-/** Waits for the work, but not longer than the signal allows. */
+/** Waits for the work, or until the signal is aborted. */
 function wait(work, signal) {
   if (!signal) {
     return work;

@@ -6,16 +6,16 @@
     with source.open("/int/v1/broadcast?limit=1") as response:
         print(response.read())
 
-A Source fetches the tenant's token from the API, signed with the AWS credentials that
-the program runs with, and holds it until shortly before it expires. However many threads
-want it, one request is made. While the API fails, the held token is used until it expires.
+A Source fetches the tenant's token from the API, and holds the token until shortly before
+it expires. The requests are signed with the AWS credentials of the program. Concurrent
+calls share one request. While the API fails, the held token is used until it expires.
 
 The token is sent to its base URL and nowhere else. When Communic8 answers 401, the
 rejection is reported, the token is fetched again, and the request is repeated. With
 requests or httpx, use RequestsAuth and httpx_auth instead of Source.open.
 
-Make one Source for each tenant and keep it: it holds the token. Nothing here writes a
-token to a log or an error. IAM decides who gets which token; see docs/calling.md.
+Make one Source for each tenant and keep it, because it holds the token. No log line and
+no error contains a token. IAM decides which programs get which token; see docs/calling.md.
 """
 
 from __future__ import annotations
@@ -62,25 +62,25 @@ __all__ = [
 # All times are seconds. State that outlives a call is compared with time.time(), because
 # time.monotonic() stands still while a Lambda sandbox is frozen; monotonic time bounds a
 # single call.
-_MARGIN = 10.0  # lifetime that a token must have left to be used
-_EARLY = 240.0  # the next token is fetched this long before the expiry at most
-_GET_TIMEOUT, _REPORT_TIMEOUT = 10.0, 30.0  # API Gateway gives up after 29
-_FETCH_TIME, _RENEW_TIME = 15.0, 45.0  # of a fetch with its retries, and of what follows a rejection
+_MARGIN = 10.0  # least remaining lifetime of a usable token
+_EARLY = 240.0  # longest time before the expiry at which the next token is fetched
+_GET_TIMEOUT, _REPORT_TIMEOUT = 10.0, 30.0  # API Gateway waits 29 seconds for the function
+_FETCH_TIME, _RENEW_TIME = 15.0, 45.0  # bounds of a fetch, and of report and fetch after a rejection
 _FIRST_PAUSE, _MAX_PAUSE = 0.25, 4.0  # between retries, doubling
-_MIN_RETRY, _LONG_RETRY = 1.0, 10.0  # between fetches after a failure, and after one that a person must fix
-_MAX_BACKOFF = 120.0  # nothing waits longer
+_MIN_RETRY, _LONG_RETRY = 1.0, 10.0  # least time after a failed fetch; the second, if it is not temporary
+_MAX_BACKOFF = 120.0  # longest time between two attempts
 _MAX_RETRY_AFTER = 60.0
 _MAX_BODY = 64 << 10  # bytes of an answer of the API
-_REPETITIONS = 2  # enough for a token whose replacement is rejected, too
+_REPETITIONS = 2  # of a request; two are needed if the new token is rejected as well
 
 
 class Error(Exception):
-    """What went wrong and what to do. The text has at most 500 printable characters, no
-    secret, and nothing that the other side sent. Catch one of the subclasses."""
+    """Base class of the errors. The text says what failed and what to do. It has at most 500
+    printable characters, no secret, and nothing that the other side sent."""
 
-    _temporary = False  # it is worth a retry
-    _retry_after = 0.0  # as the API says
-    _signature = False  # the signature is refused, or the key that it was made with
+    _temporary = False  # whether a retry may succeed
+    _retry_after = 0.0  # least time until a retry, from the API
+    _signature = False  # whether the signature or its key is refused
 
 
 class CredentialsError(Error):
@@ -88,19 +88,21 @@ class CredentialsError(Error):
 
 
 class DeniedError(Error):
-    """IAM does not allow it. The text names what a policy must grant."""
+    """IAM denies the request, and the text names what a policy must grant; or the signature
+    is not accepted."""
 
 
 class TenantError(Error):
-    """c8auth knows no such tenant."""
+    """c8auth has no tenant of that name, or the name is malformed."""
 
 
 class NoTokenError(Error):
-    """The tenant has no valid token now: none is stored yet, or it has expired."""
+    """c8auth has no valid token for the tenant now: none is stored yet, the stored one has
+    expired, or c8auth cannot read the store."""
 
 
 class UnreachableError(Error):
-    """The API does not answer, or something else does."""
+    """The API does not answer, or another server or a proxy answers."""
 
 
 class HostError(Error):
@@ -108,18 +110,18 @@ class HostError(Error):
 
 
 class KeptError(Error):
-    """c8auth has nothing newer than the rejected token: Communic8 accepts it, or c8auth
-    cannot get another one now."""
+    """c8auth has no newer token than the rejected one: Communic8 accepts the rejected one
+    after all, or c8auth cannot get another one now."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """A token, to be sent to base_url and nowhere else. Its repr does not show it."""
+    """A token, to be sent to base_url and nowhere else. Its repr does not show the value."""
 
     value: str = field(repr=False)
     version: str
     base_url: str  # scheme, host and port
-    expiry: Optional[float]  # as time.time(); None: it does not expire
+    expiry: Optional[float]  # comparable with time.time(); None: the token does not expire
     _refresh: Optional[float] = field(repr=False, default=None)  # when to fetch the next one
 
     def _usable(self, now: float) -> bool:
@@ -130,11 +132,11 @@ class Token:
 
 
 class Source:
-    """Gives out the token of one tenant. It may be used by many threads, and after a fork.
+    """Returns the token of one tenant. It may be used by several threads, and after a fork.
 
-    url is the stack's output Url. session holds the AWS credentials and, for a url that
-    does not name it, the region; None means the ambient configuration. ValueError: url
-    or the region is malformed.
+    url is the stack's output Url. session has the AWS credentials and, if url does not name
+    it, the region; None means the ambient configuration. Raises a ValueError if url or the
+    region is malformed.
     """
 
     def __init__(
@@ -155,15 +157,17 @@ class Source:
         _sources.add(self)
 
     def token(self) -> Token:
-        """Returns a token that is valid for ten seconds at least: the held one at once, or
-        the next one within 15 seconds. Raises a CredentialsError, DeniedError, TenantError,
+        """Returns a token that is valid for ten seconds at least. A held token is returned at
+        once; otherwise one is fetched, which takes 15 seconds at most, or 25 if a server sends
+        its answer byte by byte. Raises a CredentialsError, DeniedError, TenantError,
         NoTokenError or UnreachableError."""
         return self._held_token() or self._wait("fetch", self._fetch, _FETCH_TIME)
 
     def reject(self, token: Token) -> None:
-        """Says that Communic8 rejects the token. Afterwards token() returns another one. For
-        programs that see a rejection that is not HTTP 401; open, RequestsAuth and httpx_auth
-        do this by themselves. Takes up to 45 seconds. Raises a KeptError, or what token()
+        """Reports that Communic8 rejects the token. If it raises no error, token() returns
+        another one from then on. It is for rejections with another status than 401, which
+        open, RequestsAuth and httpx_auth report by themselves. It takes 45 seconds at most,
+        or 55 if a server sends its answer byte by byte. Raises a KeptError, or what token()
         raises."""
         self._renew(token.version, report=True)
 
@@ -171,10 +175,11 @@ class Source:
         self, url: str, data: Optional[bytes] = None, *, method: Optional[str] = None,
         headers: Optional[Mapping[str, str]] = None, timeout: float = 30.0,
     ) -> http.client.HTTPResponse:
-        """Sends a request to Communic8, by urllib.request. url is a path, or begins with the
-        token's base URL; for any other, redirects included, it raises a HostError. The request
-        is repeated after HTTP 401, and after 403 if there is a newer token. Raises also what
-        token() and urllib.request.urlopen raise, such as HTTPError for a status of 400 or more."""
+        """Sends a request to Communic8, by urllib.request. url must be a path, or begin with the
+        token's base URL; for any other URL, also that of a redirect, it raises a HostError. The
+        request is repeated after HTTP 401, and after 403 if there is a newer token. timeout is
+        in seconds, for each operation of the socket. Raises also what token() and
+        urllib.request.urlopen raise, such as HTTPError for a status of 400 or more."""
         token = self.token()
         for repeated in itertools.count():
             request = urllib.request.Request(_resolve(url, token.base_url), data, dict(headers or {}), method=method)
@@ -190,18 +195,18 @@ class Source:
         raise AssertionError  # for type checkers
 
     def _replacement(self, status: int, token: Token) -> Optional[Token]:
-        """Returns the token to repeat a request with that was answered with the status.
-        HTTP 403 may mean a rejected token, or a lack of rights: it is not reported."""
+        """Returns the token for a repetition of a request that was answered with the status;
+        None if there is none. 403 is not reported, because the user may lack rights."""
         if status not in (401, 403):
             return None
         try:
             return self._renew(token.version, report=status == 401)
         except Error:
-            return None  # Communic8's answer says more
+            return None  # the caller gets the answer of Communic8
 
     def _held_token(self) -> Optional[Token]:
-        """Returns the held token while it is usable, and has the next one fetched when that
-        is due."""
+        """Returns the held token while it is usable, and starts a fetch if the next one is
+        due."""
         now = time.time()
         with self._lock:
             held, pausing = self._held, _pending(self._retry_at)
@@ -212,7 +217,8 @@ class Source:
         return held
 
     def _start(self, key: str, work: Callable[[], Token]) -> Future[Token]:
-        """Starts the work in a thread, or returns what is under way."""
+        """Starts the work in a thread, and returns its future. If work with that key is in
+        progress, its future is returned."""
         with self._lock:
             flight = self._flights.get(key)
             if flight is None:
@@ -235,25 +241,25 @@ class Source:
                 del self._flights[key]
 
     def _wait(self, key: str, work: Callable[[], Token], bound: float) -> Token:
-        """Starts the work, or waits for what is under way."""
+        """Starts the work or joins it, and waits for the result."""
         flight = self._start(key, work)
         try:
             return flight.result(bound + _GET_TIMEOUT)
         except Error as e:
-            failed = _copy(e)  # each thread has a traceback of its own
-        except FutureTimeout:  # a server that sends a byte now and then
+            failed = _copy(e)  # raising adds a traceback to an error, so threads must not share one
+        except FutureTimeout:  # a server sends its answer byte by byte
             self._forget(key, flight)
             failed = _error(UnreachableError, self._api.host + " did not answer in time")
         raise failed
 
     def _after_fork(self) -> None:
-        """Forgets the threads of the parent process, and the lock that they may have held."""
+        """Removes the work of the parent's threads, and the lock that they may have held."""
         self._lock = threading.Lock()
         self._flights: dict[str, Future[Token]] = {}
 
     def _fetch(self) -> Token:
-        """Requests the token until there is one, or it is not worth a retry. Raises the last
-        failure while the API is left alone."""
+        """Fetches the token, and retries after temporary failures. Until the next fetch may
+        begin, it raises the last failure."""
         with self._lock:
             held, failed, pausing = self._held, self._failed, _pending(self._retry_at)
         now = time.time()
@@ -275,8 +281,9 @@ class Source:
         raise last
 
     def _hold(self, token: Token, instead: str) -> Token:
-        """Holds the token, and returns what is held then. instead is the rejected version
-        that it replaces: a fetch that began earlier does not bring that back."""
+        """Keeps the token, and returns the one that is held then. instead is the rejected
+        version that token replaces, or empty. A fetch that began before the rejection can
+        return that version late; the newer token is then kept."""
         with self._lock:
             self._failed, self._retry_at = None, 0.0
             self._replaced = instead or self._replaced
@@ -329,7 +336,7 @@ class Source:
             raise failed
         if kept:
             raise KeptError("no newer token")
-        if unreported is None:  # there is a newer one: this one came from a cache, or none came
+        if unreported is None:  # c8auth has a newer token, but vend returned a cached one, or failed
             raise _error(KeptError, "no newer token", temporary=True, retry_after=_MIN_RETRY)
         wait = max(_MIN_RETRY, unreported._retry_after)
         raise _error(KeptError, f"no newer token: {unreported}", unreported._temporary and wait <= _MAX_PAUSE, wait)
@@ -337,7 +344,7 @@ class Source:
     # Exchanges with the API.
 
     def _get(self, fresh: bool, deadline: float) -> Token:
-        """Fetches the token. fresh: vend reads the store again (RFC 9111, section 5.2.1.4)."""
+        """Fetches the token. With fresh, it sends no-cache, so that vend reads the store again."""
         sent = time.time()
         headers = {"Cache-Control": "no-cache"} if fresh else {}
         answer = self._exchange("GET", "", headers, b"", min(deadline, time.monotonic() + _GET_TIMEOUT))
@@ -357,8 +364,8 @@ class Source:
 
     def _exchange(self, method: str, tail: str, headers: dict[str, str], body: bytes, deadline: float) -> bytes:
         """Sends a signed request and returns the body of a 200. If the signature is refused,
-        it reads the AWS configuration again and sends the request once more, signed afresh:
-        the key may have been renewed, or the process frozen since it signed."""
+        it reads the AWS configuration again, and signs and sends the request once more. The
+        credentials may have been renewed, or the process may have been frozen after signing."""
         session = self._session = self._session or botocore.session.Session()
         try:
             return self._send(session, method, tail, headers, body, deadline)
@@ -398,15 +405,15 @@ class Source:
         return answer
 
     def _classify(self, status: int, headers: Mapping[str, str], body: bytes, what: str) -> Optional[Error]:
-        """Says what an answer means; None: it is a 200. Of any other it shows the status and
-        a known error type."""
+        """Returns the error that an answer means; None for a 200. Of the answer it shows the
+        status and a known error type."""
         if status == 200:
             return None
         kind = headers.get("x-amzn-ErrorType", "").partition(":")[0]
         if kind not in _ERROR_TYPES:
             kind = "no known x-amzn-ErrorType"
-        code = _object(body).get("error")  # of c8auth's own answers; API Gateway's have none
-        # Invalid keys are reported by more than one type, but always in these words.
+        code = _object(body).get("error")  # only answers of c8auth have it, not those of API Gateway
+        # An invalid key comes with more than one type, but always with these words in the body.
         invalid = kind == "AccessDeniedException" and b"security token included in the request" in body
         error: type[Error] = UnreachableError
         temporary = signature = False
@@ -457,9 +464,9 @@ class RequestsAuth:
         session = requests.Session()
         session.auth = c8auth.RequestsAuth(source)
 
-    A request that is not for the token's base URL raises a HostError; the library itself
-    takes the token off when it follows a redirect to another host. A request whose body is
-    not an iterator is repeated as by Source.open.
+    A request that is not for the token's base URL raises a HostError. The library itself
+    removes the token when it follows a redirect to another host. A request whose body is
+    not an iterator is repeated as by Source.open. It may be used by several threads.
     """
 
     def __init__(self, source: Source) -> None:
@@ -498,15 +505,15 @@ class RequestsAuth:
 
 
 def httpx_auth(source: Source) -> httpx.Auth:
-    """Authorizes the requests of the library httpx, by clients of both kinds:
+    """Authorizes the requests of the library httpx, for Client and AsyncClient:
 
         client = httpx.Client(auth=c8auth.httpx_auth(source))
 
-    A request that is not for the token's base URL raises a HostError; the library itself
-    takes the token off when it follows a redirect to another host. A request whose body is
-    in memory is repeated as by Source.open.
+    A request that is not for the token's base URL raises a HostError. The library itself
+    removes the token when it follows a redirect to another host. A request whose body is in
+    memory is repeated as by Source.open.
     """
-    import anyio.to_thread  # which httpx needs, too
+    import anyio.to_thread  # a dependency of httpx
     import httpx
 
     def authorized(request: httpx.Request, token: Token) -> httpx.Request:
@@ -523,7 +530,7 @@ def httpx_auth(source: Source) -> httpx.Auth:
         )
 
     def empty(response: httpx.Response) -> None:
-        # httpx reads a response to its end before it repeats a request. This one may have none.
+        # httpx reads a response to its end before it repeats a request. The body may be endless.
         response.stream, response.is_closed = httpx.ByteStream(b""), False
 
     class Auth(httpx.Auth):
@@ -560,7 +567,7 @@ def httpx_auth(source: Source) -> httpx.Auth:
 
 
 class _Backoff:
-    """Spaces attempts that fail for the same version of the token."""
+    """Delays attempts for a version of the token after failed ones."""
 
     def __init__(self) -> None:
         self.version, self.failures, self.until = "", 0, 0.0
@@ -569,7 +576,7 @@ class _Backoff:
         return version != self.version or not _pending(self.until)
 
     def fail(self, version: str, first: float) -> None:
-        """Counts a failure. The time until the next attempt is first, and doubles each time."""
+        """Counts a failure. The delay after it is first, doubled with every failure before."""
         if version != self.version:
             self.version, self.failures = version, 0
         self.until = time.time() + min(first * 2.0 ** min(self.failures, 10), _MAX_BACKOFF)
@@ -577,13 +584,13 @@ class _Backoff:
 
 
 def _pending(until: float) -> bool:
-    """Reports whether a time is still to come. One further ahead than anything waits means
-    that the clock was set back, and counts as past."""
+    """Reports whether a time is in the future. If it is more than _MAX_BACKOFF ahead, the
+    clock was set back, and the time counts as past."""
     return 0.0 < until - time.time() <= _MAX_BACKOFF
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to the same scheme, host and port."""
+    """Follows redirects to the same scheme, host and port, and raises a HostError for others."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
@@ -593,8 +600,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _origin(url: str) -> Optional[tuple[str, str, int]]:
-    """Returns scheme, host and port (RFC 6454, section 4), or None for a URL that has none,
-    or that parsers may read differently."""
+    """Returns scheme, host and port (RFC 6454, section 4). It returns None for a URL without
+    them, or with characters that parsers read differently."""
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
@@ -611,7 +618,7 @@ def _same_origin(url: str, base_url: str) -> None:
 
 
 def _resolve(url: str, base_url: str) -> str:
-    """Returns the URL of a path, or of what begins with the base URL."""
+    """Returns the URL of a request. url is a path, or begins with the base URL."""
     try:
         target = urllib.parse.urljoin(base_url + "/", url)
     except ValueError:
@@ -626,7 +633,7 @@ class _API(NamedTuple):
     scheme: str
     host: str
     region: str
-    resource: str  # how the ARNs begin that a policy grants. The account is not known here
+    resource: str  # prefix of the ARNs that a policy must grant; the account is *, as it is not known
 
 
 _API_HOST = re.compile(r"([a-z0-9]+)(?:-vpce-[0-9a-f]+)?\.execute-api(?:-fips)?\.([a-z0-9-]+)\.(.+)")
@@ -660,7 +667,7 @@ def _parse_api(url: str, session: botocore.session.Session) -> _API:
 
 
 def _partition(session: botocore.session.Session, region: str) -> tuple[str, tuple[str, ...]]:
-    """Returns the partition of the region and how the names of its hosts end, by botocore's data."""
+    """Returns the partition of the region and the suffixes of its hosts, from botocore's data."""
     for partition in session.get_data("partitions")["partitions"]:
         if region in partition["regions"] or re.match(partition["regionRegex"], region):
             return partition["id"], (partition["outputs"]["dnsSuffix"], partition["outputs"]["dualStackDnsSuffix"])
@@ -668,14 +675,14 @@ def _partition(session: botocore.session.Session, region: str) -> tuple[str, tup
 
 
 def _confidential(parts: urllib.parse.SplitResult) -> bool:
-    """Reports whether nobody on the way can listen: https, or this machine."""
+    """Reports whether requests cannot be read on the network: by https, or to this machine."""
     host = parts.hostname or ""
     local = host in ("localhost", "::1", "host.docker.internal") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
     return _origin(parts.geturl()) is not None and (parts.scheme == "https" or parts.scheme == "http" and local)
 
 
 def _parse_token(body: bytes, sent: float) -> Token:
-    """Reads the answer to a request that was sent at that time."""
+    """Reads an answer of the API. sent is when its request was sent."""
     answer = _object(body)
     value, version, kind = answer.get("access_token"), answer.get("version"), answer.get("token_type")
     life = answer.get("expires_in")  # in seconds; left out for a token that does not expire
@@ -688,8 +695,8 @@ def _parse_token(body: bytes, sent: float) -> Token:
     if life is None:
         return Token(value, version, base_url, None)
     life = min(max(0, life), 1 << 31)
-    # The next token is fetched in the first half of the time that is left for it, so that
-    # programs with the same token do not come at the same moment.
+    # The time is random, in the first half of the window, so that programs with the same token
+    # do not fetch the next one all at once.
     window = min(_EARLY, life / 4)
     refresh = sent + life - _MARGIN - window + random.uniform(0, window / 2)
     return Token(value, version, base_url, sent + life, max(refresh, sent + _MIN_RETRY))
@@ -711,7 +718,8 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _retry_after(value: str) -> float:
-    """Reads Retry-After, a number of seconds or a date (RFC 9110, section 10.2.3)."""
+    """Reads Retry-After, a number of seconds or a date (RFC 9110, section 10.2.3). Returns
+    seconds, a minute at most, and 0 if it is missing or malformed."""
     if re.fullmatch("[0-9]+", value):
         return min(float(value), _MAX_RETRY_AFTER)
     try:
@@ -722,7 +730,7 @@ def _retry_after(value: str) -> float:
 
 
 def _read(response: Any, deadline: float) -> bytes:
-    """Reads an answer, its beginning if it is endless."""
+    """Reads the body of an answer, up to _MAX_BODY."""
     body: bytes = b""
     try:
         for chunk in response.raw.stream(4096, decode_content=True):
@@ -742,7 +750,7 @@ _SIGNATURE_TYPES = frozenset(
     "ExpiredTokenException IncompleteSignatureException InvalidClientTokenIdException InvalidSignatureException "
     "RequestExpiredException SignatureDoesNotMatchException UnrecognizedClientException".split()
 )
-# The values of x-amzn-ErrorType that may be shown. Any other came from somewhere else.
+# The values of x-amzn-ErrorType that are shown. Another value could be a secret.
 _ERROR_TYPES = _SIGNATURE_TYPES | frozenset(
     "AccessDeniedException BadRequestException ForbiddenException InternalFailureException "
     "InternalServerErrorException LimitExceededException MissingAuthenticationTokenException NotFoundException "
@@ -810,7 +818,7 @@ def _describe(failure: BaseException) -> str:
 
 
 def _through(proxy: Optional[str]) -> str:
-    """Names the proxy, without its user and password."""
+    """Returns the part of an error that names the proxy, without its user and password."""
     if not proxy:
         return ""
     scheme, _, rest = proxy.rpartition("://")
@@ -827,7 +835,7 @@ def _causes(failure: BaseException) -> Iterator[BaseException]:
 
 
 def _error(kind: type[Error], text: str, temporary: bool = False, retry_after: float = 0.0) -> Error:
-    """Returns an error whose text is printable and short."""
+    """Returns an error whose text has at most 400 printable characters."""
     out = kind("".join(c if c.isprintable() else "?" for c in text)[:400])
     out._temporary, out._retry_after = temporary, retry_after
     return out
@@ -838,12 +846,12 @@ def _copy(failed: Error) -> Error:
 
 
 def _pause(n: int) -> float:
-    """Returns how long to wait after the nth failure, counted from 0, with jitter."""
+    """Returns the seconds to wait after the nth failure, counted from 0, with jitter."""
     return random.uniform(0.5, 1.0) * min(_MAX_PAUSE, _FIRST_PAUSE * 2.0 ** min(n, 10))
 
 
 def _sleep(seconds: float, deadline: float) -> bool:
-    """Reports whether the time has passed before the deadline. If it cannot, it does not wait."""
+    """Waits, and returns True. If the deadline is earlier, it returns False at once."""
     if time.monotonic() + seconds > deadline:
         return False
     time.sleep(seconds)
