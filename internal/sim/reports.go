@@ -118,7 +118,7 @@ func (e *env) report(t *tenant, version string) {
 // reportFalsely is callers who send false reports, many at once: of a valid token, of earlier
 // ones, and of versions that never were.
 func (e *env) reportFalsely(t *tenant) {
-	r := dice(e.seed, "slander", t.index) // another label would give another history
+	r := dice(e.seed, "false reports", t.index)
 	if r.IntN(4) > 0 {
 		return
 	}
