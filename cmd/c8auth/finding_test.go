@@ -15,7 +15,7 @@ func TestRemedies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	codes := regexp.MustCompile(`\{Err\w+, "(\w+)"\}`).FindAllStringSubmatch(string(source), -1)
+	codes := regexp.MustCompile(`Err\w+ += coded\("(\w+)"`).FindAllStringSubmatch(string(source), -1)
 	if len(codes) < 15 {
 		t.Fatalf("found only %d codes", len(codes))
 	}

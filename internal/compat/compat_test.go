@@ -262,7 +262,7 @@ func logs(t *testing.T) []item {
 		quoted(t, "metric", regexp.MustCompile(`\bcount\("(\w+)"`), "pkg/c8auth"),
 		quoted(t, "metric", regexp.MustCompile(`\bmetric\{"(\w+)", "(\w+)"`), "pkg/c8auth"),
 		quoted(t, "log key", regexp.MustCompile(`\b(?:slog\.[A-Z]\w+|text)\("(\w+)"`), "pkg/c8auth", "functions/rotate", "functions/vend", "internal/restapi"),
-		quoted(t, "error_code", regexp.MustCompile(`\{Err\w+, "(\w+)"\}`), "pkg/c8auth"),
+		quoted(t, "error_code", regexp.MustCompile(`Err\w+ += coded\("(\w+)"`), "pkg/c8auth"),
 	)
 }
 

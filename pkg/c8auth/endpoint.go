@@ -58,7 +58,7 @@ func (e *Endpoint) RequestToken(ctx context.Context, c Credentials) (TokenRespon
 	pair := c.ClientID + ":" + c.ClientSecret.Reveal()
 	resp, body, err := e.do(ctx, http.MethodPost, c.BaseURL+tokenPath, base64.StdEncoding.EncodeToString([]byte(pair)), `{"grant_type":"client_credentials"}`)
 	if err != nil {
-		return TokenResponse{}, &UpstreamError{Temporary: true, Text: err.Error()}
+		return TokenResponse{}, &UpstreamError{Kind: ErrUpstream, Text: err.Error()}
 	}
 	return readTokenResponse(resp, body, now())
 }

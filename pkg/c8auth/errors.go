@@ -12,76 +12,62 @@ import (
 // The errors that callers branch on, with errors.Is.
 var (
 	// ErrInput: the event or the request body is malformed.
-	ErrInput = errors.New("malformed input")
+	ErrInput = coded("invalid_input", "malformed input")
 	// ErrSettings: an environment variable is missing or malformed.
-	ErrSettings = errors.New("settings")
+	ErrSettings = coded("invalid_settings", "settings")
 	// ErrTenantName: no tenant can have that name.
-	ErrTenantName = errors.New("not a tenant's name: expected a lower-case letter followed by at most 30 lower-case letters, digits or hyphens")
+	ErrTenantName = coded("invalid_tenant", "not a tenant's name: expected a lower-case letter followed by at most 30 lower-case letters, digits or hyphens")
 	// ErrUnknownTenant: the tenant's secret does not exist, or is scheduled for deletion.
-	ErrUnknownTenant = errors.New("unknown tenant")
+	ErrUnknownTenant = coded("unknown_tenant", "unknown tenant")
 	// ErrNoToken: the tenant's token secret is empty.
-	ErrNoToken = errors.New("no token has been stored yet")
+	ErrNoToken = coded("no_token", "no token has been stored yet")
 	// ErrExpired: the stored token has expired, or will within [Margin].
-	ErrExpired = errors.New("the stored token has expired")
+	ErrExpired = coded("token_expired", "the stored token has expired")
 	// ErrUnreadable: the token secret holds something that is not a token.
-	ErrUnreadable = errors.New("the stored value is not a token")
+	ErrUnreadable = coded("unreadable_token", "the stored value is not a token")
 	// ErrUnavailable: a call to Secrets Manager failed.
-	ErrUnavailable = errors.New("the secret store is unavailable")
+	ErrUnavailable = coded("store_unavailable", "the secret store is unavailable")
 	// ErrDenied: IAM or the KMS key's policy denies a call. It is an [ErrUnavailable] as well.
-	ErrDenied = fmt.Errorf("%w: access denied", ErrUnavailable)
+	ErrDenied = coded("access_denied", "%w: access denied", ErrUnavailable)
 	// ErrQuota: the token secret has reached Secrets Manager's quota of versions.
-	ErrQuota = errors.New("too many versions of the token secret")
+	ErrQuota = coded("version_quota", "too many versions of the token secret")
 	// ErrNoCredentials: no credentials are stored.
-	ErrNoCredentials = errors.New("no credentials are stored")
+	ErrNoCredentials = coded("no_credentials", "no credentials are stored")
 	// ErrCredentials: the stored credentials are malformed.
-	ErrCredentials = errors.New("malformed credentials")
+	ErrCredentials = coded("malformed_credentials", "malformed credentials")
 	// ErrRefused: Communic8 refuses the credentials.
-	ErrRefused = errors.New("credentials refused")
+	ErrRefused = coded("credentials_refused", "credentials refused")
 	// ErrRejected: Communic8 rejects a token that was just issued.
-	ErrRejected = errors.New("new token rejected")
+	ErrRejected = coded("token_rejected", "new token rejected")
 	// ErrUpstream: Communic8 cannot be reached or fails. Another request may succeed.
-	ErrUpstream = errors.New("Communic8 is unavailable")
+	ErrUpstream = coded("communic8_unavailable", "Communic8 is unavailable")
 	// ErrAnswer: the response of Communic8 is neither a token nor a refusal.
-	ErrAnswer = errors.New("Communic8 gives no token")
+	ErrAnswer = coded("communic8_answer", "Communic8 gives no token")
 	// ErrLostRace: another rotation stored a token first.
-	ErrLostRace = errors.New("another rotation stored a token first")
+	ErrLostRace = coded("lost_race", "another rotation stored a token first")
 	// ErrHeld: the reported token is not replaced now, because another report of it is being
 	// handled, or because there were too many reports.
-	ErrHeld = errors.New("another report is being handled, or there were too many")
+	ErrHeld = coded("report_held", "another report is being handled, or there were too many")
 )
 
-// codes are the error codes. For an error that is several of these, the first one counts.
-var codes = []struct {
-	err  error
+// codedError is an error with a code.
+type codedError struct {
+	error
 	code string
-}{
-	{ErrInput, "invalid_input"},
-	{ErrSettings, "invalid_settings"},
-	{ErrTenantName, "invalid_tenant"},
-	{ErrUnknownTenant, "unknown_tenant"},
-	{ErrNoToken, "no_token"},
-	{ErrExpired, "token_expired"},
-	{ErrUnreadable, "unreadable_token"},
-	{ErrDenied, "access_denied"},
-	{ErrUnavailable, "store_unavailable"},
-	{ErrQuota, "version_quota"},
-	{ErrNoCredentials, "no_credentials"},
-	{ErrRefused, "credentials_refused"}, // also if only one of the current and the previous ones is malformed
-	{ErrCredentials, "malformed_credentials"},
-	{ErrRejected, "token_rejected"},
-	{ErrUpstream, "communic8_unavailable"},
-	{ErrAnswer, "communic8_answer"},
-	{ErrLostRace, "lost_race"},
-	{ErrHeld, "report_held"},
 }
 
-// Code returns the error's code, a stable word for programs: error_code in the log. For nil and
-// for an error that is none of this package's, it returns "internal".
+func coded(code, format string, args ...any) error {
+	return &codedError{fmt.Errorf(format, args...), code}
+}
+
+func (e *codedError) Unwrap() error { return e.error }
+
+// Code returns the error's code, a stable word for programs: error_code in the log. Of an error
+// that is several of these, the first one counts. For nil and for an error that is none of this
+// package's, it returns "internal".
 func Code(err error) string {
-	for _, c := range codes {
-		if errors.Is(err, c.err) {
-			return c.code
-		}
+	if coded, ok := errors.AsType[*codedError](err); ok {
+		return coded.code
 	}
 	return "internal"
 }

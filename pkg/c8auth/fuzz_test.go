@@ -76,10 +76,7 @@ func FuzzTokenResponse(f *testing.F) {
 			if !errors.As(err, &upstream) {
 				t.Fatalf("no UpstreamError: %T", err)
 			}
-			if upstream.Refused && upstream.Temporary {
-				t.Error("refused and temporary")
-			}
-			if upstream.RetryAfter < 0 || upstream.RetryAfter > 24*time.Hour || upstream.RetryAfter > 0 && !upstream.Temporary {
+			if upstream.RetryAfter < 0 || upstream.RetryAfter > 24*time.Hour || upstream.RetryAfter > 0 && upstream.Kind != ErrUpstream {
 				t.Errorf("Retry-After %v", upstream.RetryAfter)
 			}
 			if upstream.Status != status {

@@ -36,8 +36,7 @@ var refusals = []string{"invalid_request", "invalid_client", "invalid_grant", "u
 // UpstreamError is why Communic8 issued no token. Of the response it contains the status, the
 // Retry-After and an error code of RFC 6749.
 type UpstreamError struct {
-	Refused    bool          // Communic8 refuses the credentials
-	Temporary  bool          // another request may succeed
+	Kind       error         // [ErrRefused], [ErrUpstream] or [ErrAnswer]
 	Status     int           // of the HTTP response; 0 if there was none
 	RetryAfter time.Duration // least time until the next request, a day at most; 0 if Communic8 did not say
 	Text       string        // what happened and what to do, as the predicate of a sentence about Communic8
@@ -51,17 +50,8 @@ func (e *UpstreamError) Error() string {
 	return fmt.Sprintf("Communic8 %s (HTTP %d)", e.Text, e.Status)
 }
 
-// Is reports whether target is [ErrRefused] if e is Refused, [ErrUpstream] if e is Temporary,
-// and [ErrAnswer] otherwise.
-func (e *UpstreamError) Is(target error) bool {
-	switch {
-	case e.Refused:
-		return target == ErrRefused
-	case e.Temporary:
-		return target == ErrUpstream
-	}
-	return target == ErrAnswer
-}
+// Unwrap returns Kind.
+func (e *UpstreamError) Unwrap() error { return e.Kind }
 
 // readTokenResponse decides what a response of the token endpoint means. It reads only the
 // documented members of the JSON, by their exact names and types.
@@ -71,9 +61,8 @@ func (e *UpstreamError) Is(target error) bool {
 // section 5.2), or the {"success": false} of Communic8's other endpoints.
 func readTokenResponse(resp *http.Response, body []byte, now time.Time) (TokenResponse, error) {
 	status := resp.StatusCode
-	fail := func(e UpstreamError) (TokenResponse, error) {
-		e.Status = status
-		return TokenResponse{}, &e
+	fail := func(kind error, text string) (TokenResponse, error) {
+		return TokenResponse{}, &UpstreamError{kind, status, 0, text}
 	}
 	in := readObject(body)
 	code, _ := readText(in["error"])
@@ -81,32 +70,32 @@ func readTokenResponse(resp *http.Response, body []byte, now time.Time) (TokenRe
 	success := status >= 200 && status < 300
 	switch {
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500:
-		return fail(UpstreamError{Temporary: true, RetryAfter: oauth.RetryAfter(resp.Header, now), Text: "is busy or out of order"})
+		return TokenResponse{}, &UpstreamError{ErrUpstream, status, oauth.RetryAfter(resp.Header, now), "is busy or out of order"}
 	case slices.Contains(refusals, code): // no other string is shown: it could be a secret
-		return fail(UpstreamError{Refused: true, Text: "refuses the credentials, " + code})
+		return fail(ErrRefused, "refuses the credentials, "+code)
 	case string(in["success"]) == "false":
-		return fail(UpstreamError{Refused: true, Text: "refuses the credentials with success:false"})
+		return fail(ErrRefused, "refuses the credentials with success:false")
 	case code != "", status == http.StatusUnauthorized, status == http.StatusForbidden:
-		return fail(UpstreamError{Refused: true, Text: "refuses the credentials"})
+		return fail(ErrRefused, "refuses the credentials")
 	case success && oauth.ValidBearer(token):
 	case success && in == nil:
-		return fail(UpstreamError{Temporary: true, Text: "gives an answer that is not the documented JSON"})
+		return fail(ErrUpstream, "gives an answer that is not the documented JSON")
 	case success:
-		return fail(UpstreamError{Temporary: true, Text: "gives an answer without a usable access_token"})
+		return fail(ErrUpstream, "gives an answer without a usable access_token")
 	case status >= 300 && status < 400:
-		return fail(UpstreamError{Text: "redirects, which is not followed with credentials: base_url should be the host that answers itself"})
+		return fail(ErrAnswer, "redirects, which is not followed with credentials: base_url should be the host that answers itself")
 	default:
-		return fail(UpstreamError{Text: "gives no token: does base_url lead to the right instance?"})
+		return fail(ErrAnswer, "gives no token: does base_url lead to the right instance?")
 	}
 	if kind, ok := readText(in["token_type"]); kind != "" && !strings.EqualFold(kind, bearer) || !ok && !isNull(in["token_type"]) {
-		return fail(UpstreamError{Text: "gives a token whose token_type is not Bearer"})
+		return fail(ErrAnswer, "gives a token whose token_type is not Bearer")
 	}
 	lifetime, ok := readLifetime(in["expires_in"])
 	if !ok {
 		return TokenResponse{NewSecret(token), assumedLifetime, true}, nil
 	}
 	if lifetime < Margin {
-		return fail(UpstreamError{Text: fmt.Sprintf("gives a token that expires in under %d seconds", Margin/time.Second)})
+		return fail(ErrAnswer, fmt.Sprintf("gives a token that expires in under %d seconds", Margin/time.Second))
 	}
 	return TokenResponse{NewSecret(token), lifetime, false}, nil
 }

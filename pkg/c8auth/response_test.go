@@ -15,11 +15,11 @@ func kind(err error, status int) string {
 	switch {
 	case err == nil:
 		return "none"
-	case !errors.As(err, &upstream) || upstream.Status != status || upstream.Refused && upstream.Temporary || strings.Contains(err.Error(), "MARK"):
+	case !errors.As(err, &upstream) || upstream.Status != status || strings.Contains(err.Error(), "MARK"):
 		return "wrong"
-	case errors.Is(err, ErrRefused) && upstream.Refused:
+	case errors.Is(err, ErrRefused):
 		return "refused"
-	case errors.Is(err, ErrUpstream) && upstream.Temporary:
+	case errors.Is(err, ErrUpstream):
 		return "temporary"
 	case errors.Is(err, ErrAnswer):
 		return "final"

@@ -236,7 +236,7 @@ func (run *rotation) requestToken(ctx context.Context, c storedCredentials) (Tok
 	ctx, cancel := withReserve(ctx, 3, probeTimeout+storeAttempt) // to probe and store the token
 	defer cancel()
 	if retryAt := run.states.get(run.Tenant).holds(c.version, now()); !retryAt.IsZero() {
-		return TokenResponse{}, now(), &UpstreamError{Temporary: true, RetryAfter: retryAt.Sub(now()), Text: "is sent no token request before " + retryAt.Format(time.TimeOnly) + " UTC, as its Retry-After said"}
+		return TokenResponse{}, now(), &UpstreamError{Kind: ErrUpstream, RetryAfter: retryAt.Sub(now()), Text: "is sent no token request before " + retryAt.Format(time.TimeOnly) + " UTC, as its Retry-After said"}
 	}
 	for n := 1; ; n++ {
 		sent := now()
@@ -246,8 +246,8 @@ func (run *rotation) requestToken(ctx context.Context, c storedCredentials) (Tok
 			return response, sent, nil
 		}
 		err = fmt.Errorf("token request %d: %w", n, err)
-		var upstream *UpstreamError
-		if !errors.As(err, &upstream) || !upstream.Temporary {
+		upstream, ok := errors.AsType[*UpstreamError](err)
+		if !ok || upstream.Kind != ErrUpstream {
 			return TokenResponse{}, sent, err
 		}
 		if upstream.RetryAfter > 0 {
