@@ -18,10 +18,8 @@ import (
 
 const rejectionsResource = "/tokens/{tenant}/rejections"
 
-// expectedBody and errBody do not repeat the body, which could be a token.
-const expectedBody = `expected {"version": "…"} with the version that the token was vended with, and nothing else`
-
-var errBody = fmt.Errorf("%w: %s", c8auth.ErrInput, expectedBody)
+// errBody does not repeat the body, which could be a token.
+var errBody = fmt.Errorf("%w: expected a JSON object with one member, version, which is the one that the token was vended with", c8auth.ErrInput)
 
 // versionID is the syntax of a VersionId, without its length of 32 to 64 characters.
 var versionID = regexp.MustCompile(`^[!-~]+$`)
@@ -36,10 +34,7 @@ func parseReport(payload []byte) (req restapi.Request, ok bool) {
 func (h handler) report(ctx context.Context, req restapi.Request) []byte {
 	report := c8auth.Report{Tenant: req.Tenant, By: req.Attrs()}
 	result := c8auth.Result{}
-	err := c8auth.CheckTenant(report.Tenant)
-	if err == nil {
-		err = req.CheckRoute("/tokens/" + report.Tenant + "/rejections")
-	}
+	err := req.Check("/rejections")
 	if err == nil {
 		report.Version, err = reportedVersion(req.Body)
 	}
@@ -48,7 +43,7 @@ func (h handler) report(ctx context.Context, req restapi.Request) []byte {
 	} else {
 		h.rotator.Log.LogAttrs(ctx, slog.LevelWarn, "rejection", append(report.By, c8auth.ErrorAttrs(err)...)...)
 	}
-	return respond(result, err)
+	return respond(result, err).Encode()
 }
 
 // reportedVersion returns the version in the body. A body with anything else is an error,
@@ -62,28 +57,13 @@ func reportedVersion(body []byte) (string, error) {
 }
 
 // respond returns the response for the result or the error of a report.
-func respond(result c8auth.Result, err error) []byte {
-	unavailable := func(description string, retryAfter time.Duration) restapi.Answer {
-		return restapi.Error(http.StatusServiceUnavailable, "temporarily_unavailable", description, retryAfter)
-	}
-	var answer restapi.Answer
+func respond(result c8auth.Result, err error) restapi.Answer {
 	switch {
 	case err == nil:
-		answer = restapi.Answer{Status: http.StatusOK, Body: result}
-	case errors.Is(err, restapi.ErrTestInvocation), errors.Is(err, restapi.ErrPath):
-		answer = restapi.Error(http.StatusBadRequest, "invalid_request", err.Error(), 0)
-	case errors.Is(err, c8auth.ErrInput):
-		answer = restapi.Error(http.StatusBadRequest, "invalid_request", expectedBody, 0)
-	case errors.Is(err, c8auth.ErrTenantName):
-		answer = restapi.Error(http.StatusBadRequest, "invalid_request", "expected POST /tokens/{tenant}/rejections with a tenant's name: a lower-case letter followed by at most 30 lower-case letters, digits or hyphens", 0)
-	case errors.Is(err, c8auth.ErrUnknownTenant):
-		answer = restapi.Error(http.StatusNotFound, "unknown_tenant", "there is no such tenant; check its name", 0)
+		return restapi.Answer{Status: http.StatusOK, Body: result}
 	case errors.Is(err, c8auth.ErrHeld):
-		answer = unavailable("another report is being handled, or there were too many; request the token again", 2*time.Second)
-	case errors.Is(err, c8auth.ErrUnavailable):
-		answer = unavailable("the token store cannot be reached", 5*time.Second)
-	default: // only the operator can act on the cause, which is in the log
-		answer = unavailable("Communic8 rejects the token, and there is no new one yet", 30*time.Second)
+		return restapi.Unavailable("another report is being handled, or there were too many; request the token again", 2*time.Second)
 	}
-	return answer.Encode()
+	// Only the operator can act on other causes, which are in the log.
+	return restapi.Failure(err, "Communic8 rejects the token, and there is no new one yet")
 }

@@ -142,10 +142,10 @@ func TestAnswers(t *testing.T) {
 func TestRoute(t *testing.T) {
 	const (
 		version = "306a4d88-cec6-8b9b-b6b8-5825ad19c40b"
-		body    = `{"error":"invalid_request","error_description":"expected {\"version\": \"…\"} with the version that the token was vended with, and nothing else"}`
-		tenant  = `{"error":"invalid_request","error_description":"expected POST /tokens/{tenant}/rejections with a tenant's name: a lower-case letter followed by at most 30 lower-case letters, digits or hyphens"}`
-		path    = `{"error":"invalid_request","error_description":"the path must end with the route's own, and name the tenant as it is: without escapes, and without a slash at the end"}`
-		test    = `{"error":"invalid_request","error_description":"a test invocation by API Gateway is not answered, as it takes no execute-api:Invoke: send a signed request to the API's URL"}`
+		body    = `{"error":"invalid_request","error_description":"malformed input: expected a JSON object with one member, version, which is the one that the token was vended with"}`
+		tenant  = `{"error":"invalid_request","error_description":"not a tenant's name: expected a lower-case letter followed by at most 30 lower-case letters, digits or hyphens"}`
+		path    = `{"error":"invalid_request","error_description":"malformed input: the path must end with the route's own, and name the tenant as it is: without escapes, and without a slash at the end"}`
+		test    = `{"error":"invalid_request","error_description":"malformed input: a test invocation by API Gateway is not answered, as it takes no execute-api:Invoke: send a signed request to the API's URL"}`
 	)
 	run(t, func(f *fixture) {
 		refused := func(event events.APIGatewayProxyRequest, want string) {

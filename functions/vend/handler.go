@@ -22,10 +22,7 @@ func (h handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	var token c8auth.CachedToken
 	req, err := restapi.Read(payload)
 	if err == nil {
-		err = c8auth.CheckTenant(req.Tenant)
-	}
-	if err == nil {
-		err = req.CheckRoute("/tokens/" + req.Tenant)
+		err = req.Check("")
 	}
 	if err == nil {
 		token, err = h.cache.Token(ctx, req.Tenant, req.NoCache)
@@ -37,7 +34,6 @@ func (h handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 
 // respond returns the response for a token or an error.
 func respond(token c8auth.CachedToken, err error) restapi.Answer {
-	const unavailable, unavailableCode = http.StatusServiceUnavailable, "temporarily_unavailable"
 	switch {
 	case err == nil:
 		return restapi.Answer{Status: http.StatusOK, Body: tokenResponse{
@@ -48,20 +44,12 @@ func respond(token c8auth.CachedToken, err error) restapi.Answer {
 			Version:     token.Version,
 			BaseURL:     token.Token.BaseURL,
 		}}
-	case errors.Is(err, restapi.ErrTestInvocation), errors.Is(err, restapi.ErrPath):
-		return restapi.Error(http.StatusBadRequest, "invalid_request", err.Error(), 0)
-	case errors.Is(err, c8auth.ErrInput), errors.Is(err, c8auth.ErrTenantName):
-		return restapi.Error(http.StatusBadRequest, "invalid_request", "expected GET /tokens/{tenant} with a tenant's name: a lower-case letter followed by at most 30 lower-case letters, digits or hyphens", 0)
-	case errors.Is(err, c8auth.ErrUnknownTenant):
-		return restapi.Error(http.StatusNotFound, "unknown_tenant", "there is no such tenant; check its name", 0)
-	case errors.Is(err, c8auth.ErrNoToken):
-		return restapi.Error(unavailable, unavailableCode, "no token has been stored yet; store the tenant's credentials, or wait for the next rotation", 30*time.Second)
-	case errors.Is(err, c8auth.ErrExpired):
-		return restapi.Error(unavailable, unavailableCode, "the token has expired and has not been replaced yet", 30*time.Second)
 	case errors.Is(err, c8auth.ErrUnreadable):
 		return restapi.Error(http.StatusInternalServerError, "server_error", "the stored value is not a token; the next rotation replaces it", 0)
+	case errors.Is(err, c8auth.ErrNoToken):
+		return restapi.Failure(err, "no token has been stored yet; store the tenant's credentials, or wait for the next rotation")
 	}
-	return restapi.Error(unavailable, unavailableCode, "the token store cannot be reached", 5*time.Second)
+	return restapi.Failure(err, "the token has expired and has not been replaced yet")
 }
 
 // tokenResponse is the successful response of RFC 6749, section 5.1, with three additional

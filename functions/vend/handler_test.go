@@ -151,9 +151,10 @@ func (f *fixture) line() (line map[string]any) {
 }
 
 const (
-	invalidRequest = `{"error":"invalid_request","error_description":"expected GET /tokens/{tenant} with a tenant's name: a lower-case letter followed by at most 30 lower-case letters, digits or hyphens"}`
-	testInvocation = `{"error":"invalid_request","error_description":"a test invocation by API Gateway is not answered, as it takes no execute-api:Invoke: send a signed request to the API's URL"}`
-	wrongPath      = `{"error":"invalid_request","error_description":"the path must end with the route's own, and name the tenant as it is: without escapes, and without a slash at the end"}`
+	invalidRequest = `{"error":"invalid_request","error_description":"not a tenant's name: expected a lower-case letter followed by at most 30 lower-case letters, digits or hyphens"}`
+	noEvent        = `{"error":"invalid_request","error_description":"malformed input: not an event of a REST API's proxy integration"}`
+	testInvocation = `{"error":"invalid_request","error_description":"malformed input: a test invocation by API Gateway is not answered, as it takes no execute-api:Invoke: send a signed request to the API's URL"}`
+	wrongPath      = `{"error":"invalid_request","error_description":"malformed input: the path must end with the route's own, and name the tenant as it is: without escapes, and without a slash at the end"}`
 	unknownTenant  = `{"error":"unknown_tenant","error_description":"there is no such tenant; check its name"}`
 	noToken        = `{"error":"temporarily_unavailable","error_description":"no token has been stored yet; store the tenant's credentials, or wait for the next rotation"}`
 	expired        = `{"error":"temporarily_unavailable","error_description":"the token has expired and has not been replaced yet"}`
@@ -369,11 +370,14 @@ func TestPaths(t *testing.T) {
 			})
 		})
 	}
-	for _, payload := range []string{``, `MARK`, `null`, `[]`, `{}`, `{"tenant":"acme"}`, `{"pathParameters":"MARK"}`, `{"detail-type":"Scheduled Event","detail":{}}`} {
+	for payload, want := range map[string]string{
+		``: noEvent, `MARK`: noEvent, `[]`: noEvent, `{"pathParameters":"MARK"}`: noEvent,
+		`null`: invalidRequest, `{}`: invalidRequest, `{"tenant":"acme"}`: invalidRequest, `{"detail-type":"Scheduled Event","detail":{}}`: invalidRequest,
+	} {
 		t.Run(payload, func(t *testing.T) {
 			run(t, func(f *fixture) {
 				f.put(token, time.Hour)
-				refused(f, f.invoke([]byte(payload)), invalidRequest)
+				refused(f, f.invoke([]byte(payload)), want)
 			})
 		})
 	}

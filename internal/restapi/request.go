@@ -5,6 +5,7 @@ package restapi
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"strings"
 
@@ -31,22 +32,16 @@ type Request struct {
 	Body    []byte `json:"-"` // decoded; nil if malformed base64
 }
 
-// requestError is an error of this package, and a [c8auth.ErrInput].
-type requestError string
+// ErrEvent is the error for an event that is not one of a REST API, a [c8auth.ErrInput].
+var ErrEvent = fmt.Errorf("%w: not an event of a REST API's proxy integration", c8auth.ErrInput)
 
-func (e requestError) Error() string        { return string(e) }
-func (e requestError) Is(target error) bool { return target == c8auth.ErrInput }
-
-// ErrEvent is the error for an event that is not one of a REST API.
-const ErrEvent = requestError("not an event of a REST API's proxy integration")
-
-// The errors of [Request.CheckRoute]: API Gateway passes the request on, but IAM may not have
-// authorized it. They repeat nothing of the request.
-const (
+// The errors of [Request.Check], both a [c8auth.ErrInput]: API Gateway passes the request on,
+// but IAM may not have authorized it. They repeat nothing of the request.
+var (
 	// ErrTestInvocation: a test invocation in the console needs no permission to invoke the API.
-	ErrTestInvocation = requestError("a test invocation by API Gateway is not answered, as it takes no execute-api:Invoke: send a signed request to the API's URL")
+	ErrTestInvocation = fmt.Errorf("%w: a test invocation by API Gateway is not answered, as it takes no execute-api:Invoke: send a signed request to the API's URL", c8auth.ErrInput)
 	// ErrPath: for IAM, an escaped path can be another resource than the route.
-	ErrPath = requestError("the path must end with the route's own, and name the tenant as it is: without escapes, and without a slash at the end")
+	ErrPath = fmt.Errorf("%w: the path must end with the route's own, and name the tenant as it is: without escapes, and without a slash at the end", c8auth.ErrInput)
 )
 
 // testStage is the stage that API Gateway sends in a test invocation.
@@ -98,15 +93,17 @@ func isNoCache(name, value string) bool {
 	return false
 }
 
-// CheckRoute checks that IAM has authorized the request for this route. path is that of the
-// route, with a slash at its beginning and the name of the tenant. The error is an
-// [ErrTestInvocation], or an [ErrPath] if the path of the request does not end with path: a
-// custom domain can add a base path before it.
-func (r Request) CheckRoute(path string) error {
-	switch {
+// Check checks that the request names a tenant, and that IAM has authorized it for the route
+// /tokens/{tenant}, with the suffix if that is not empty. The error is a [c8auth.ErrTenantName],
+// an [ErrTestInvocation], or an [ErrPath] if the path does not end with the route's: a custom
+// domain can add a base path before it.
+func (r Request) Check(suffix string) error {
+	switch err := c8auth.CheckTenant(r.Tenant); {
+	case err != nil:
+		return err
 	case r.Context.Stage == testStage:
 		return ErrTestInvocation
-	case !strings.HasSuffix(r.Path, path):
+	case !strings.HasSuffix(r.Path, "/tokens/"+r.Tenant+suffix):
 		return ErrPath
 	}
 	return nil

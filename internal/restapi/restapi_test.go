@@ -120,7 +120,7 @@ func TestNoCache(t *testing.T) {
 }
 
 // A request came by the route if its path ends with that, and it is no test invocation.
-func TestCheckRoute(t *testing.T) {
+func TestCheck(t *testing.T) {
 	for _, test := range []struct {
 		path, stage string
 		want        error
@@ -137,10 +137,12 @@ func TestCheckRoute(t *testing.T) {
 		{"/tokens/ACME", "v1", ErrPath},
 		{"/xtokens/acme", "v1", ErrPath},
 	} {
-		req := Request{Path: test.path}
-		req.Context.Stage = test.stage
-		if got := req.CheckRoute("/tokens/acme"); got != test.want { //nolint:errorlint // it is this one
-			t.Errorf("%s of %s: %v, want %v", test.path, test.stage, got, test.want)
+		for _, suffix := range []string{"", "/rejections"} {
+			req := Request{Tenant: "acme", Path: test.path + suffix}
+			req.Context.Stage = test.stage
+			if got := req.Check(suffix); got != test.want { //nolint:errorlint // it is this one
+				t.Errorf("%s of %s: %v, want %v", req.Path, test.stage, got, test.want)
+			}
 		}
 	}
 }
