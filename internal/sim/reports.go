@@ -197,7 +197,7 @@ func (t *tenant) requestElsewhere() {
 func (p *process) claimed(c call) {
 	i, t := p.inv, c.tenant
 	cs := &t.claims
-	now, since, version := p.now(), cs.last.at-p.offset, cmp.Or(i.report, t.stored.version)
+	now, since, version := p.now(), cs.last.at-p.offset, cmp.Or(i.report, i.shown.version)
 	if cs.seen == nil {
 		cs.seen = make(map[string]bool)
 		cs.most, cs.least = burst, burst
@@ -207,7 +207,7 @@ func (p *process) claimed(c call) {
 	cs.most, cs.least = cs.most-1, cs.least-1
 	p.counts.Claims++
 	switch {
-	case i.report == "" && !p.noRoom(t, t.stored) || i.vend || i.tenant != t:
+	case i.report == "" && !p.noRoom(t, *i.shown) || i.vend || i.tenant != t:
 		p.violate(t, "only a report claims a token, or a rotation to which writes were refused, and of its own tenant")
 		return
 	case cs.most < -1e-9:
