@@ -124,3 +124,16 @@ func TestVerdict(t *testing.T) {
 		}
 	}
 }
+
+// One typing error leads to the name that was meant.
+func TestNearest(t *testing.T) {
+	names := []string{"default", "acme", "acme-test", "who"}
+	for typed, want := range map[string]string{
+		"default": "default", "defaul": "default", "Default": "default", "acm": "acme", "acme-tset": "acme-test", "amce": "acme",
+		"hwo": "who", "foo": "", "globex": "", "": "",
+	} {
+		if got := nearest(typed, names); got != want {
+			t.Errorf("%q: %q, want %q", typed, got, want)
+		}
+	}
+}

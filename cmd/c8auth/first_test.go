@@ -3,9 +3,8 @@ package main
 // What goes wrong first, and what everybody does in the end.
 
 import (
-	"fmt"
+	"io"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -64,27 +63,20 @@ func TestWrongCredentials(t *testing.T) {
 	s.reading(`{"base_url":"https://acme.communic8.com/","client_id":"4711","client_secret":"value"}`, set...)
 	s.reading(s.oauth("typing-error"), set...)
 	s.reading(s.bearer("typing-error"), set...)
-
-	communic8 := func(fault *c8test.Fault) {
-		s.Communic8.Set(func(b *c8test.Behaviour) {
-			b.Fault = func(*http.Request, int) *c8test.Fault { return fault }
-		})
-	}
-	communic8(&c8test.Fault{Status: http.StatusServiceUnavailable})
+	s.communic8(&c8test.Fault{Status: http.StatusServiceUnavailable})
 	s.reading(s.oauth(clientSecret), set...)
 	s.reading(s.bearer(accessKey), set...)
-	communic8(nil)
-	nowhere := `{"base_url":"http://127.0.0.1:1","client_id":"4711","client_secret":"value"}`
+	s.communic8(nil)
+	nowhere := harness.Credentials("http://127.0.0.1:1", "4711", "value")
 	s.reading(nowhere, set...)
 
-	// A token that the probe path rejects may yet have ended the life of the one in use.
+	// A token that the probe path rejects may yet have ended the validity of the one in use.
 	s.Communic8.Set(func(b *c8test.Behaviour) {
 		b.Exclusive = true
-		tries := 0
+		probes := 0
 		b.Fault = func(r *http.Request, _ int) *c8test.Fault {
 			if r.URL.Path != c8test.TokenPath {
-				tries++
-				if tries == 1 {
+				if probes++; probes == 1 {
 					return &c8test.Fault{Status: http.StatusUnauthorized}
 				}
 			}
@@ -92,12 +84,12 @@ func TestWrongCredentials(t *testing.T) {
 		}
 	})
 	s.reading(s.oauth(clientSecret), set...)
-	if versions := s.Secrets.Versions("c8auth/credentials/default"); versions != 1 {
+	if versions := s.Secrets.Versions(credentialsName); versions != 1 {
 		t.Errorf("%d versions of the credentials are stored, want the first alone", versions)
 	}
 	issued := s.Communic8.Issued()
 	if token := s.c8auth("token", "default"); token != issued[len(issued)-1]+"\n" {
-		t.Errorf("callers have %q, which is not the one that lives", token)
+		t.Errorf("callers have %q, which is not the valid one", token)
 	}
 
 	s.Secrets.Create("c8auth/credentials/acme")
@@ -124,13 +116,11 @@ func TestSecretsOnTheCommandLine(t *testing.T) {
 func TestNotAllowed(t *testing.T) {
 	s := operate(t)
 	s.c8auth("token", "default")
-	role := "arn:aws:iam::123456789012:role/payroll"
-	for _, args := range [][]string{{"rotate", "default", "--stack", "c8oauth"}, {"rotate", "default", "--region", "eu-west-1"}} {
-		s.c8auth(args...)
-	}
+	s.c8auth("rotate", "default", "--stack", "c8oauth")
+	s.c8auth("rotate", "default", "--region", "eu-west-1")
 	s.Secrets.Create("c8auth/token/globex")
 	for _, name := range []string{"acme", "defaul"} {
-		for _, args := range [][]string{{"rotate", name}, {"token", name}, {"credentials", "set", name}, {"grant", name, "--role", role}, {"doctor", name}} {
+		for _, args := range [][]string{{"rotate", name}, {"token", name}, {"credentials", "set", name}, {"grant", name, "--role", payroll}, {"doctor", name}} {
 			s.c8auth(args...)
 		}
 	}
@@ -153,14 +143,10 @@ func TestNotAllowed(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIAI44QH8DHBEXAMPLE")
 	s.c8auth("rotate", "default")
 	s.c8auth("token", "default", "--url", s.APIURL)
-
-	everybody := gwtest.Key{SecretAccessKey: harness.SecretKey, ARN: harness.Caller, Tenants: []string{"*"}}
-	api := httptest.NewServer(&gwtest.Gateway{Keys: map[string]gwtest.Key{harness.AccessKey: everybody}, Invoke: s.Vend.Invoke})
-	t.Cleanup(api.Close)
 	t.Setenv("AWS_ACCESS_KEY_ID", harness.AccessKey)
-	s.c8auth("token", "acme", "--url", api.URL+"/v1")
-	s.c8auth("token", "acme", "--url", api.URL+"/v2")
-	s.c8auth("token", "acme", "--url", "http://127.0.0.1:1")
+	api := s.gateway(gwtest.Key{ARN: harness.Caller, Tenants: []string{"*"}})
+	s.c8auth("token", "acme", "--url", api+"/v1")
+	s.c8auth("token", "acme", "--url", api+"/v2")
 	s.golden("not-allowed")
 }
 
@@ -177,20 +163,14 @@ func TestGrant(t *testing.T) {
 	s := operate(t)
 	const here, there, stranger = "arn:aws:iam::123456789012:role/", "arn:aws:iam::210987654321:role/", "arn:aws:iam::012345678901:role/stranger"
 	s.c8auth("grant", "default", "--role", here+"service/payroll")
-	s.c8auth("grant", "default", "--role", here+"payroll", "--report", "--json")
+	s.c8auth("grant", "default", "--role", payroll, "--report", "--json")
 	s.c8auth("grant", "default", "--role", there+"payroll", "--report")
 	s.c8auth("grant", "default", "--role", there+"payroll", "--json")
-	others := func(callers, tenants string) {
-		s.AWS.Set(func(state *awstest.State) {
-			state.Stacks["c8auth"].Parameters["OtherCallers"] = callers
-			state.Stacks["c8auth"].Parameters["OtherCallersTenants"] = tenants
-		})
+	for _, others := range [][2]string{{stranger, "acme"}, {"210987654321", "default,acme"}} {
+		s.parameter("OtherCallers", others[0])
+		s.parameter("OtherCallersTenants", others[1])
+		s.c8auth("grant", "default", "--role", there+"payroll")
 	}
-	others(stranger, "acme")
-	s.c8auth("grant", "default", "--role", there+"payroll")
-	others("210987654321", "default,acme")
-	s.c8auth("grant", "default", "--role", there+"payroll")
-
 	s.c8auth("grant", "default")
 	s.c8auth("grant", "default", "--role", "payroll")
 	s.c8auth("grant", "default", "--role", "arn:aws:iam::210987654321:user/newcomer")
@@ -212,12 +192,12 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-// Credentials whose storing was not answered are stored once: or the ones that can stand in
-// for them would be forgotten.
+// Credentials whose storing was not answered are stored once: otherwise the ones before them would
+// be out of rotate's reach.
 func TestStoredOnce(t *testing.T) {
 	s := operate(t)
 	t.Setenv("AWS_MAX_ATTEMPTS", "3")
-	first := s.Secrets.Put("c8auth/credentials/default", s.oauth("the former"))
+	first := s.Secrets.Put(credentialsName, s.oauth("the former"))
 	lost := false
 	s.Secrets.Fault = func(op, _ string) *smtest.Fault {
 		if op != "PutSecretValue" || lost {
@@ -227,8 +207,8 @@ func TestStoredOnce(t *testing.T) {
 		return &smtest.Fault{After: true, Break: true}
 	}
 	s.reading(s.bearer(accessKey), "credentials", "set", "default")
-	if _, stages := s.Secrets.Version("c8auth/credentials/default", first); !lost || s.Secrets.Versions("c8auth/credentials/default") != 2 || !slices.Equal(stages, []string{"AWSPREVIOUS"}) {
-		t.Errorf("%d versions; the former one is %v, after\n%s", s.Secrets.Versions("c8auth/credentials/default"), stages, &s.seen)
+	if _, stages := s.Secrets.Version(credentialsName, first); !lost || s.Secrets.Versions(credentialsName) != 2 || !slices.Equal(stages, []string{"AWSPREVIOUS"}) {
+		t.Errorf("%d versions; the former one is %v, after\n%s", s.Secrets.Versions(credentialsName), stages, &s.seen)
 	}
 }
 
@@ -236,8 +216,8 @@ func TestStoredOnce(t *testing.T) {
 // function fails, is no value: there is nothing to rotate at once for.
 func TestEmptyPendingVersion(t *testing.T) {
 	s := operate(t)
-	s.Secrets.Rotate("c8auth/credentials/default")
-	s.Secrets.Rotate("c8auth/token/default")
+	s.Secrets.Rotate(credentialsName)
+	s.Secrets.Rotate(tokenName)
 	if seen := s.c8auth("status"); !strings.Contains(seen, "no credentials are stored") {
 		t.Errorf("c8auth status prints %s", seen)
 	}
@@ -253,10 +233,7 @@ func TestEmptyPendingVersion(t *testing.T) {
 // What AWS, or whatever answers in its place, writes into an error is not shown.
 func TestAWSFailures(t *testing.T) {
 	s := sit(t)
-	t.Setenv("AWS_ACCESS_KEY_ID", harness.AccessKey)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", harness.SecretKey)
-	t.Setenv("AWS_REGION", harness.Region)
-	t.Setenv("AWS_MAX_ATTEMPTS", "1")
+	s.setKeys()
 	for _, answer := range []struct {
 		status     int
 		code, want string
@@ -266,26 +243,23 @@ func TestAWSFailures(t *testing.T) {
 		{400, "ExpiredToken", "the AWS credentials have expired (ExpiredToken)", 1},
 		{400, "Throttling", "AWS throttles cloudformation:DescribeStacks (Throttling)", 4},
 		{400, "KMSDisabledException", "cloudformation:DescribeStacks on the stack c8auth fails: KMSDisabledException", 1},
-		{400, "M4rkSecret", "cloudformation:DescribeStacks on the stack c8auth fails (HTTP 400)", 1},
-		{503, "M4rkSecret", "AWS (cloudformation in eu-central-1) fails (HTTP 503)", 4},
+		{400, letters, "cloudformation:DescribeStacks on the stack c8auth fails (HTTP 400)", 1},
+		{503, letters, "AWS (cloudformation in eu-central-1) fails (HTTP 503)", 4},
 		{200, "", "AWS (cloudformation in eu-central-1) gives a response that cannot be read (HTTP 200)", 1},
 		{407, "", "AWS (cloudformation in eu-central-1) gives a response that cannot be read (HTTP 407)", 1},
 	} {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("X-Amzn-Requestid", "M4rkSecret")
+		body := "<html>" + letters
+		if answer.code != "" {
+			body = "<ErrorResponse><Error><Code>" + answer.code + "</Code><Message>User: arn:aws:iam::123456789012:user/" + letters + " is not authorized</Message></Error></ErrorResponse>"
+		}
+		t.Setenv("AWS_ENDPOINT_URL", s.serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Amzn-Requestid", letters)
 			w.WriteHeader(answer.status)
-			if answer.code == "" {
-				_, _ = w.Write([]byte("<html>M4rkSecret"))
-				return
-			}
-			_, _ = w.Write([]byte("<ErrorResponse><Error><Code>" + answer.code + "</Code><Message>User: arn:aws:iam::123456789012:user/M4rkSecret is not authorized</Message></Error></ErrorResponse>"))
-		}))
-		t.Setenv("AWS_ENDPOINT_URL", server.URL)
-		s.seen.Reset()
-		s.c8auth("rotate", "default")
-		server.Close()
-		if seen := s.seen.String(); strings.Contains(seen, "M4rkSecret") || !strings.Contains(seen, answer.want+"\n") || !strings.Contains(seen, fmt.Sprintf("[status %d]", answer.exit)) {
-			t.Errorf("HTTP %d, %s: want %s, got\n%s", answer.status, answer.code, answer.want, seen)
+			_, _ = io.WriteString(w, body)
+		})))
+		s.prints(answer.want+"\n", "rotate", "default")
+		if got := s.status; got != answer.exit {
+			t.Errorf("HTTP %d, %s: status %d", answer.status, answer.code, got)
 		}
 	}
 }
@@ -296,44 +270,30 @@ func TestWrongTwice(t *testing.T) {
 	const warning = "The credentials that are stored now have made no token"
 	s := operate(t)
 	set := []string{"credentials", "set", "default", "--insist"}
+	warns := func(secret, want string) {
+		t.Helper()
+		s.seen.Reset()
+		s.reading(s.oauth(secret), set...)
+		if seen := s.seen.String(); want == "" && strings.Contains(seen, "fall") || !strings.Contains(seen, want) {
+			t.Errorf("%s: want %q, got\n%s", secret, want, seen)
+		}
+	}
 	s.store("default", s.oauth(clientSecret))
 	s.rotates("default")
-	s.reading(s.oauth("wrong"), set...)
-	if strings.Contains(s.seen.String(), "made no token") {
-		t.Errorf("the first time, it warns:\n%s", &s.seen)
-	}
-	binary := build(t)
+	warns("wrong", "")
 	before := s.Secrets.Versions(credentialsName)
-	x := open(t, binary, set...)
-	x.sees("Base URL")
-	x.types(s.Communic8URL + "\r")
-	x.sees("Method")
-	x.types("2\r")
-	x.sees("value")
-	x.types("wrong\r")
+	x := open(t, set...)
+	x.answers("Base URL", s.Communic8URL, "Method", "2", "value", "wrong")
 	x.sees(warning)
-	x.sees("[y/N]")
-	x.types("\r")
+	x.answers("[y/N]", "")
 	x.sees("nothing was stored")
 	x.ends(statusFailure)
 	if n := s.Secrets.Versions(credentialsName); n != before {
 		t.Errorf("%d versions are stored", n-before)
 	}
 	s.rotates("default") // falls back
-	s.seen.Reset()
-	s.reading(s.oauth("wrong again"), set...)
-	if seen := s.seen.String(); !strings.Contains(seen, warning) {
-		t.Errorf("the second time, it does not warn:\n%s", seen)
-	}
-	s.AWS.Set(func(a *awstest.State) { a.Refused["logs:FilterLogEvents"] = true })
-	s.seen.Reset()
-	s.reading(s.oauth("wrong again"), set...)
-	if seen := s.seen.String(); !strings.Contains(seen, "could not be seen") {
-		t.Errorf("without the log, it does not warn:\n%s", seen)
-	}
-	s.seen.Reset()
-	s.reading(s.oauth(clientSecret), set...)
-	if seen := s.seen.String(); strings.Contains(seen, "fall") {
-		t.Errorf("of credentials that work, it warns:\n%s", seen)
-	}
+	warns("wrong again", warning)
+	s.AWS.Set(refuse("logs:FilterLogEvents"))
+	warns("wrong again", "could not be seen")
+	warns(clientSecret, "")
 }

@@ -1,7 +1,6 @@
 package main
 
-// Law 5 holds for the operator's tool, too: nothing secret is written where it does not
-// belong.
+// Nothing secret is written where it does not belong, by the operator's tool either.
 
 import (
 	"bytes"
@@ -101,11 +100,11 @@ func TestNoSecretIsShown(t *testing.T) {
 		return stdout.String()
 	}
 	set := []string{"credentials", "set", "default"}
-	trials := func() {
+	sets := func() {
 		for _, credentials := range []string{
 			s.oauth(markedSecret), s.bearer(markedKey),
 			s.oauth(markedSecret + "?"), s.bearer(markedKey + "?"), // refused
-			object("base_url", "http://127.0.0.1:1", "client_id", "4711", "client_secret", markedSecret), // unreachable
+			harness.Credentials("http://127.0.0.1:1", clientID, markedSecret), // unreachable
 			markedSecret, s.oauth(markedSecret) + "}", object(markedSecret, 1), object(letters, 1),
 			object("base_url", markedKey, "access_key", markedKey), object("client_secret", []string{markedKey}),
 		} {
@@ -121,30 +120,30 @@ func TestNoSecretIsShown(t *testing.T) {
 		for _, args := range [][]string{
 			{"rotate", "default"}, {"rotate", "default", "--force", "--json"}, {"rotate", "acme"},
 			{"token", "default"}, {"token", "default", "--header"}, {"token", "default", "--json"}, {"token", "acme"},
-			{"status"}, {"status", "--json"},
-			{"grant", "default", "--role", "arn:aws:iam::123456789012:role/payroll"},
-			{"completion", "bash"}, {"__complete", "rotate", ""}, {"--help"}, {"--version"},
+			{"status"}, {"status", "--json"}, {"who", "default"}, {"grant", "default", "--role", payroll}, {"__complete", "rotate", ""},
 		} {
 			c8auth("", args...)
 		}
 	}
 	answers(nil)
-	trials()
+	sets()
 	operations()
 	if token := strings.TrimSuffix(c8auth("", "token", "default"), "\n"); !s.Communic8.Valid(token) {
 		t.Error("it prints no token where one is asked for")
 	}
 	answers(&c8test.Fault{Status: http.StatusUnauthorized, Body: markedSecret})
-	trials()
+	sets()
 	operations()
 	for _, passing := range []*c8test.Fault{{Status: http.StatusServiceUnavailable, Body: markedKey}, {Break: true}} { // on which rotate would wait
 		answers(passing)
-		trials()
+		sets()
 	}
 	answers(nil)
 	for _, action := range []string{"cloudformation:DescribeStacks", "lambda:InvokeFunction", "secretsmanager:DescribeSecret", "secretsmanager:PutSecretValue", "secretsmanager:ListSecrets"} {
 		s.AWS.Set(func(state *awstest.State) { state.Refused = map[string]bool{action: true} })
-		operations()
+		c8auth(s.oauth(markedSecret), append(set, "--now")...)
+		c8auth("", "rotate", "default", "--force")
+		c8auth("", "token", "default")
 	}
 	for _, want := range []string{"not a JSON object", hiddenKey, `"base_url" must be https://`, `"client_secret" must be a string`} {
 		if !strings.Contains(seen, want) {

@@ -15,7 +15,6 @@ import (
 
 	"github.com/c8auth/c8auth/internal/docs"
 	"github.com/c8auth/c8auth/internal/fakes/awstest"
-	"github.com/c8auth/c8auth/internal/fakes/c8test"
 	"github.com/c8auth/c8auth/internal/harness"
 )
 
@@ -26,7 +25,7 @@ const operatingPage = "../../docs/operating.md"
 func night(t *testing.T) *session {
 	t.Helper()
 	s := operate(t)
-	s.Communic8.Set(func(b *c8test.Behaviour) { b.Lifetime = day })
+	s.Communic8.Set(lastingADay)
 	s.store("acme", s.oauth(clientSecret))
 	s.store("default", s.oauth(clientSecret))
 	s.aged("acme", 5*time.Hour, day)
@@ -58,13 +57,23 @@ func (s *session) shown() string {
 	})
 }
 
-// same reports a difference between a text of the documentation and what was seen, but for what
-// varies and the width of columns.
-func (s *session) same(file, want, got string) {
+// same compares the part of a file that a pattern's group matches with what was seen, but for what
+// varies and the width of columns. -update replaces the part.
+func (s *session) same(file, pattern, got string) {
 	s.Helper()
-	narrow := regexp.MustCompile(`(\S)   +`)
-	want, got = narrow.ReplaceAllString(want, "$1  "), narrow.ReplaceAllString(got, "$1  ")
-	if diff := cmp.Diff(normal(want), normal(got)); diff != "" {
+	page, err := os.ReadFile(file)
+	if err != nil {
+		s.Fatal(err)
+	}
+	part := regexp.MustCompile("(?s)" + pattern).FindSubmatch(page)
+	if part == nil {
+		s.Fatalf("%s does not show it", file)
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(strings.Replace(string(page), string(part[1]), got, 1)), 0o644); err != nil {
+			s.Fatal(err)
+		}
+	} else if diff := cmp.Diff(normal(squeeze(string(part[1]))), normal(squeeze(got))); diff != "" {
 		s.Errorf("%s (-want +got):\n%s", file, diff)
 	}
 }
@@ -74,24 +83,8 @@ func TestNight(t *testing.T) {
 	s := night(t)
 	s.c8auth("status")
 	s.c8auth("doctor")
-	got := strings.TrimSuffix(regexp.MustCompile(`\nok +endpoint .*`).ReplaceAllString(s.shown(), ""), "\n") // which a test has
-
-	page, err := os.ReadFile(operatingPage)
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown := regexp.MustCompile("(?s)```console\n(\\$ c8auth status\nc8auth in .*?)```\n").FindSubmatch(page)
-	if shown == nil {
-		t.Fatalf("%s does not show it", operatingPage)
-	}
-	if *update {
-		page = []byte(strings.Replace(string(page), string(shown[1]), got, 1))
-		if err := os.WriteFile(operatingPage, page, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	s.same(operatingPage, string(shown[1]), got)
+	got := regexp.MustCompile(`\nok +endpoint .*`).ReplaceAllString(s.shown(), "") // which a test has
+	s.same(operatingPage, "```console\n(\\$ c8auth status\nc8auth in .*?)```\n", strings.TrimSuffix(got, "\n"))
 }
 
 // TestIncidentPicture: the right credentials end the incident, as the picture shows.
@@ -99,12 +92,11 @@ func TestIncidentPicture(t *testing.T) {
 	s := night(t)
 	s.c8auth("status")
 	s.Communic8.AddClient(clientID, clientSecret)
-	s.says("a new value in Communic8's console, and its JSON on the standard input:")
+	s.seen.WriteString("# a new value in Communic8's console, and its JSON on the standard input:\n")
 	s.reading(s.oauth(clientSecret), "credentials", "set", "default", "--now")
 	s.rotates("default")
 	s.AWS.Set(func(a *awstest.State) { a.Alarms["c8auth/rotations-fail"] = awstest.Alarm{} })
-	s.says("15 minutes later the alarm has ended:")
-	if s.c8auth("status"); strings.Contains(s.seen.String()[strings.LastIndex(s.seen.String(), "#"):], "[status") {
+	if s.under("15 minutes later the alarm has ended:", "status"); s.status != 0 {
 		t.Error("status is not 0")
 	}
 	times := []string{"2026-11-28 03:04:05", "2026-11-28 03:21:40"} // of the two times that status shows
@@ -115,19 +107,7 @@ func TestIncidentPicture(t *testing.T) {
 		return at
 	})
 	transcript = regexp.MustCompile(`until [\d-]+T[\d:]+Z`).ReplaceAllString(transcript, "until 2026-11-29T03:05:20Z")
-	picture := docs.Terminal("An incident: from status to green", transcript, 116)
-	const file = "../../docs/images/incident.svg"
-	if *update {
-		if err := os.WriteFile(file, []byte(picture), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	drawn, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.same(file, string(drawn), picture)
+	s.same("../../docs/images/incident.svg", "(.*)", docs.Terminal("An incident: from status to green", transcript, 116))
 }
 
 // TestCommandLines: the documentation shows command lines that the tool accepts.
@@ -139,25 +119,9 @@ func TestCommandLines(t *testing.T) {
 	line := regexp.MustCompile(`c8auth ([a-z-][^|)>\n]*)`)
 	for _, snippet := range snippets {
 		for _, found := range line.FindAllStringSubmatch(strings.NewReplacer("<tenant>", "default", "<ARN>", "ARN", "[TENANT]", "default", "TENANT", "default", "<your role's ARN>", "ARN").Replace(snippet.Text), -1) {
-			if err := accepts(strings.Fields(found[1])); err != nil {
+			if err := accepts(strings.Fields(found[1]), true); err != nil {
 				t.Errorf("%s: %v", snippet, err)
 			}
 		}
 	}
-}
-
-// accepts returns why the tool refuses a command line; nil if it does not.
-func accepts(args []string) error {
-	root := empty().root()
-	root.InitDefaultCompletionCmd()
-	root.InitDefaultVersionFlag()
-	command, rest, err := root.Find(args)
-	if err == nil {
-		command.InitDefaultHelpFlag()
-		err = command.ParseFlags(rest)
-	}
-	if help, _ := command.Flags().GetBool("help"); err != nil || help || command.HasSubCommands() || len(rest) == 0 {
-		return err // without arguments it is a command's name in a sentence
-	}
-	return command.ValidateArgs(command.Flags().Args())
 }

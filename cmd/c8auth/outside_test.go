@@ -5,29 +5,17 @@ package main
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -40,11 +28,18 @@ import (
 // letters is a secret that could be any name: of a key, a host or an error.
 const letters = "MarkedSecretOfLetters"
 
-// shows compares what was seen with a part of what is wanted, and with marks.
+// prints runs the program and compares what it prints with a part of what is wanted, and with marks.
+func (s *session) prints(want string, args ...string) {
+	s.Helper()
+	s.seen.Reset()
+	s.reading(harness.Credentials("https://acme.communic8.com", clientID, letters), args...)
+	s.shows(want)
+}
+
+// shows does so with what was seen.
 func (s *session) shows(want string) {
 	s.Helper()
 	seen := s.seen.String()
-	s.seen.Reset()
 	if !strings.Contains(seen, want) {
 		s.Errorf("it does not say %q:\n%s", want, seen)
 	}
@@ -61,71 +56,44 @@ func (s *session) setKeys() {
 	s.Setenv("AWS_MAX_ATTEMPTS", "1")
 }
 
-// together runs commands at the same time: token retries what may pass by itself for up to
-// 15 seconds.
-func (s *session) together(commands ...[]string) {
-	s.Helper()
-	printed := make([]bytes.Buffer, len(commands))
-	var running sync.WaitGroup
-	for i, args := range commands {
-		running.Go(func() { run(s.Context(), args, strings.NewReader(""), &printed[i], &printed[i]) })
-	}
-	running.Wait()
-	for i, args := range commands {
-		fmt.Fprintf(&s.seen, "$ c8auth %s\n%s\n", strings.Join(args, " "), &printed[i])
-	}
-}
-
-// refusing starts a proxy that wants another password than it is given, and returns the value of HTTPS_PROXY.
-func refusing(t *testing.T) string {
-	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Proxy-Authenticate", "Basic realm="+letters)
-		w.WriteHeader(http.StatusProxyAuthRequired)
-	}))
-	t.Cleanup(server.Close)
-	return strings.Replace(server.URL, "//", "//user:"+letters+"@", 1)
-}
-
 // A proxy that wants a password, or that is not there, is named, without its password. The
 // variable counts once in a process, so this runs the binary.
 func TestProxyRefuses(t *testing.T) {
 	binary := build(t)
+	address := sit(t).serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Proxy-Authenticate", "Basic realm="+letters)
+		w.WriteHeader(http.StatusProxyAuthRequired)
+	}))
 	const url = "https://c8auth0api.execute-api.eu-central-1.amazonaws.com/v1"
-	wants := "cannot be reached: the proxy wants a user and a password (HTTP 407), or does not accept those that HTTPS_PROXY holds; the proxy is http://127.0.0.1:"
+	wants := "cannot be reached: the proxy wants a user and a password (HTTP 407), or does not accept those that HTTPS_PROXY holds; the proxy is " + address
 	for _, test := range []struct {
-		proxy string
-		want  string
-		only  bool // requests for AWS do not need the proxy
-		args  []string
+		address string
+		want    string
+		only    bool // requests for AWS do not need the proxy
+		args    []string
 	}{
-		{"", "AWS (cloudformation in eu-central-1) " + wants, false, []string{"status"}},
-		{"", "AWS (sts in eu-central-1) " + wants, false, []string{"doctor"}},
-		{"", "AWS (sts in eu-central-1) " + wants, false, []string{"doctor", "--url", url}},
-		{"", "AWS (cloudformation in eu-central-1) " + wants, false, []string{"token", "default"}},
-		{"", "AWS (cloudformation in eu-central-1) " + wants, false, []string{"credentials", "set", "default"}},
-		{"", "AWS (cloudformation in eu-central-1) " + wants, false, []string{"proxy"}},
-		{"", wants, true, []string{"credentials", "set", "default"}},
-		{"", "act      API                 " + wants, true, []string{"doctor", "--url", url}},
-		{"", "Communic8           it " + wants, true, []string{"doctor"}},
-		{"http://user:" + letters + "@127.0.0.1:1", "cannot be reached: the connection is refused; the proxy is http://127.0.0.1:1", false, []string{"status"}},
+		{address, "AWS (cloudformation in eu-central-1) " + wants, false, []string{"status"}},
+		{address, "AWS (sts in eu-central-1) " + wants, false, []string{"doctor"}},
+		{address, "AWS (sts in eu-central-1) " + wants, false, []string{"doctor", "--url", url}},
+		{address, "AWS (cloudformation in eu-central-1) " + wants, false, []string{"token", "default"}},
+		{address, "AWS (cloudformation in eu-central-1) " + wants, false, []string{"credentials", "set", "default"}},
+		{address, "AWS (cloudformation in eu-central-1) " + wants, false, []string{"proxy"}},
+		{address, wants, true, []string{"credentials", "set", "default"}},
+		{address, "act      API                 " + wants, true, []string{"doctor", "--url", url}},
+		{address, "Communic8           it " + wants, true, []string{"doctor"}},
+		{"http://127.0.0.1:1", "cannot be reached: the connection is refused; the proxy is http://127.0.0.1:1", false, []string{"status"}},
 	} {
 		t.Run(strings.Join(test.args, " "), func(t *testing.T) {
 			s := sit(t)
 			if test.only { // AWS's fake is on loopback
 				s = healthy(t)
-				s.aged("default", 2*time.Hour, day)
-				stored, _ := s.Secrets.Value("c8auth/token/default")
-				s.Secrets.Put("c8auth/token/default", strings.Replace(stored, s.Communic8URL, "https://acme.communic8.com", 1))
+				s.Secrets.Put(tokenName, harness.Token("https://acme.communic8.com", "a", "", time.Now(), day))
 			} else {
 				s.setKeys()
 			}
-			if test.proxy == "" {
-				test.proxy = refusing(t)
-			}
-			t.Setenv("HTTPS_PROXY", test.proxy)
+			t.Setenv("HTTPS_PROXY", strings.Replace(test.address, "//", "//user:"+letters+"@", 1))
 			command := exec.CommandContext(t.Context(), binary, test.args...)
-			command.Stdin = strings.NewReader(`{"base_url":"https://acme.communic8.com","client_id":"4711","client_secret":"` + letters + `"}`)
+			command.Stdin = strings.NewReader(harness.Credentials("https://acme.communic8.com", clientID, letters))
 			out, err := command.CombinedOutput()
 			if _, ended := errors.AsType[*exec.ExitError](err); !ended {
 				t.Errorf("it ends with %v", err)
@@ -138,29 +106,24 @@ func TestProxyRefuses(t *testing.T) {
 
 // A key that no request can carry is named before a request is sent.
 func TestMalformedKeys(t *testing.T) {
-	requests := 0
-	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests++ }))
-	t.Cleanup(server.Close)
+	s := sit(t)
+	s.setKeys()
+	url := s.serve(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request is sent") }))
+	t.Setenv("AWS_ENDPOINT_URL", url)
 	for variable, name := range map[string]string{
 		"AWS_ACCESS_KEY_ID": "access key ID", "AWS_SECRET_ACCESS_KEY": "secret access key", "AWS_SESSION_TOKEN": "session token",
 	} {
+		right := os.Getenv(variable)
 		for _, end := range []string{"\n", "\r\n", " ", "\u200b"} {
-			s := sit(t)
-			s.setKeys()
-			s.Setenv("AWS_ENDPOINT_URL", server.URL)
-			s.Setenv("AWS_SESSION_TOKEN", "")
-			s.Setenv(variable, letters+end)
+			t.Setenv(variable, letters+end)
 			for _, args := range [][]string{
-				{"status"}, {"status", "--json"}, {"doctor"}, {"doctor", "--url", server.URL}, {"rotate", "default"}, {"credentials", "set", "default"},
-				{"token", "default"}, {"token", "default", "--url", server.URL}, {"who", "default"}, {"proxy"},
+				{"status"}, {"status", "--json"}, {"doctor"}, {"doctor", "--url", url}, {"rotate", "default"}, {"credentials", "set", "default"},
+				{"token", "default"}, {"token", "default", "--url", url}, {"who", "default"}, {"proxy"},
 			} {
-				s.c8auth(args...)
-				s.shows("the AWS " + name + " is empty or has a character that none has, such as a newline at its end")
+				s.prints("the AWS "+name+" is empty or has a character that none has, such as a newline at its end", args...)
 			}
 		}
-	}
-	if requests > 0 {
-		t.Errorf("%d requests were sent", requests)
+		t.Setenv(variable, right)
 	}
 }
 
@@ -197,72 +160,45 @@ func TestConfigurationIsNotShown(t *testing.T) {
 			s.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
 			s.Setenv(name, value)
 			for _, args := range [][]string{{"status"}, {"status", "--json"}, {"doctor"}, {"token", "default", "--url", "https://127.0.0.1:1"}} {
-				s.c8auth(args...)
-				s.shows(test.want)
+				s.prints(test.want, args...)
 			}
 		})
 	}
 }
 
-// selfSigned starts a TLS server whose certificate is signed by nobody, with marks wherever a
-// name can be, and returns its URL. If known is true, the certificate has the server's address
-// as well, so that only its authority is unknown. Otherwise the URL has a name, as crypto/x509
-// quotes those of a certificate only for a name.
-func selfSigned(t *testing.T, known bool) string {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := pkix.Name{CommonName: letters, Organization: []string{letters, "\x1b[2J" + letters}}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: name, Issuer: name, DNSNames: []string{letters, letters + ".example", "\x1b[2J" + letters, strings.Repeat(letters, 1000)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	if known {
-		template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewUnstartedServer(http.NotFoundHandler())
-	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshakes that fail
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	if known {
-		return server.URL
-	}
-	return strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
-}
-
 // No name in a certificate is shown, whichever server shows it: Communic8, the API or AWS.
 func TestCertificatesAreNotShown(t *testing.T) {
 	s := healthy(t)
-	const anotherName, unknownAuthority = "shows a certificate for another name", "shows a certificate of an unknown authority"
-	otherName, unknown := selfSigned(t, false), selfSigned(t, true)
-	s.together([]string{"token", "default", "--url", otherName}, []string{"token", "default", "--url", otherName, "--json"}, []string{"token", "default", "--url", unknown})
-	if n := strings.Count(s.seen.String(), anotherName); n != 3 { // on the standard error, and once in JSON
-		t.Errorf("the other name is reported %d times in\n%s", n, &s.seen)
-	}
-	s.shows(unknownAuthority)
-	for url, want := range map[string]string{otherName: anotherName, unknown: unknownAuthority} {
-		for _, credentials := range []string{`"client_id":"4711","client_secret":"` + letters + `"`, `"access_key":"` + letters + `"`} {
-			for _, flags := range [][]string{nil, {"--json"}} {
-				s.reading(`{"base_url":"`+url+`",`+credentials+`}`, append([]string{"credentials", "set", "default"}, flags...)...)
-				s.shows(want)
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshakes that fail
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	for url, want := range map[string]string{
+		server.URL: "shows a certificate of an unknown authority",
+		// For an address crypto/x509 would not quote the names of the certificate.
+		strings.Replace(server.URL, "127.0.0.1", "localhost", 1): "shows a certificate for another name",
+	} {
+		shows := func(stdin string, args ...string) {
+			t.Helper()
+			s.seen.Reset()
+			s.reading(stdin, args...)
+			s.shows(want)
+			for _, name := range append(server.Certificate().DNSNames, server.Certificate().Subject.Organization...) {
+				if strings.Contains(s.seen.String(), name) {
+					t.Errorf("it shows %q, in\n%s", name, &s.seen)
+				}
 			}
 		}
-		for _, args := range [][]string{{"doctor"}, {"doctor", "--json"}} {
-			s.c8auth(append(args, "--url", url+"/v1")...)
-			s.shows(want)
+		for _, flag := range []string{"--json=false", "--json"} {
+			for _, credentials := range []string{harness.Credentials(url, clientID, letters), object("base_url", url, "access_key", letters)} {
+				shows(credentials, "credentials", "set", "default", flag)
+			}
+			shows("", "doctor", flag, "--url", url+"/v1")
 		}
 		t.Run("AWS", func(t *testing.T) {
 			t.Setenv("AWS_ENDPOINT_URL", url)
 			for _, args := range [][]string{{"status"}, {"status", "--json"}, {"doctor"}, {"token", "default"}, {"credentials", "set", "default"}} {
-				s.c8auth(args...)
-				s.shows(want)
+				shows("", args...)
 			}
 		})
 	}
@@ -271,13 +207,13 @@ func TestCertificatesAreNotShown(t *testing.T) {
 // No value of a header is shown that the API sends, and none changes the terminal.
 func TestHeadersAreNotShown(t *testing.T) {
 	s := healthy(t)
-	said := `{"error":"` + letters + `","error_description":"` + letters + `","message":"` + letters + `"}`
-	tests := []struct {
+	said := object("error", letters, "error_description", letters, "message", letters)
+	for _, test := range []struct {
 		status int
 		body   string
 		want   string // of token
 	}{
-		{200, `{"access_token":"a","token_type":"` + letters + `","expires_in":3600,"version":"v","base_url":"https://acme.communic8.com"}`, "is URL the stack's output Url?"},
+		{200, object("access_token", "a", "token_type", letters, "expires_in", 3600, "version", "v", "base_url", "https://acme.communic8.com"), "is URL the stack's output Url?"},
 		{200, letters, "is URL the stack's output Url?"},
 		{301, "", "it answers 301 (no known x-amzn-ErrorType)"},
 		{400, said, "it answers 400 (no known x-amzn-ErrorType)"},
@@ -286,37 +222,22 @@ func TestHeadersAreNotShown(t *testing.T) {
 		{407, "", "a proxy wants a user and a password (HTTP 407)"},
 		{429, said, "it answers 429 (no known x-amzn-ErrorType)"},
 		{503, letters, "it answers 503 (no known x-amzn-ErrorType)"},
-	}
-	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		n, err := strconv.Atoi(strings.Split(r.URL.Path, "/")[1])
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		for _, name := range []string{"X-Amzn-Errortype", "X-Amzn-Requestid", "Retry-After", "Location", "Date", "Content-Type", "Server", "Www-Authenticate"} {
-			w.Header().Set(name, letters)
-		}
-		w.WriteHeader(tests[n].status)
-		_, _ = io.WriteString(w, tests[n].body)
-	}))
-	t.Cleanup(api.Close)
-	var tokens [][]string
-	for n := range tests {
-		url := fmt.Sprint(api.URL, "/", n)
-		tokens = append(tokens, []string{"token", "default", "--url", url}, []string{"token", "default", "--json", "--url", url})
-	}
-	s.together(tokens...)
-	printed := s.seen.String()
-	for n, test := range tests {
-		s.seen.WriteString(printed)
-		s.shows(test.want)
-		want := fmt.Sprintf("HTTP %d, and not API Gateway's 403", test.status)
+	} {
+		url := s.serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "60") // token does not wait for so long, and fails at once
+			for _, name := range []string{"X-Amzn-Errortype", "X-Amzn-Requestid", "Retry-After", "Location", "Date", "Content-Type", "Server", "Www-Authenticate"} {
+				w.Header().Add(name, letters)
+			}
+			w.WriteHeader(test.status)
+			_, _ = io.WriteString(w, test.body)
+		}))
+		unsigned := fmt.Sprintf("HTTP %d, and not API Gateway's 403", test.status)
 		if test.status == http.StatusForbidden {
-			want = test.want
+			unsigned = test.want
 		}
-		for _, args := range [][]string{{"doctor"}, {"doctor", "--json"}} {
-			s.c8auth(append(args, "--url", fmt.Sprint(api.URL, "/", n))...)
-			s.shows(want)
+		for _, flag := range []string{"--json=false", "--json"} {
+			s.prints(test.want, "token", "default", flag, "--url", url)
+			s.prints(unsigned, "doctor", flag, "--url", url)
 		}
 	}
 }
@@ -326,16 +247,16 @@ func TestLongErrors(t *testing.T) {
 	s := operate(t)
 	long := strings.Repeat("x\u202e", 3000)
 	for _, args := range [][]string{{"rotate", "default"}, {"status"}, {"doctor"}, {"doctor", "--url", "http://127.0.0.1:1"}} {
-		var stdout, stderr bytes.Buffer
-		run(t.Context(), append(args, "--stack", long), strings.NewReader(""), &stdout, &stderr)
+		var printed strings.Builder
+		run(t.Context(), append(args, "--stack", long), strings.NewReader(""), &printed, &printed)
 		const more = 200 // for what stands around the error
-		for line := range strings.Lines(stdout.String() + stderr.String()) {
+		for line := range strings.Lines(printed.String()) {
 			if n := utf8.RuneCountInString(line); n > maxError+more {
 				t.Errorf("c8auth %s prints a line of %d characters", args, n)
 			}
 		}
-		if !strings.Contains(stdout.String()+stderr.String(), `there is no stack x\u202ex\u202e`) {
-			t.Errorf("c8auth %s prints\n%s%s", args, &stdout, &stderr)
+		if !strings.Contains(printed.String(), `there is no stack x\u202ex\u202e`) {
+			t.Errorf("c8auth %s prints\n%s", args, &printed)
 		}
 	}
 	var text struct{ Error string }
@@ -349,31 +270,21 @@ func TestLongErrors(t *testing.T) {
 // stack it is an error.
 func TestEmptyAnswers(t *testing.T) {
 	s := healthy(t)
-	fake, err := url.Parse(os.Getenv("AWS_ENDPOINT_URL"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	passes := httputil.NewSingleHostReverseProxy(fake)
 	var stack atomic.Bool // whether the stack is in the answer
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	url := s.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		if r.Body = io.NopCloser(bytes.NewReader(body)); stack.Load() && bytes.Contains(body, []byte("Action=DescribeStacks")) {
-			passes.ServeHTTP(w, r)
+			s.AWS.ServeHTTP(w, r)
 		}
 	}))
-	t.Cleanup(server.Close)
-	for _, variable := range os.Environ() {
-		if name, value, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AWS_ENDPOINT_URL") && value != "" {
-			t.Setenv(name, server.URL)
-		}
-	}
+	t.Setenv("AWS_ENDPOINT_URL", url)
 	for _, seen := range []bool{false, true} {
 		stack.Store(seen)
 		for _, args := range [][]string{
-			{"status"}, {"doctor"}, {"doctor", "--url", server.URL}, {"rotate", "default"}, {"who", "default"}, {"credentials", "set", "default"},
-			{"grant", "default", "--role", "arn:aws:iam::123456789012:role/payroll"}, {"doctor", "--measure"},
+			{"status"}, {"doctor"}, {"doctor", "--url", url}, {"rotate", "default"}, {"who", "default"}, {"credentials", "set", "default"},
+			{"grant", "default", "--role", payroll}, {"doctor", "--measure"},
 		} {
-			var printed bytes.Buffer
+			var printed strings.Builder
 			run(t.Context(), args, strings.NewReader(s.oauth(clientSecret)), &printed, &printed)
 			if want := "gives a response without the stack"; !seen && !strings.Contains(printed.String(), want) {
 				t.Errorf("c8auth %s does not say %q", args, want)

@@ -7,9 +7,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,6 +22,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
+	"github.com/c8auth/c8auth/internal/fakes/awstest"
+	"github.com/c8auth/c8auth/internal/fakes/c8test"
+	"github.com/c8auth/c8auth/internal/fakes/gwtest"
 	"github.com/c8auth/c8auth/internal/harness"
 )
 
@@ -51,6 +57,7 @@ type session struct {
 	*testing.T
 	*harness.Stack                 // that the person operates; nil for none
 	seen           strings.Builder // by that person
+	status         int             // of the last command
 }
 
 // operate begins a session with a stack that is deployed and has never rotated. Its
@@ -74,20 +81,31 @@ func operate(t *testing.T) *session {
 	return s
 }
 
-// What Communic8's console gave out.
+// What Communic8's console shows, the secrets that it is stored in, and a role.
 const (
 	clientID     = "4711"
 	clientSecret = "value-from-the-console"
 	accessKey    = "key-from-the-console"
+
+	credentialsName = "c8auth/credentials/default"
+	tokenName       = "c8auth/token/default"
+	payroll         = "arn:aws:iam::123456789012:role/payroll"
 )
 
 // oauth and bearer are credentials of either method.
 func (s *session) oauth(secret string) string {
-	return fmt.Sprintf(`{"base_url":%q,"client_id":%q,"client_secret":%q}`, s.Communic8URL, clientID, secret)
+	return harness.Credentials(s.Communic8URL, clientID, secret)
 }
 
 func (s *session) bearer(key string) string {
-	return fmt.Sprintf(`{"base_url":%q,"access_key":%q}`, s.Communic8URL, key)
+	return object("base_url", s.Communic8URL, "access_key", key)
+}
+
+// serve serves h until the test ends, and returns its URL.
+func (s *session) serve(h http.Handler) string {
+	server := httptest.NewServer(h)
+	s.Cleanup(server.Close)
+	return server.URL
 }
 
 // sit begins a session in an environment without anything of this machine's.
@@ -106,22 +124,78 @@ func sit(t *testing.T) *session {
 }
 
 // c8auth runs the program without a terminal and returns what it printed to stdout.
-func (s *session) c8auth(args ...string) string { return s.reading("", args...) }
+func (s *session) c8auth(args ...string) string {
+	s.Helper()
+	return s.reading("", args...)
+}
 
 // reading does so with a text as the standard input.
 func (s *session) reading(stdin string, args ...string) string {
 	s.Helper()
 	var stdout, stderr bytes.Buffer
-	status := run(s.Context(), args, strings.NewReader(stdin), &stdout, &stderr)
+	s.status = run(s.Context(), args, strings.NewReader(stdin), &stdout, &stderr)
 	fmt.Fprintf(&s.seen, "$ c8auth %s\n%s%s", strings.Join(args, " "), stdout.String(), &stderr)
-	if status != 0 {
-		fmt.Fprintf(&s.seen, "[status %d]\n", status)
+	if s.status != 0 {
+		fmt.Fprintf(&s.seen, "[status %d]\n", s.status)
 	}
 	s.seen.WriteByte('\n')
 	return stdout.String()
 }
 
-// varying is what differs from run to run, with what stands for it in a golden file.
+// under runs the program below a heading.
+func (s *session) under(heading string, args ...string) {
+	s.Helper()
+	fmt.Fprintf(&s.seen, "# %s\n", heading)
+	s.c8auth(args...)
+}
+
+// during is under while AWS is changed.
+func (s *session) during(heading string, change func(*awstest.State), args ...string) {
+	s.Helper()
+	var before []byte
+	var err error
+	s.AWS.Set(func(a *awstest.State) {
+		before, err = json.Marshal(a)
+		change(a)
+	})
+	s.under(heading, args...)
+	s.AWS.Set(func(a *awstest.State) {
+		*a = awstest.State{}
+		err = errors.Join(err, json.Unmarshal(before, a))
+	})
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// parameter changes a parameter of the stack.
+func (s *session) parameter(name, value string) {
+	s.AWS.Set(func(a *awstest.State) { a.Stacks["c8auth"].Parameters[name] = value })
+}
+
+// communic8 makes every response of Communic8 a fault; nil ends that.
+func (s *session) communic8(fault *c8test.Fault) {
+	s.Communic8.Set(func(b *c8test.Behaviour) {
+		b.Fault = func(*http.Request, int) *c8test.Fault { return fault }
+	})
+}
+
+// gateway starts an API in front of vend, to which the caller's key is another one, and returns its URL.
+func (s *session) gateway(key gwtest.Key) string {
+	key.SecretAccessKey = harness.SecretKey
+	return s.serve(&gwtest.Gateway{Keys: map[string]gwtest.Key{harness.AccessKey: key}, Invoke: s.Vend.Invoke})
+}
+
+// refuse returns the change after which IAM allows the actions no longer.
+func refuse(actions ...string) func(*awstest.State) {
+	return func(a *awstest.State) {
+		for _, action := range actions {
+			a.Refused[action] = true
+		}
+	}
+}
+
+// varying is what differs from run to run, with what a golden file has in its place.
 var varying = map[string]*regexp.Regexp{
 	"127.0.0.1:PORT":       regexp.MustCompile(`127\.0\.0\.1:\d+`),
 	"UUID":                 regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`),
@@ -130,13 +204,11 @@ var varying = map[string]*regexp.Regexp{
 	"99 %, ":               regexp.MustCompile(`(100|99) %, `),
 	"remaining: 99 %":      regexp.MustCompile(`remaining: (100|99) %`),
 	"N s ago":              regexp.MustCompile(`\b(\d+ min )?\d+ s ago`),
-	"N s old":              regexp.MustCompile(`\b(\d+ min )?\d+ s old`),
-	"before 03:04:05 UTC":  regexp.MustCompile(`before \d\d:\d\d:\d\d UTC`),
 	"2026-01-02 03:04:05":  regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`),
 	"2026-01-02T03:04:05Z": regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`),
 }
 
-// normal puts places for what varies.
+// normal replaces what varies.
 func normal(text string) string {
 	for place, pattern := range varying {
 		text = pattern.ReplaceAllString(text, place)
@@ -144,10 +216,29 @@ func normal(text string) string {
 	return text
 }
 
-// golden compares what was seen with testdata/<name>.golden.
-func (s *session) golden(name string) {
+// squeeze narrows the columns of tables, whose widths depend on times.
+func squeeze(text string) string {
+	return regexp.MustCompile(`(\S)   +`).ReplaceAllString(text, "$1  ")
+}
+
+// complaints leaves out what doctor finds nothing wrong with, but for clocks.
+func complaints(text string) string {
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "ok ") || strings.Contains(line, " behind ") {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
+}
+
+// golden compares what was seen, after an edit, with testdata/<name>.golden.
+func (s *session) golden(name string, edits ...func(string) string) {
 	s.Helper()
-	got := normal(s.seen.String())
+	got := s.seen.String()
+	for _, edit := range append(edits, normal) {
+		got = edit(got)
+	}
 	file := filepath.Join("testdata", name+".golden")
 	if *update {
 		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
@@ -187,20 +278,28 @@ func TestExamples(t *testing.T) {
 			t.Errorf("%s: no example", queue[0].CommandPath())
 		}
 		for _, example := range examples {
-			root := empty().root()
-			root.InitDefaultCompletionCmd()
-			command, rest, err := root.Find(strings.Fields(example[1]))
-			if err == nil {
-				err = command.ParseFlags(rest)
-			}
-			if err == nil {
-				err = command.ValidateArgs(command.Flags().Args())
-			}
-			if err != nil {
+			if err := accepts(strings.Fields(example[1]), false); err != nil {
 				t.Errorf("%s: example %q: %v", queue[0].CommandPath(), example[0], err)
 			}
 		}
 	}
+}
+
+// accepts returns why the tool refuses a command line; nil if it does not. named is whether a
+// command without arguments may be its name in a sentence.
+func accepts(args []string, named bool) error {
+	root := empty().root()
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultVersionFlag()
+	command, rest, err := root.Find(args)
+	if err == nil {
+		command.InitDefaultHelpFlag()
+		err = command.ParseFlags(rest)
+	}
+	if help, _ := command.Flags().GetBool("help"); err != nil || help || command.HasSubCommands() || named && len(rest) == 0 {
+		return err
+	}
+	return command.ValidateArgs(command.Flags().Args())
 }
 
 // A program that asks for JSON gets one object, whatever goes wrong, and the verdict or the

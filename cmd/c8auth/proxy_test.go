@@ -10,10 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
 )
@@ -21,36 +19,33 @@ import (
 // proxied is a c8auth proxy that runs in this process.
 type proxied struct {
 	*session
-	lines  *bufio.Reader // its standard output, and that of its COMMAND
-	stdin  *os.File      // the COMMAND reads what is written here
-	stderr lockedBuffer
-	end    context.CancelFunc // as Ctrl-C does
-	status chan int
+	lines, errors *bufio.Reader      // its standard output and standard error, and those of its COMMAND
+	stdin         *os.File           // the COMMAND reads what is written here
+	end           context.CancelFunc // as Ctrl-C does
+	status        chan int
 }
 
 // proxy starts c8auth proxy.
 func (s *session) proxy(args ...string) *proxied {
 	s.Helper()
-	stdin, input, err := os.Pipe() // files, as of a shell
-	if err != nil {
-		s.Fatal(err)
-	}
-	output, stdout, err := os.Pipe()
-	if err != nil {
-		s.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(s.Context())
-	p := &proxied{session: s, lines: bufio.NewReader(output), stdin: input, end: cancel, status: make(chan int, 1)}
-	go func() {
-		p.status <- run(ctx, append([]string{"proxy"}, args...), stdin, stdout, &p.stderr)
-		_ = stdout.Close()
-	}()
-	s.Cleanup(func() {
-		cancel()
-		for _, file := range []*os.File{stdin, input, output} {
-			_ = file.Close()
+	pipe := func() (reads, writes *os.File) { // files, as of a shell
+		reads, writes, err := os.Pipe()
+		if err != nil {
+			s.Fatal(err)
 		}
-	})
+		s.Cleanup(func() { _, _ = reads.Close(), writes.Close() })
+		return reads, writes
+	}
+	stdin, input := pipe()
+	output, stdout := pipe()
+	errors, stderr := pipe()
+	ctx, cancel := context.WithCancel(s.Context())
+	s.Cleanup(cancel)
+	p := &proxied{s, bufio.NewReader(output), bufio.NewReader(errors), input, cancel, make(chan int, 1)}
+	go func() {
+		p.status <- run(ctx, append([]string{"proxy"}, args...), stdin, stdout, stderr)
+		_, _ = stdout.Close(), stderr.Close()
+	}()
 	return p
 }
 
@@ -59,54 +54,48 @@ func (p *proxied) line() string {
 	p.Helper()
 	line, err := p.lines.ReadString('\n')
 	if err != nil {
-		p.Fatalf("no line, and on the standard error: %s", p.stderr.String())
+		said, _ := io.ReadAll(p.errors)
+		p.Fatalf("no line, and on the standard error: %s", said)
 	}
 	return strings.TrimSpace(line)
 }
 
-// ends waits for the end, and compares the status.
-func (p *proxied) ends(status int) {
+// ends waits for the end, compares the status, and returns what is left of the standard error.
+func (p *proxied) ends(status int) string {
 	p.Helper()
-	select {
-	case got := <-p.status:
-		if got != status {
-			p.Errorf("the status is %d, want %d: %s", got, status, p.stderr.String())
-		}
-	case <-time.After(time.Minute):
-		p.Fatal("it does not end")
+	got := <-p.status
+	said, err := io.ReadAll(p.errors)
+	if got != status || err != nil {
+		p.Errorf("the status is %d, want %d: %s (%v)", got, status, said, err)
 	}
 	for _, token := range append(p.Communic8.Issued(), "client_secret") {
-		if strings.Contains(p.stderr.String(), token) {
+		if strings.Contains(string(said), token) {
 			p.Errorf("the standard error shows %s", token)
 		}
 	}
+	return string(said)
 }
 
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+// serves expects that programs and --ping reach the proxy, and ends it.
+func (p *proxied) serves(client *http.Client, base, address string) {
+	p.Helper()
+	if status, _ := fetch(p.T, client, base); status != http.StatusOK {
+		p.Errorf("got %d", status)
+	}
+	if p.c8auth("proxy", "--ping", "--listen", address); p.session.status != 0 {
+		p.Error(p.seen.String())
+	}
+	client.CloseIdleConnections()
+	p.end()
+	p.ends(0)
 }
 
 // deployed begins a session with a stack that has a token.
 func deployed(t *testing.T) *session {
 	t.Helper()
 	s := operate(t)
-	s.Secrets.Put("c8auth/credentials/default", s.oauth(clientSecret))
-	if _, err := s.Rotate.Invoke(t.Context(), []byte(`{"tenant":"default"}`)); err != nil {
-		t.Fatal(err)
-	}
+	s.store("default", s.oauth(clientSecret))
+	s.rotates("default")
 	return s
 }
 
@@ -144,8 +133,7 @@ func TestProxyCommand(t *testing.T) {
 		t.Errorf("got %d %s", status, body)
 	}
 	_, _ = io.WriteString(p.stdin, "7\n")
-	p.ends(7)
-	if got := p.stderr.String(); !strings.HasPrefix(got, "GET /int/v1/broadcast 200 ") || strings.Count(got, "\n") != 1 {
+	if got := p.ends(7); !strings.HasPrefix(got, "GET /int/v1/broadcast 200 ") || strings.Count(got, "\n") != 1 {
 		t.Errorf("the log is %q", got)
 	}
 	if _, err := http.Get(base); err == nil {
@@ -174,14 +162,10 @@ func TestProxyPassesSignals(t *testing.T) {
 		_, _ = io.WriteString(p.stdin, "\n")
 		p.ends(9)
 	}
-	p := s.proxy("--", "sh", "-c", "kill -KILL $$")
-	p.ends(128 + 9)
-	p = s.proxy("--", "true")
-	p.ends(0)
-	p = s.proxy("no-such-command")
-	p.ends(127)
-	p = s.proxy("--", t.TempDir())
-	p.ends(126)
+	s.proxy("--", "sh", "-c", "kill -KILL $$").ends(128 + 9)
+	s.proxy("--", "true").ends(0)
+	s.proxy("no-such-command").ends(127)
+	s.proxy("--", t.TempDir()).ends(126)
 }
 
 // Without a COMMAND, the proxy prints the URL and serves until Ctrl-C; a request that is
@@ -243,14 +227,7 @@ func TestProxyPathFile(t *testing.T) {
 		if strings.Count(base, "/") != 2 {
 			t.Errorf("it prints %s", base)
 		}
-		if status, _ := fetch(t, http.DefaultClient, base+strings.TrimSpace(string(path))); status != http.StatusOK {
-			t.Errorf("got %d", status)
-		}
-		if s.c8auth("proxy", "--ping", "--listen", strings.TrimPrefix(base, "http://")); strings.Contains(s.seen.String(), "[status") {
-			t.Error(s.seen.String())
-		}
-		p.end()
-		p.ends(0)
+		p.serves(http.DefaultClient, base+strings.TrimSpace(string(path)), strings.TrimPrefix(base, "http://"))
 	}
 }
 
@@ -265,15 +242,7 @@ func TestProxyUnixSocket(t *testing.T) {
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}}
-	if status, _ := fetch(t, client, "http://localhost"); status != http.StatusOK {
-		t.Errorf("got %d", status)
-	}
-	if s.c8auth("proxy", "--ping", "--listen", "unix:"+socket); strings.Contains(s.seen.String(), "[status") {
-		t.Error(s.seen.String())
-	}
-	client.CloseIdleConnections()
-	p.end()
-	p.ends(0)
+	p.serves(client, "http://localhost", "unix:"+socket)
 	if _, err := os.Stat(socket); !os.IsNotExist(err) {
 		t.Errorf("the socket is left: %v", err)
 	}
@@ -284,17 +253,16 @@ func TestProxyWithoutToken(t *testing.T) {
 	s := operate(t)
 	p := s.proxy("--url", s.APIURL, "--tenant", "nobody")
 	base := p.line()
+	if said, err := p.errors.ReadString('\n'); err != nil || !strings.Contains(said, "not allowed by IAM") {
+		t.Errorf("got %s (%v)", said, err)
+	}
 	status, body := fetch(t, http.DefaultClient, base)
 	if status != http.StatusServiceUnavailable || !strings.Contains(body, "a policy must grant execute-api:Invoke") {
 		t.Errorf("got %d %s", status, body)
 	}
-	for deadline := time.Now().Add(10 * time.Second); p.stderr.String() == "" && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
 	p.end()
-	p.ends(0)
-	if got := p.stderr.String(); !strings.Contains(got, "not allowed by IAM") || !strings.Contains(got, "c8auth grant nobody") {
-		t.Errorf("got %s", got)
+	if said := p.ends(0); !strings.Contains(said, "c8auth grant nobody") {
+		t.Errorf("got %s", said)
 	}
 }
 

@@ -3,12 +3,15 @@ package main
 // The real binary at a terminal.
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -49,24 +52,27 @@ type terminal struct {
 	unread       string // of what the screen shows
 }
 
-func open(t *testing.T, binary string, args ...string) *terminal {
+func open(t *testing.T, args ...string) *terminal {
 	t.Helper()
-	return openWith(t, func(*terminal) {}, binary, args...)
+	return openSized(t, 0, args...)
 }
 
-// openWith is open with a terminal that is prepared before the program starts.
-func openWith(t *testing.T, prepare func(*terminal), binary string, args ...string) *terminal {
+// openSized is open with a terminal of so many columns. 0 means that it does not know its width.
+func openSized(t *testing.T, columns uint16, args ...string) *terminal {
 	t.Helper()
+	binary := build(t)
 	keys, screen, err := pty.Open()
-	if err != nil {
-		t.Fatal(err)
+	if err == nil {
+		err = pty.Setsize(screen, &pty.Winsize{Rows: 50, Cols: columns})
 	}
-	if err := syscall.SetNonblock(int(keys.Fd()), true); err != nil { // else reading knows no deadline
+	if err == nil {
+		err = syscall.SetNonblock(int(keys.Fd()), true) // else reading knows no deadline
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	x := &terminal{T: t, keys: keys, screen: screen, command: exec.CommandContext(t.Context(), binary, args...)}
 	x.fresh = x.state()
-	prepare(x)
 	x.command.Stdin, x.command.Stdout, x.command.Stderr = screen, screen, screen
 	x.command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := x.command.Start(); err != nil {
@@ -114,6 +120,15 @@ func (x *terminal) types(keys string) {
 	}
 }
 
+// answers waits for each prompt, and types the answer that follows it, with Enter.
+func (x *terminal) answers(promptsAndAnswers ...string) {
+	x.Helper()
+	for pair := range slices.Chunk(promptsAndAnswers, 2) {
+		x.sees(pair[0])
+		x.types(pair[1] + "\r")
+	}
+}
+
 // ends waits for the program, and expects the terminal to be as it was.
 func (x *terminal) ends(status int) {
 	x.Helper()
@@ -130,47 +145,31 @@ func (x *terminal) ends(status int) {
 
 // A person is asked, and sees everything but the secret: docs/operating.md shows it.
 func TestQuestions(t *testing.T) {
-	binary := build(t)
 	s := operate(t)
-	x := open(t, binary, "credentials", "set", "default", "--now")
-	x.sees("Base URL")
-	x.types(s.Communic8URL + "\r")
-	x.sees("Method")
-	x.types("1\r")
-	x.sees("ID: ")
-	x.types(clientID + "\r")
-	x.sees("value")
-	x.types(" " + clientSecret + "\r")
+	x := open(t, "credentials", "set", "default", "--now")
+	x.answers("Base URL", s.Communic8URL, "Method", "1", "ID: ", clientID, "value", " "+clientSecret)
 	x.sees("Z.\r\n")
 	x.ends(0)
-	page, err := os.ReadFile("../../docs/operating.md")
+	page, err := os.ReadFile(operatingPage)
 	if err != nil {
 		t.Fatal(err)
 	}
 	screen := strings.ReplaceAll(x.seen.String(), s.Communic8URL, "https://acme.communic8.com")
 	screen = varying["2026-01-02T03:04:05Z"].ReplaceAllString(strings.ReplaceAll(screen, " \n", "\n"), "2026-01-03T03:04:05Z")
 	if transcript := "$ c8auth credentials set default --now\n" + screen; !strings.Contains(string(page), transcript) {
-		t.Errorf("docs/operating.md does not show this:\n%s", transcript)
+		t.Errorf("%s does not show this:\n%s", operatingPage, transcript)
 	}
-	if stored, _ := s.Secrets.Value("c8auth/credentials/default"); !strings.Contains(stored, `"`+clientSecret+`"`) {
+	if stored, _ := s.Secrets.Value(credentialsName); !strings.Contains(stored, `"`+clientSecret+`"`) {
 		t.Errorf("stored is %s", stored)
 	}
 	if token := s.c8auth("token", "default"); !s.Communic8.Valid(strings.TrimSuffix(token, "\n")) {
 		t.Errorf("callers have %q", token)
 	}
 
-	x = open(t, binary, "credentials", "set", "default")
-	x.sees("Base URL")
-	x.types("https://acme.communic8.com/\r")
+	x = open(t, "credentials", "set", "default")
+	x.answers("Base URL", "https://acme.communic8.com/")
 	x.sees("malformed")
-	x.sees("Base URL")
-	x.types(s.Communic8URL + "\r")
-	x.sees("Method")
-	x.types("\r")
-	x.sees("Method")
-	x.types("2\r")
-	x.sees("value")
-	x.types(accessKey + "\r")
+	x.answers("Base URL", s.Communic8URL, "Method", "", "Method", "2", "value", accessKey)
 	x.sees("does it now")
 	x.ends(0)
 	if strings.Contains(x.seen.String(), accessKey[:5]) {
@@ -180,7 +179,6 @@ func TestQuestions(t *testing.T) {
 
 // Ctrl-C, Ctrl-D and a signal end it at any question, at once, and nothing is stored.
 func TestInterrupted(t *testing.T) {
-	binary := build(t)
 	s := operate(t)
 	for name, stop := range map[string]func(*terminal){
 		"Ctrl-C":  func(x *terminal) { x.types("\x03") },
@@ -189,51 +187,36 @@ func TestInterrupted(t *testing.T) {
 		"SIGINT":  func(x *terminal) { _ = x.command.Process.Signal(syscall.SIGINT) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			x := open(t, binary, "credentials", "set", "default")
+			x := open(t, "credentials", "set", "default")
 			x.sees("Base URL")
 			stop(x)
 			x.ends(statusInterrupted)
 
-			x = open(t, binary, "credentials", "set", "default")
-			x.sees("Base URL")
-			x.types(s.Communic8URL + "\r")
-			x.sees("Method")
-			x.types("2\r")
+			x = open(t, "credentials", "set", "default")
+			x.answers("Base URL", s.Communic8URL, "Method", "2")
 			x.sees("value")
 			stop(x)
 			x.ends(statusInterrupted)
 		})
 	}
-	if n := s.Secrets.Versions("c8auth/credentials/default"); n != 0 {
+	if n := s.Secrets.Versions(credentialsName); n != 0 {
 		t.Errorf("%d versions are stored", n)
 	}
 }
 
+// silent is a standard input that nobody writes to. It calls began when it is read.
+type silent struct{ began func() }
+
+func (s silent) Read([]byte) (int, error) {
+	s.began()
+	select {}
+}
+
 // A pipe that nobody writes to is as little waited for.
 func TestInterruptedPipe(t *testing.T) {
-	binary := build(t)
-	s := operate(t)
-	command := exec.CommandContext(t.Context(), binary, "credentials", "set", "default")
-	reads, writes, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	command.Stdin = reads
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	_ = reads.Close()
-	defer func() { _ = writes.Close() }()
-	for s.Secrets.Calls("DescribeSecret") == 0 { // before it reads
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-t.Context().Done():
-			t.Fatal("it does not begin")
-		}
-	}
-	_ = command.Process.Signal(os.Interrupt)
-	_ = command.Wait()
-	if status := command.ProcessState.ExitCode(); status != statusInterrupted {
+	operate(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	if status := run(ctx, []string{"credentials", "set", "default"}, silent{cancel}, io.Discard, io.Discard); status != statusInterrupted {
 		t.Errorf("it ends with %d", status)
 	}
 }
@@ -241,19 +224,13 @@ func TestInterruptedPipe(t *testing.T) {
 // A secret arrives as it was typed or pasted, however long it is, and a terminal that
 // understands no escape sequences gets none.
 func TestLongSecrets(t *testing.T) {
-	binary := build(t)
 	s := operate(t)
 	t.Setenv("TERM", "dumb")
 	long := strings.Repeat("0123456789<", 5000/11) + "end"
 	s.Communic8.AddAccessKey(long)
 	set := func(secret string) *terminal {
-		x := open(t, binary, "credentials", "set", "default")
-		x.sees("Base URL")
-		x.types("\ufeff" + s.Communic8URL + "?\b \x1b[D\r")
-		x.sees("Method")
-		x.types("2\r")
-		x.sees("value")
-		x.types(secret + "\r")
+		x := open(t, "credentials", "set", "default")
+		x.answers("Base URL", "\ufeff"+s.Communic8URL+"?\b \x1b[D", "Method", "2", "value", secret)
 		return x
 	}
 	x := set("wrong\x15\u200b" + long + "\ufeff \u200b")
@@ -266,12 +243,15 @@ func TestLongSecrets(t *testing.T) {
 		t.Errorf("the screen gets %q", x.seen.String())
 	}
 	before := s.Secrets.Versions(credentialsName)
-	x = set(strings.Repeat(long, 14))
-	x.sees("longer than the 65536 bytes")
-	x.ends(statusFailure)
-	x = set(accessKey[:5] + "\u200b" + accessKey[5:])
-	x.sees("U+200B")
-	x.ends(statusFailure)
+	for secret, refusal := range map[string]string{
+		strings.Repeat(long, 14):                 "longer than the 65536 bytes",
+		accessKey[:5] + "\u200b" + accessKey[5:]: "U+200B",
+		"\xff":                                   "not UTF-8",
+	} {
+		x = set(secret)
+		x.sees(refusal)
+		x.ends(statusFailure)
+	}
 	if n := s.Secrets.Versions(credentialsName); n != before {
 		t.Errorf("%d versions are stored", n-before)
 	}
