@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
 	"github.com/c8auth/c8auth/internal/fakes/inmem"
@@ -71,8 +71,9 @@ func reports(tenant, body string) events.APIGatewayProxyRequest {
 	}
 }
 
-// answer returns the answer to an event.
-func (f *fixture) answer(event events.APIGatewayProxyRequest) (got events.APIGatewayProxyResponse) {
+// answers expects the status, the body and the headers that every answer has. {now} in the body
+// is the version by then.
+func (f *fixture) answers(event events.APIGatewayProxyRequest, status int, body, retryAfter string) {
 	f.Helper()
 	sent, err := json.Marshal(event)
 	if err != nil {
@@ -82,25 +83,19 @@ func (f *fixture) answer(event events.APIGatewayProxyRequest) (got events.APIGat
 	if err != nil {
 		f.Fatal(err)
 	}
+	var got events.APIGatewayProxyResponse
 	if err := json.Unmarshal(raw, &got); err != nil {
 		f.Fatal(err)
 	}
-	return got
-}
-
-// answers expects the status, the body and the headers that every answer has. {now} in the body
-// is the version by then.
-func (f *fixture) answers(event events.APIGatewayProxyRequest, status int, want, retryAfter string) {
-	f.Helper()
-	got := f.answer(event)
-	want = strings.ReplaceAll(want, "{now}", f.version())
-	if got.StatusCode != status || got.Body != want {
-		f.Errorf("got  %d %s\nwant %d %s", got.StatusCode, got.Body, status, want)
+	want := events.APIGatewayProxyResponse{
+		StatusCode: status, Body: strings.ReplaceAll(body, "{now}", f.version()),
+		Headers: map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store", "Pragma": "no-cache"},
 	}
-	for name, want := range map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store", "Pragma": "no-cache", "Retry-After": retryAfter} {
-		if got.Headers[name] != want {
-			f.Errorf("%s is %q, want %q", name, got.Headers[name], want)
-		}
+	if retryAfter != "" {
+		want.Headers["Retry-After"] = retryAfter
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		f.Error(diff)
 	}
 }
 
@@ -181,90 +176,11 @@ func TestRoute(t *testing.T) {
 			event.Path, event.RequestContext.Stage = p, "test-invoke-stage"
 			refused(event, test)
 		}
-		domain := reports("acme", reporting(f.version()))
-		domain.Path = "/auth/tokens/acme/rejections"
-		f.answers(domain, 200, `{"tenant":"acme","outcome":"kept","version":"{now}","expires_at":"2000-01-02T00:00:00Z","expires_in":86400}`, "")
-	})
-}
-
-// A body that API Gateway has encoded is decoded.
-func TestEncodedReport(t *testing.T) {
-	const version = "306a4d88-cec6-8b9b-b6b8-5825ad19c40b"
-	sent := events.APIGatewayProxyRequest{Resource: rejectionsResource, HTTPMethod: http.MethodPost, IsBase64Encoded: true}
-	for body, want := range map[string]string{base64.StdEncoding.EncodeToString([]byte(reporting(version))): version, "%": ""} {
-		sent.Body = body
-		event, err := json.Marshal(sent)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req, ok := parseReport(event)
-		if got, err := reportedVersion(req.Body); !ok || got != want || (err == nil) != (want != "") {
-			t.Errorf("%s: got %q, %v", body, got, err)
-		}
-	}
-}
-
-// The sample events of the route are distinguished from all others.
-func TestSampleReports(t *testing.T) {
-	wants := map[string]error{"rotate-rejection.json": nil, "rotate-rejection-malformed.json": errBody}
-	found := 0
-	for name, event := range samples(t, "") {
-		req, ok := parseReport(event)
-		want, known := wants[name]
-		if ok != known {
-			t.Errorf("%s: taken for a report: %t", name, ok)
-		}
-		if !known {
-			continue
-		}
-		found++
-		if _, err := reportedVersion(req.Body); !errors.Is(err, want) || req.Tenant != "default" {
-			t.Errorf("%s: tenant %q, %v, want %v", name, req.Tenant, err, want)
-		}
-	}
-	if found != len(wants) {
-		t.Errorf("%d samples, want %d", found, len(wants))
-	}
-}
-
-// Nothing makes the function panic.
-func FuzzReport(f *testing.F) {
-	for _, event := range samples(f, "") {
-		f.Add(event)
-	}
-	f.Fuzz(func(t *testing.T, event []byte) {
-		req, ok := parseReport(event)
-		if !ok {
-			return
-		}
-		if version, err := reportedVersion(req.Body); (err == nil) != versionID.MatchString(version) {
-			t.Errorf("got %q, %v", version, err)
-		}
-	})
-}
-
-// Whatever the path and the stage, only the API's own lead to a report, and nothing of a path
-// that is refused is logged or answered.
-func FuzzRoute(f *testing.F) {
-	f.Add("/tokens/acme/rejections", "v1")
-	f.Add("/auth/tokens/acme/rejections", "test-invoke-stage")
-	f.Add("/v1/tokens/%61cme/rejections", "v1")
-	f.Add("/tokens/acme/rejections/", "")
-	const mark = "M4RK-7f3a"
-	f.Fuzz(func(t *testing.T, path, stage string) {
-		run(t, func(f *fixture) {
-			for _, path := range []string{path, mark + path, path + mark} {
-				event := reports("acme", reporting(f.version()))
-				event.Path, event.RequestContext.Stage = strings.ToValidUTF8(path, "\ufffd"), strings.ToValidUTF8(stage, "\ufffd") // as JSON has it
-				got := f.answer(event)
-				good := strings.HasSuffix(event.Path, "/tokens/acme/rejections") && event.RequestContext.Stage != "test-invoke-stage"
-				if want := map[bool]int{true: http.StatusOK, false: http.StatusBadRequest}[good]; got.StatusCode != want {
-					t.Errorf("%q of %q: HTTP %d, want %d", path, stage, got.StatusCode, want)
-				}
-				if logged := f.Memory.Log.Take(); strings.Contains(got.Body, mark) || strings.Contains(logged, mark) {
-					t.Errorf("%q is shown by %s or %s", path, got.Body, logged)
-				}
-			}
-		})
+		encoded := reports("acme", "%MARK")
+		encoded.IsBase64Encoded = true
+		refused(encoded, body)
+		// By a custom domain, and in a body that API Gateway has encoded.
+		encoded.Path, encoded.Body = "/auth/tokens/acme/rejections", base64.StdEncoding.EncodeToString([]byte(reporting(f.version())))
+		f.answers(encoded, 200, `{"tenant":"acme","outcome":"kept","version":"{now}","expires_at":"2000-01-02T00:00:00Z","expires_in":86400}`, "")
 	})
 }

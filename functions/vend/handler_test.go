@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -23,7 +25,7 @@ import (
 
 const (
 	caller  = "arn:aws:sts::123456789012:assumed-role/payroll/i-0123"
-	token   = "MARK-access-token"
+	token   = "MARK-<access>&token" // with characters that encoding/json escapes unless told not to
 	baseURL = "https://acme.communic8.com"
 )
 
@@ -52,28 +54,11 @@ func (f *fixture) put(token string, lifetime time.Duration) {
 
 var (
 	throttled = &smtest.Fault{Status: 400, Type: "ThrottlingException", Message: "Rate exceeded"}
-	denied    = &smtest.Fault{Status: 400, Type: "AccessDeniedException", Message: "no identity-based policy allows the action"}
 	hanging   = &smtest.Fault{Hang: true}
-	broken    = &smtest.Fault{Break: true}
 )
 
-// reads expects the store to have been read so often.
-func (f *fixture) reads(want int) {
-	f.Helper()
-	if got := f.Secrets.Calls("GetSecretValue"); got != want {
-		f.Errorf("%d reads of the store, want %d", got, want)
-	}
-}
-
-// response is what the function answers a REST API.
-type response struct {
-	StatusCode int               `json:"statusCode"`
-	Headers    map[string]string `json:"headers"`
-	Body       string            `json:"body"`
-}
-
 // invoke hands the function a payload, as Lambda does.
-func (f *fixture) invoke(payload []byte) (got response) {
+func (f *fixture) invoke(payload []byte) (got events.APIGatewayProxyResponse) {
 	f.Helper()
 	answer, err := f.fn.Invoke(f.Context(), payload)
 	if err != nil {
@@ -87,16 +72,16 @@ func (f *fixture) invoke(payload []byte) (got response) {
 	return got
 }
 
-// event is what the REST API sends: the sample event, for that tenant, with those headers
-// besides, in pairs. All that a caller can fill is marked.
-func event(tenant string, headers ...string) events.APIGatewayProxyRequest {
+// event is what the REST API sends: the sample event, for that tenant. All that a caller can fill
+// is marked.
+func (f *fixture) event(tenant string) (in events.APIGatewayProxyRequest) {
+	f.Helper()
 	text, err := os.ReadFile("../../events/vend.json")
 	if err != nil {
-		panic(err)
+		f.Fatal(err)
 	}
-	var in events.APIGatewayProxyRequest
 	if err := json.Unmarshal(text, &in); err != nil {
-		panic(err)
+		f.Fatal(err)
 	}
 	in.PathParameters["tenant"] = tenant
 	in.Path = "/tokens/" + tenant
@@ -105,19 +90,14 @@ func event(tenant string, headers ...string) events.APIGatewayProxyRequest {
 	in.RequestContext.Identity.UserAgent = "MARK-agent"
 	in.Body = "MARK-body"
 	in.QueryStringParameters = map[string]string{"access_token": "MARK-query"}
-	headers = append(headers,
-		"X-Amz-Security-Token", "MARK-session-token",
-		"Authorization", "AWS4-HMAC-SHA256 Credential=MARK-credential",
-		"Cookie", "MARK-cookie")
-	for i := 0; i < len(headers); i += 2 {
-		in.Headers[headers[i]] = headers[i+1]
-		in.MultiValueHeaders[headers[i]] = []string{headers[i+1]}
+	for name, value := range map[string]string{"X-Amz-Security-Token": "MARK-session-token", "Authorization": "AWS4-HMAC-SHA256 Credential=MARK-credential", "Cookie": "MARK-cookie"} {
+		in.Headers[name], in.MultiValueHeaders[name] = value, []string{value}
 	}
 	return in
 }
 
 // send sends the function an event.
-func (f *fixture) send(event events.APIGatewayProxyRequest) response {
+func (f *fixture) send(event events.APIGatewayProxyRequest) events.APIGatewayProxyResponse {
 	f.Helper()
 	text, err := json.Marshal(event)
 	if err != nil {
@@ -126,10 +106,10 @@ func (f *fixture) send(event events.APIGatewayProxyRequest) response {
 	return f.invoke(text)
 }
 
-// get requests the tenant's token. The headers come in pairs.
-func (f *fixture) get(tenant string, headers ...string) response {
+// get requests the tenant's token.
+func (f *fixture) get(tenant string) events.APIGatewayProxyResponse {
 	f.Helper()
-	return f.send(event(tenant, headers...))
+	return f.send(f.event(tenant))
 }
 
 // line returns what was logged since the last call, which must be one line of JSON, without any
@@ -166,7 +146,7 @@ const (
 // it: who made the request, from where, for whose token, and what they got. Neither the token
 // nor anything else that the caller wrote is in the line, but for the name of a tenant.
 func TestAnswers(t *testing.T) {
-	const valid = `{"access_token":"MARK-access-token","token_type":"Bearer",$EXPIRY"version":"$VERSION","base_url":"https://acme.communic8.com"}`
+	const valid = `{"access_token":"` + token + `","token_type":"Bearer",$EXPIRY"version":"$VERSION","base_url":"https://acme.communic8.com"}`
 	expiry := func(in, at string) string {
 		return strings.Replace(valid, "$EXPIRY", `"expires_in":`+in+`,"expires_at":"`+at+`",`, 1)
 	}
@@ -188,7 +168,10 @@ func TestAnswers(t *testing.T) {
 	failing := func(fault *smtest.Fault) func(*fixture) {
 		return func(f *fixture) { f.put(token, time.Hour); f.FailSecrets(fault) }
 	}
-	const day = 24 * time.Hour
+	const (
+		day    = 24 * time.Hour
+		outage = "read an hour ago, from a store that throttles now" // and the token is vended nevertheless
+	)
 	for _, test := range []struct {
 		name       string
 		given      func(*fixture)
@@ -202,17 +185,11 @@ func TestAnswers(t *testing.T) {
 		{"just the margin left", lasting(30*time.Second, 0), "acme", 200, "", expiry("30", "2000-01-01T00:00:30Z")},
 		{"an access key", lasting(0, 0), "acme", 200, "", strings.Replace(valid, "$EXPIRY", "", 1)},
 		{"read a while ago", cached(time.Hour, 50*time.Second+time.Second/2, nil), "acme", 200, "", expiry("3549", "2000-01-01T01:00:00Z")},
-		{"read an hour ago, from a store that throttles now", cached(day, time.Hour, throttled), "acme", 200, "", expiry("82799", "2000-01-02T00:00:00Z")}, // after a second of retries
+		{outage, cached(day, time.Hour, throttled), "acme", 200, "", expiry("82799", "2000-01-02T00:00:00Z")}, // after a second of retries
 
 		{"no name", nil, "", 400, "", invalidRequest},
 		{"another directory", nil, "../MARK", 400, "", invalidRequest},
-		{"another directory, escaped", nil, "%2E%2E%2FMARK", 400, "", invalidRequest},
-		{"a name with a slash", nil, "acme/MARK", 400, "", invalidRequest},
 		{"a name of 32 letters", nil, strings.Repeat("m", 32), 400, "", invalidRequest},
-		{"a name in capitals", nil, "MARK", 400, "", invalidRequest},
-		{"a name in Cyrillic", nil, "асме", 400, "", invalidRequest},
-		{"a name with a line end", nil, "acme\nMARK", 400, "", invalidRequest},
-		{"every tenant", nil, "*", 400, "", invalidRequest},
 		{"the ARN of another secret", nil, "arn:aws:secretsmanager:eu-central-1:123456789012:secret:c8auth/credentials/acme-MARK01", 400, "", invalidRequest},
 
 		{"no such secret", nil, "globex", 404, "", unknownTenant},
@@ -224,14 +201,10 @@ func TestAnswers(t *testing.T) {
 		{"expired since it was read", cached(time.Hour, time.Hour, nil), "acme", 503, "30", expired},
 		{"expired since it was read, from a store that throttles now", cached(time.Hour, time.Hour, throttled), "acme", 503, "5", unreachable},
 		{"a store that throttles", failing(throttled), "acme", 503, "5", unreachable},
-		{"a store that denies", failing(denied), "acme", 503, "5", unreachable},
 		{"a store that hangs", failing(hanging), "acme", 503, "5", unreachable},
-		{"a store that breaks the connection", failing(broken), "acme", 503, "5", unreachable},
-		{"a store that answers something else", failing(&smtest.Fault{Status: 502, Body: "<html>MARK"}), "acme", 503, "5", unreachable},
 
 		{"a value that is not JSON", storing("MARK"), "acme", 500, "", unreadable},
 		{"credentials instead of a token", storing(`{"base_url": "https://acme.communic8.com", "access_key": "MARK"}`), "acme", 500, "", unreadable},
-		{"a token cut off", storing(`{"base_url": "https://acme.communic8.com", "access_token": "MARK`), "acme", 500, "", unreadable},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			run(t, func(f *fixture) {
@@ -241,7 +214,7 @@ func TestAnswers(t *testing.T) {
 				before := f.Secrets.Calls("")
 				got := f.get(test.tenant)
 				_, version := f.Secrets.Value(harness.TokenName("acme"))
-				want := response{
+				want := events.APIGatewayProxyResponse{
 					StatusCode: test.status, Body: strings.Replace(test.body, "$VERSION", version, 1),
 					Headers: map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store", "Pragma": "no-cache"},
 				}
@@ -253,8 +226,15 @@ func TestAnswers(t *testing.T) {
 				}
 
 				line := f.line()
+				level := "INFO"
+				switch {
+				case test.status >= http.StatusInternalServerError:
+					level = "ERROR"
+				case test.status != http.StatusOK, test.name == outage:
+					level = "WARN"
+				}
 				logged := map[string]any{
-					"message": "vend", "status": float64(test.status), "tenant": test.tenant,
+					"message": "vend", "level": level, "status": float64(test.status), "tenant": test.tenant,
 					"caller": caller, "account": "123456789012", "source": "192.0.2.10", "apiRequestId": "7d3f2a10-5b8e-4c61-9a27-000000000001",
 					"Stack": harness.Name, "Tenant": test.tenant,
 				}
@@ -293,7 +273,10 @@ func TestAnswers(t *testing.T) {
 				if failed := test.status != http.StatusOK; failed != (line["error"] != nil) || failed != (code != "") || code == "internal" {
 					f.Errorf("error: %v, error_code: %q", line["error"], code)
 				}
-				for _, free := range []string{"timestamp", "level", "error", "error_code", "store_error"} {
+				if why, _ := line["store_error"].(string); strings.Contains(why, "GetSecretValue") != (test.name == outage) {
+					f.Errorf("store_error: %q", why)
+				}
+				for _, free := range []string{"timestamp", "error", "error_code", "store_error"} {
 					delete(line, free)
 				}
 				if diff := cmp.Diff(logged, line); diff != "" {
@@ -304,51 +287,30 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// The line says that the store fails, though a token was vended. Reads are counted once, by the
-// vend that they were made for.
-func TestStoreInTheLog(t *testing.T) {
-	run(t, func(f *fixture) {
-		f.put(token, time.Hour)
-		for _, step := range []struct {
-			after time.Duration
-			fault *smtest.Fault
-			level string
-			reads any
-		}{{0, nil, "INFO", 1.0}, {0, nil, "INFO", nil}, {59 * time.Second, nil, "INFO", nil}, {time.Second, denied, "WARN", 1.0}} {
-			time.Sleep(step.after)
-			f.FailSecrets(step.fault)
-			f.get("acme")
-			line := f.line()
-			why, _ := line["store_error"].(string)
-			if line["StoreReads"] != step.reads || line["level"] != step.level || strings.Contains(why, "AccessDeniedException") != (step.fault != nil) {
-				f.Errorf("at %v: logged %v", time.Now(), line)
-			}
-		}
-	})
-}
-
 // The path of a request that is answered ends with the route's and the tenant's name, as IAM
 // evaluated it; a custom domain may put a base path before it. Any other is refused by one line
 // that shows nothing of it, and nothing is read from the store. So is a payload that is no
 // proxy event.
 func TestPaths(t *testing.T) {
-	refused := func(f *fixture, got response, body string) {
+	mustRefuse := func(f *fixture, got events.APIGatewayProxyResponse, body string) {
 		f.Helper()
-		if got.StatusCode != http.StatusBadRequest || got.Body != body {
-			f.Errorf("got %d %s, want %s", got.StatusCode, got.Body, body)
+		if got.StatusCode != http.StatusBadRequest || got.Body != body || f.Secrets.Calls("") != 0 {
+			f.Errorf("got %d %s after %d calls of the store, want %s", got.StatusCode, got.Body, f.Secrets.Calls(""), body)
 		}
 		line := f.line()
 		if _, ok := line["tenant"]; ok || line["status"] != 400.0 || line["level"] != "WARN" || line["Tenant"] != "-" || line["VendFailed"] != 1.0 || line["StoreReads"] != nil {
 			f.Errorf("logged %v", line)
 		}
-		f.reads(0)
 	}
 	for _, test := range []struct{ path, stage, want string }{
 		{"/tokens/acme", "v1", ""},
 		{"/auth/v2/tokens/acme", "v1", ""},
 		{"/tokens/acme", "test-invoke-stage-2", ""},
 		{"", "v1", wrongPath},
+		{"tokens/acme", "v1", wrongPath},
+		{"/xtokens/acme", "v1", wrongPath},
 		{"/tokens/MARK", "v1", wrongPath},
+		{"/tokens/ACME", "v1", wrongPath},
 		{"/tokens/%61cme", "v1", wrongPath},
 		{"/tokens/acme/", "v1", wrongPath},
 		{"/tokens//acme", "v1", wrongPath},
@@ -359,11 +321,11 @@ func TestPaths(t *testing.T) {
 		t.Run(test.path+" "+test.stage, func(t *testing.T) {
 			run(t, func(f *fixture) {
 				f.put(token, time.Hour)
-				in := event("acme")
+				in := f.event("acme")
 				in.Path, in.RequestContext.Stage = test.path, test.stage
 				got := f.send(in)
 				if test.want != "" {
-					refused(f, got, test.want)
+					mustRefuse(f, got, test.want)
 				} else if got.StatusCode != http.StatusOK || !strings.Contains(got.Body, token) {
 					f.Errorf("got %d %s", got.StatusCode, got.Body)
 				}
@@ -375,28 +337,48 @@ func TestPaths(t *testing.T) {
 		`null`: invalidRequest, `{}`: invalidRequest, `{"tenant":"acme"}`: invalidRequest, `{"detail-type":"Scheduled Event","detail":{}}`: invalidRequest,
 	} {
 		t.Run(payload, func(t *testing.T) {
-			run(t, func(f *fixture) {
-				f.put(token, time.Hour)
-				refused(f, f.invoke([]byte(payload)), want)
-			})
+			run(t, func(f *fixture) { mustRefuse(f, f.invoke([]byte(payload)), want) })
 		})
 	}
 }
 
-// Each of the sample events is what its name says.
+// Whatever the payload, the invocation succeeds with an answer that a caller can read and nobody
+// may cache. A token is in no other answer than a 200, and never in the log.
+func FuzzInvoke(f *testing.F) {
+	for _, payload := range []string{
+		`{"path":"/tokens/acme","pathParameters":{"tenant":"acme"}}`, `{"path":"/tokens/acme","pathParAmeters":{"tenant":"acme"}}`,
+		`{"path":"/tokens/unknown","pathParameters":{"tenant":"unknown"}}`, `{"pathParameters":{"tenant":1}}`, `null`, ``, "\xe8",
+	} {
+		f.Add([]byte(payload))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		run(t, func(f *fixture) {
+			f.put(token, time.Hour)
+			got := f.invoke(payload)
+			if !slices.Contains([]int{http.StatusOK, http.StatusBadRequest, http.StatusNotFound}, got.StatusCode) || got.Headers["Cache-Control"] != "no-store" ||
+				!json.Valid([]byte(got.Body)) || strings.Contains(got.Body, token) != (got.StatusCode == http.StatusOK) {
+				f.Errorf("answered %+v", got)
+			}
+			if logged := f.Log.Take(); strings.Contains(logged, token) {
+				f.Errorf("logged a token: %s", logged)
+			}
+		})
+	})
+}
+
+// Each of the sample events is what its name says, a second after the token was read and replaced.
 func TestSampleEvents(t *testing.T) {
 	wants := map[string]struct {
 		status int
 		body   string // some of it
-		reads  int    // a second after another read of the tenant default
 		tenant any    // in the log
 		source string
 	}{
-		"vend.json":                  {200, `"access_token":"MARK-1"`, 0, "default", "192.0.2.10"},
-		"vend-no-cache.json":         {200, `"access_token":"MARK-2"`, 1, "default", "192.0.2.10"},
-		"vend-unknown-tenant.json":   {404, unknownTenant, 1, "nobody", "192.0.2.10"},
-		"vend-malformed-tenant.json": {400, invalidRequest, 0, nil, "192.0.2.10"},
-		"vend-test-invocation.json":  {400, testInvocation, 0, nil, "test-invoke-source-ip"},
+		"vend.json":                  {200, `"access_token":"MARK-1"`, "default", "192.0.2.10"},
+		"vend-no-cache.json":         {200, `"access_token":"MARK-2"`, "default", "192.0.2.10"},
+		"vend-unknown-tenant.json":   {404, unknownTenant, "nobody", "192.0.2.10"},
+		"vend-malformed-tenant.json": {400, invalidRequest, nil, "192.0.2.10"},
+		"vend-test-invocation.json":  {400, testInvocation, nil, "test-invoke-source-ip"},
 	}
 	paths, err := filepath.Glob("../../events/vend*.json")
 	if err != nil || len(paths) != len(wants) {
@@ -410,24 +392,24 @@ func TestSampleEvents(t *testing.T) {
 				t.Fatal(err)
 			}
 			run(t, func(f *fixture) {
-				name := harness.TokenName("default")
-				f.Secrets.Put(name, harness.Token(baseURL, "MARK-1", "v1", time.Now(), time.Hour))
+				store := func(token string) {
+					f.Secrets.Put(harness.TokenName("default"), harness.Token(baseURL, token, "v1", time.Now(), time.Hour))
+				}
+				store("MARK-1")
 				f.get("default")
 				f.line()
 				time.Sleep(time.Second)
-				f.Secrets.Put(name, harness.Token(baseURL, "MARK-2", "v1", time.Now(), time.Hour))
-
+				store("MARK-2")
 				if got := f.invoke(event); got.StatusCode != want.status || !strings.Contains(got.Body, want.body) {
 					f.Errorf("got %+v", got)
 				}
-				f.reads(1 + want.reads)
 				line := f.line()
+				if text := fmt.Sprint(line); strings.Contains(text, "made-up-session-token") || strings.Contains(text, "%2e%2e") {
+					f.Errorf("words of the caller in the log: %s", text)
+				}
 				got := []any{line["tenant"], line["status"], line["caller"], line["account"], line["source"]}
 				if diff := cmp.Diff([]any{want.tenant, float64(want.status), "arn:aws:sts::123456789012:assumed-role/payroll/i-0123456789abcdef0", "123456789012", want.source}, got); diff != "" {
 					f.Error(diff)
-				}
-				if text, err := json.Marshal(line); err != nil || bytes.Contains(text, []byte("made-up-session-token")) || bytes.Contains(text, []byte("%2e%2e")) {
-					f.Errorf("words of the caller in the log: %s", text)
 				}
 			})
 		})
@@ -438,53 +420,34 @@ func TestSampleEvents(t *testing.T) {
 // Whatever the store does, prefetching ends in time and without a line; the first request after
 // a failure reads again, and no tenant waits for another.
 func TestPrefetch(t *testing.T) {
-	prefetch := func(f *fixture, tenants ...string) {
-		start := time.Now()
-		ctx, cancel := context.WithTimeout(f.Context(), prefetchTimeout)
-		defer cancel()
-		f.fn.cache.Prefetch(ctx, tenants)
-		if took := time.Since(start); took > prefetchTimeout {
-			f.Errorf("prefetching took %v", took)
-		}
-		if text := f.Log.Take(); text != "" {
-			f.Errorf("logged %s", text)
-		}
-	}
-	t.Run("stored", func(t *testing.T) {
-		run(t, func(f *fixture) {
-			f.put(token, time.Hour)
-			prefetch(f, "acme", "nobody", "default")
-			f.FailSecrets(hanging)
-			for _, reads := range []any{1.0, nil} {
-				if got, line := f.get("acme"), f.line(); got.StatusCode != http.StatusOK || line["StoreReads"] != reads {
-					f.Errorf("got %+v, logged %v", got, line)
-				}
-			}
-			f.reads(3)
-		})
-	})
-	for name, fault := range map[string]*smtest.Fault{"throttled": throttled, "denied": denied, "hanging": hanging, "broken": broken} {
+	for name, test := range map[string]struct {
+		during  *smtest.Fault
+		secrets []string      // that it is of; none: all
+		then    *smtest.Fault // of all
+	}{
+		"stored":    {nil, nil, hanging},
+		"one hangs": {hanging, []string{harness.TokenName("default")}, hanging},
+		"throttled": {throttled, nil, nil},
+		"hanging":   {hanging, nil, nil},
+	} {
 		t.Run(name, func(t *testing.T) {
 			run(t, func(f *fixture) {
 				f.put(token, time.Hour)
-				f.FailSecrets(fault)
-				prefetch(f, "default", "acme")
-				f.FailSecrets(nil)
-				if got := f.get("acme"); got.StatusCode != http.StatusOK {
-					f.Errorf("got %+v", got)
+				f.FailSecrets(test.during, test.secrets...)
+				start := time.Now()
+				ctx, cancel := context.WithTimeout(f.Context(), prefetchTimeout)
+				defer cancel()
+				f.fn.cache.Prefetch(ctx, []string{"default", "nobody", "acme"})
+				if text := f.Log.Take(); text != "" || time.Since(start) > prefetchTimeout {
+					f.Errorf("logged %q after %v", text, time.Since(start))
+				}
+				f.FailSecrets(test.then)
+				for _, reads := range []any{1.0, nil} {
+					if got, line := f.get("acme"), f.line(); got.StatusCode != http.StatusOK || line["StoreReads"] != reads {
+						f.Errorf("got %+v, logged %v", got, line)
+					}
 				}
 			})
 		})
 	}
-	t.Run("one hangs", func(t *testing.T) {
-		run(t, func(f *fixture) {
-			f.put(token, time.Hour)
-			f.FailSecrets(hanging, harness.TokenName("default"))
-			prefetch(f, "default", "acme")
-			f.FailSecrets(hanging)
-			if got := f.get("acme"); got.StatusCode != http.StatusOK {
-				f.Errorf("got %+v", got)
-			}
-		})
-	})
 }
