@@ -2,17 +2,12 @@ package oauth_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -29,22 +24,19 @@ const mark = "MARK\x1b[2J"
 // A failed exchange is described by what happened, in words of this package.
 func TestDescribeError(t *testing.T) {
 	raw := func(answer string) string { return listen(t, func(c net.Conn) { _, _ = io.WriteString(c, answer) }) }
-	trusted := func(change func(*x509.Certificate)) (string, *x509.CertPool) {
-		certificate := issue(t, change)
+	secure := func(config *tls.Config) (string, *http.Transport) {
 		server := httptest.NewUnstartedServer(http.NotFoundHandler())
 		server.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshakes that fail
-		server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
 		server.StartTLS()
 		t.Cleanup(server.Close)
-		pool := x509.NewCertPool()
-		pool.AddCert(certificate.Leaf)
-		return server.URL, pool
+		config.RootCAs = x509.NewCertPool()
+		config.RootCAs.AddCert(server.Certificate())
+		return server.URL, &http.Transport{TLSClientConfig: config}
 	}
-	noChange, _ := trusted(func(*x509.Certificate) {})
-	expired, expiredPool := trusted(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) })
-	otherName, otherPool := trusted(func(c *x509.Certificate) { c.IPAddresses = nil; c.DNSNames = []string{mark} })
-	otherUse, usePool := trusted(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection} })
-	old, oldPool := trusted(func(*x509.Certificate) {})
+	untrusted, _ := secure(&tls.Config{})
+	expired, late := secure(&tls.Config{Time: func() time.Time { return time.Now().AddDate(1000, 0, 0) }})
+	otherName, otherClient := secure(&tls.Config{ServerName: "MARK.example"}) // which crypto/x509 quotes
+	old, oldClient := secure(&tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11})
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
 
@@ -68,12 +60,10 @@ func TestDescribeError(t *testing.T) {
 		{"broken body", raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + mark), &http.Transport{}, "broke the connection off"},
 		{"broken chunk", raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + mark + "\r\n"), &http.Transport{}, "broke the connection off, or did not speak HTTP"},
 		{"no gzip", raw("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + mark + strings.Repeat("x", 20)), &http.Transport{}, "broke the connection off, or did not speak HTTP"},
-		{"unknown authority", noChange, &http.Transport{}, "shows a certificate of an unknown authority"},
-		{"expired", expired, trusting(expiredPool), "shows a certificate that has expired or is not valid yet; or the clock of this machine is wrong"},
-		// For an address crypto/x509 would not quote the names of the certificate.
-		{"another name", strings.Replace(otherName, "127.0.0.1", "localhost", 1), trusting(otherPool), "shows a certificate for another name"},
-		{"not for servers", otherUse, trusting(usePool), "shows a certificate that is not valid"},
-		{"no common version", old, &http.Transport{TLSClientConfig: &tls.Config{RootCAs: oldPool, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}}, "and this machine do not agree on TLS"},
+		{"unknown authority", untrusted, &http.Transport{}, "shows a certificate of an unknown authority"},
+		{"expired", expired, late, "shows a certificate that has expired or is not valid yet; or the clock of this machine is wrong"},
+		{"another name", otherName, otherClient, "shows a certificate for another name"},
+		{"no common version", old, oldClient, "and this machine do not agree on TLS"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, test.url, nil)
@@ -100,16 +90,13 @@ func TestDescribeError(t *testing.T) {
 		"cannot be reached: its name cannot be resolved now": &net.DNSError{Name: mark, IsTimeout: true},
 		"cannot be reached":                                  &net.OpError{Op: "proxyconnect", Err: errors.New(mark)},
 		"broke the connection off, or did not speak HTTP":    errors.New(mark),
+		"shows a certificate that is not valid":              fmt.Errorf("a: %w", &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.IncompatibleUsage, Detail: mark}}),
 		"shows a certificate for another name":               &net.OpError{Op: "proxyconnect", Err: x509.HostnameError{Certificate: new(x509.Certificate), Host: mark}},
 	} {
 		if got := oauth.DescribeError(err); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
-}
-
-func trusting(pool *x509.CertPool) *http.Transport {
-	return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
 }
 
 // listen returns the URL of a server that calls serve for each connection.
@@ -136,31 +123,6 @@ func listen(t *testing.T, serve func(net.Conn)) string {
 	return "http://" + l.Addr().String()
 }
 
-// issue returns a self-signed certificate for 127.0.0.1, with names that are not to be shown.
-func issue(t *testing.T, change func(*x509.Certificate)) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: mark, Organization: []string{mark}},
-		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-	}
-	change(template)
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
-}
-
 func TestValidBearer(t *testing.T) {
 	for s, want := range map[string]bool{"a": true, "!~": true, "a.b-c_d~e+f/g==": true, "": false, "a b": false, "a\n": false, "\x7f": false, "é": false, "\ufeffa": false} {
 		if oauth.ValidBearer(s) != want {
@@ -172,12 +134,59 @@ func TestValidBearer(t *testing.T) {
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for value, want := range map[string]time.Duration{
-		"": 0, "30": 30 * time.Second, "-1": 0, "1.5": 0, "soon": 0,
-		"86401": 24 * time.Hour, "99999999999999999999": 24 * time.Hour,
-		"Fri, 02 Jan 2026 03:05:05 GMT": time.Minute, "Fri, 02 Jan 2026 03:03:05 GMT": 0, "Fri, 02 Jan 2099 03:03:05 GMT": 24 * time.Hour,
+		"": 0, "0": 0, "30": 30 * time.Second, "-1": 0, "1.5": 0, "soon": 0,
+		"86401": 24 * time.Hour, "4294967296": 24 * time.Hour, "99999999999999999999": 24 * time.Hour,
+		"Fri, 02 Jan 2026 03:05:05 GMT": time.Minute, "Fri, 02 Jan 2026 03:03:05 GMT": 0, "Fri, 02 Jan 9999 03:03:05 GMT": 24 * time.Hour,
 	} {
 		if got := oauth.RetryAfter(http.Header{"Retry-After": {value}}, now); got != want {
 			t.Errorf("%q: got %v, want %v", value, got, want)
+		}
+	}
+}
+
+func TestBaseURL(t *testing.T) {
+	const valid, insecure, malformed = "valid", "insecure", "malformed"
+	for want, urls := range map[string][]string{
+		valid: {
+			"https://acme.communic8.com", "https://ACME.communic8.com:8443", "https://a-b.c1", "https://[2001:db8::1]:443", "https://10.0.0.1",
+			"http://127.0.0.1:9701", "http://[::1]:9701", "http://[::ffff:127.0.0.1]", "http://localhost", "http://host.docker.internal:65535",
+			"https://" + strings.Repeat("a", 253),
+		},
+		insecure: {"http://acme.communic8.com", "http://10.0.0.1", "http://localhost.evil.example", "http://[::2]"},
+		malformed: {
+			"", "https://", "https:///", "https://:443", "acme.communic8.com", "//a.b", "ftp://a.b", "file:///x", "HTTPS://a.b", "mailto:a@a.b",
+			"https://a.b/", "https://a.b/x", "https://a.b?", "https://a.b?x", "https://a.b#", "https://a.b#x", "https://u@a.b", "https://u:p@a.b",
+			"https://a.b:", "https://a.b:0", "https://a.b:65536", "https://a.b:x", "https://a b", "https://ä.example", "https://a_b.example",
+			"https://-a.b", "https://a-.b", "https://a..b", "https://a.b.", "https://a.b\u202e", "http://[::1%25lo]", "https://" + strings.Repeat("a", 254),
+		},
+	} {
+		for _, s := range urls {
+			u, ok := oauth.ParseBaseURL(s)
+			got := malformed
+			switch {
+			case ok && oauth.Confidential(u):
+				got = valid
+			case ok:
+				got = insecure
+			}
+			if got != want || ok && u.String() != s || oauth.ValidBaseURL(s) != (want == valid) {
+				t.Errorf("%q is %s, want %s", s, got, want)
+			}
+		}
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for text, want := range map[string]string{
+		"as it is: ä…":            "as it is: ä…",
+		"\x1b[2Jclear\r\nforge\t": "\ufffd[2Jclear\ufffd\ufffdforge\ufffd",
+		"\u202ebidi\u200b":        "\ufffdbidi\ufffd",
+		"\xff":                    "\ufffd",
+		strings.Repeat("ä", 20):   strings.Repeat("ä", 20),
+		strings.Repeat("ä", 21):   strings.Repeat("ä", 19) + "…",
+	} {
+		if got := oauth.Printable(text, 20); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
 	}
 }
