@@ -1,6 +1,7 @@
 package c8auth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -18,7 +19,8 @@ func (e *env) mustHaveRead(want int) {
 	}
 }
 
-// Concurrent calls share one read and its result, also a failure.
+// Concurrent calls share one read and its result, also a failure, and also if the first of them is
+// cancelled.
 func TestConcurrentCalls(t *testing.T) {
 	denied := smtest.Fault{Status: 400, Type: "AccessDeniedException"}
 	forEach(t, map[string]*smtest.Fault{"a token": nil, "a failure": &denied}, func(e *env, fault *smtest.Fault) {
@@ -26,11 +28,13 @@ func TestConcurrentCalls(t *testing.T) {
 		if fault != nil {
 			e.storeFault("GetSecretValue", "", *fault)
 		}
+		cancelled, cancel := context.WithCancel(e.Context())
+		cancel()
 		var calls sync.WaitGroup
 		var reads atomic.Int64
 		for range 100 {
 			calls.Go(func() {
-				got, err := e.cache.Token(e.Context(), "acme", false)
+				got, err := e.cache.Token(cancelled, "acme", false)
 				if fault == nil && (got.Token.AccessToken.Reveal() != "one" || err != nil) || fault != nil && !errors.Is(err, ErrUnavailable) {
 					e.Errorf("got %v, %v", got, err)
 				}
@@ -78,23 +82,6 @@ func TestCacheReads(t *testing.T) {
 				e.put(newToken("two", test.next))
 			}
 		}
-	})
-}
-
-// A failure is remembered for a second.
-func TestFailedRead(t *testing.T) {
-	withEnv(t, func(e *env) {
-		e.put(newToken("one", time.Hour))
-		e.storeFault("GetSecretValue", "", smtest.Fault{Status: 400, Type: "AccessDeniedException"})
-		_, _ = e.vend(false)
-		e.storeWorks()
-		time.Sleep(time.Second - 1)
-		if _, err := e.vend(false); !errors.Is(err, ErrUnavailable) {
-			e.Errorf("got %v", err)
-		}
-		e.mustHaveRead(1)
-		time.Sleep(time.Nanosecond)
-		e.mustVend(false, "one")
 	})
 }
 

@@ -100,23 +100,22 @@ func TestDueLeavesTime(t *testing.T) {
 // A token that is dated ahead of the clock is replaced, whether or not it is forced or there is
 // a probe path, and also when it is reported and the probe is inconclusive.
 func TestTokenDatedAhead(t *testing.T) {
-	for _, probe := range []string{defaultProbePath, ""} {
-		for _, force := range []bool{false, true} {
-			withEnv(t, func(e *env) {
-				e.rotator.Endpoint.ProbePath = probe
-				e.start(client)
-				e.shift(48 * time.Hour)
-				if result, err := e.rotate(force); err != nil || result.Outcome != Rotated || result.Reason != UnreadableToken {
-					t.Errorf("got %+v, %v", result, err)
-				}
-				e.mustRotate(Fresh, "")
-			})
-		}
-	}
-	withEnv(t, func(e *env) {
+	forEach(t, map[string]func(e *env, version string) (Result, error){
+		"by a heartbeat": func(e *env, _ string) (Result, error) { return e.rotate(false) },
+		"forced":         func(e *env, _ string) (Result, error) { return e.rotate(true) },
+		"without a probe path": func(e *env, _ string) (Result, error) {
+			e.rotator.Endpoint.ProbePath = ""
+			return e.rotate(false)
+		},
+		"reported": func(e *env, version string) (Result, error) {
+			e.probeFault(c8test.Fault{Status: 403})
+			return e.report(version)
+		},
+	}, func(e *env, replace func(e *env, version string) (Result, error)) {
 		e.start(client)
-		version := e.shift(48 * time.Hour)
-		e.probeFault(c8test.Fault{Status: 403})
-		e.mustReport(version, Rotated)
+		if result, err := replace(e, e.shift(48*time.Hour)); err != nil || result.Outcome != Rotated {
+			e.Errorf("got %+v, %v", result, err)
+		}
+		e.mustRotate(Fresh, "")
 	})
 }

@@ -30,19 +30,35 @@ func TestTokenRequest(t *testing.T) {
 		body, _ = io.ReadAll(r.Body)
 		_, _ = w.Write([]byte(`{"access_token":"0123","token_type":"Bearer","expires_in":86400}`))
 	}))}
-	c := Credentials{BaseURL: acmeURL, ClientID: "id", ClientSecret: NewSecret("sécret:x")}
+	c := Credentials{BaseURL: acmeURL, ClientID: "id", ClientSecret: NewSecret("sécret:~~")}
 	if _, err := e.RequestToken(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	if got.Method != http.MethodPost || got.URL.String() != acmeURL+"/int/v1/oauth/token" {
 		t.Errorf("%s %s", got.Method, got.URL)
 	}
-	if h := got.Header.Get("Authorization"); h != "Bearer aWQ6c8OpY3JldDp4" { // base64 of id:sécret:x
+	if h := got.Header.Get("Authorization"); h != "Bearer aWQ6c8OpY3JldDp+fg==" { // base64 of id:sécret:~~
 		t.Errorf("Authorization: %s", h)
 	}
 	if h := got.Header.Get("Content-Type"); h != "application/json" || string(body) != `{"grant_type":"client_credentials"}` {
 		t.Errorf("%s: %s", h, body)
 	}
+}
+
+// serveTLS starts a server that speaks no newer TLS than version, and returns an Endpoint whose
+// client trusts it, with its URL.
+func serveTLS(t *testing.T, version uint16, handler http.HandlerFunc) (*Endpoint, string) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(handler)
+	server.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: version}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	client := NewHTTPClient()
+	client.Transport.(*http.Transport).TLSClientConfig.RootCAs = roots
+	return &Endpoint{Client: client, ProbePath: "/probe"}, server.URL
 }
 
 // A probe resumes the TLS session of the token request on a connection of its own: a handshake
@@ -51,24 +67,18 @@ func TestSessionIsResumed(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		var resumed []bool
 		peers := make(map[string]bool)
-		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		e, url := serveTLS(t, version, func(w http.ResponseWriter, r *http.Request) {
 			resumed = append(resumed, r.TLS.DidResume)
 			peers[r.RemoteAddr] = true
 			_, _ = w.Write([]byte(`{"success":true,"access_token":"0123","token_type":"Bearer","expires_in":86400}`))
-		}))
-		server.TLS = &tls.Config{MaxVersion: version} // #nosec G402 -- to see both
-		server.StartTLS()
-		client := NewHTTPClient()
-		client.Transport.(*http.Transport).TLSClientConfig.RootCAs = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
-		e := Endpoint{Client: client, ProbePath: "/probe"}
-		response, err := e.RequestToken(t.Context(), credentialsFor(server.URL))
+		})
+		response, err := e.RequestToken(t.Context(), credentialsFor(url))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if result, detail := e.Probe(t.Context(), Token{BaseURL: server.URL, AccessToken: response.AccessToken}); result != ProbeGood {
+		if result, detail := e.Probe(t.Context(), Token{BaseURL: url, AccessToken: response.AccessToken}); result != ProbeGood {
 			t.Fatal(result, detail)
 		}
-		server.Close()
 		if !slices.Equal(resumed, []bool{false, true}) || len(peers) != 2 {
 			t.Errorf("%s: resumed sessions: %t, on %d connections", tls.VersionName(version), resumed, len(peers))
 		}
@@ -77,28 +87,14 @@ func TestSessionIsResumed(t *testing.T) {
 
 // The client does not speak TLS 1.1, and accepts no certificate that the system does not.
 func TestTLS(t *testing.T) {
-	for want, test := range map[string]struct {
-		version uint16
-		trusted bool
-	}{
-		"Communic8 and this machine do not agree on TLS":        {tls.VersionTLS11, true},
-		"Communic8 shows a certificate of an unknown authority": {tls.VersionTLS13, false},
-	} {
-		server := httptest.NewUnstartedServer(http.NotFoundHandler())
-		server.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: test.version}
-		server.Config.ErrorLog = log.New(io.Discard, "", 0)
-		server.StartTLS()
-		client := NewHTTPClient()
-		if test.trusted {
-			roots := x509.NewCertPool()
-			roots.AddCert(server.Certificate())
-			client.Transport.(*http.Transport).TLSClientConfig.RootCAs = roots
-		}
-		e := Endpoint{Client: client}
-		if _, err := e.RequestToken(t.Context(), credentialsFor(server.URL)); err == nil || err.Error() != want {
-			t.Errorf("got %v, want %s", err, want)
-		}
-		server.Close()
+	old, oldURL := serveTLS(t, tls.VersionTLS11, http.NotFound)
+	if _, err := old.RequestToken(t.Context(), credentialsFor(oldURL)); err == nil || err.Error() != "Communic8 and this machine do not agree on TLS" {
+		t.Errorf("got %v", err)
+	}
+	_, url := serveTLS(t, tls.VersionTLS13, http.NotFound)
+	untrusting := Endpoint{Client: NewHTTPClient()}
+	if _, err := untrusting.RequestToken(t.Context(), credentialsFor(url)); err == nil || err.Error() != "Communic8 shows a certificate of an unknown authority" {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -12,12 +12,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
 	"github.com/c8auth/c8auth/internal/fakes/inmem"
 	"github.com/c8auth/c8auth/internal/fakes/smtest"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 const (
@@ -47,7 +47,8 @@ type env struct {
 func withEnv(t *testing.T, test func(e *env)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		e := &env{T: t, c8: new(c8test.Server), sm: new(smtest.Server)}
+		fakes := harness.InMemory()
+		e := &env{T: t, c8: fakes.Communic8, sm: fakes.Secrets}
 		e.c8.AddClient("id", "secret-1")
 		e.c8.AddAccessKey("key-1")
 		e.sm.Create(acmeCredentials)
@@ -58,16 +59,8 @@ func withEnv(t *testing.T, test func(e *env)) {
 			}
 			return nil
 		}
-		store := &Store{Stack: "stack", Client: secretsmanager.New(secretsmanager.Options{
-			Region:           "eu-central-1",
-			Retryer:          newRetryer(),
-			RetryMaxAttempts: storeAttempts,
-			BaseEndpoint:     aws.String("http://secretsmanager.test"),
-			HTTPClient:       &http.Client{Transport: inmem.Transport{Handler: e.sm}, Timeout: storeAttempt},
-			Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-				return aws.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "example"}, nil
-			}),
-		})}
+		client := secretsmanager.New(fakes.Client.Options(), func(o *secretsmanager.Options) { o.Retryer, o.RetryMaxAttempts = newRetryer(), storeAttempts })
+		store := &Store{Stack: "stack", Client: client}
 		e.rotator = &Rotator{
 			Store:    store,
 			Endpoint: &Endpoint{Client: inmem.Client(e.c8), ProbePath: defaultProbePath},

@@ -125,17 +125,6 @@ func TestNeitherCredentialsWork(t *testing.T) {
 	})
 }
 
-// An access key that Communic8 rejects counts as refused credentials, and is not stored.
-func TestWrongAccessKey(t *testing.T) {
-	withEnv(t, func(e *env) {
-		e.sm.Put(acmeCredentials, wrongKey)
-		if _, err := e.rotate(false); !errors.Is(err, ErrRefused) {
-			t.Errorf("got %v", err)
-		}
-		e.mustBe("")
-	})
-}
-
 // Refused credentials that are replaced just then are the previous ones now, and are not used again.
 func TestCredentialsReplacedMeanwhile(t *testing.T) {
 	withEnv(t, func(e *env) {

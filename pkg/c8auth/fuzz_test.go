@@ -24,24 +24,8 @@ const mark = "M4RK-7f3a"
 // mustHide fails if the error shows the mark.
 func mustHide(t *testing.T, err error) {
 	t.Helper()
-	for _, text := range []string{fmt.Sprint(err), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", err)} {
-		if strings.Contains(text, mark) {
-			t.Errorf("the error shows the input: %s", text)
-		}
-	}
-}
-
-// mustRedact fails if any way of printing the value shows the mark.
-func mustRedact(t *testing.T, v any) {
-	t.Helper()
-	text, err := json.Marshal(v)
-	if err != nil {
-		t.Error(err)
-	}
-	for _, text := range []string{fmt.Sprint(v), fmt.Sprintf("%+v", v), fmt.Sprintf("%#v", v), fmt.Sprintf("%q %x", v, v), string(text)} {
-		if strings.Contains(text, mark) {
-			t.Errorf("a secret is shown: %s", text)
-		}
+	if text := fmt.Sprintf("%v %+v %#v", err, err, err); strings.Contains(text, mark) {
+		t.Errorf("the error shows the input: %s", text)
 	}
 }
 
@@ -76,14 +60,11 @@ func FuzzTokenResponse(f *testing.F) {
 			if !errors.As(err, &upstream) {
 				t.Fatalf("no UpstreamError: %T", err)
 			}
+			if upstream.Status != status || response != (TokenResponse{}) {
+				t.Errorf("got %+v, and %+v of HTTP %d", response, upstream, status)
+			}
 			if upstream.RetryAfter < 0 || upstream.RetryAfter > 24*time.Hour || upstream.RetryAfter > 0 && upstream.Kind != ErrUpstream {
 				t.Errorf("Retry-After %v", upstream.RetryAfter)
-			}
-			if upstream.Status != status {
-				t.Errorf("HTTP %d became %d", status, upstream.Status)
-			}
-			if response != (TokenResponse{}) {
-				t.Error("an error and a token")
 			}
 			return
 		}
@@ -96,34 +77,6 @@ func FuzzTokenResponse(f *testing.F) {
 		}
 		if response.Lifetime < Margin || response.Lifetime > maxLifetime || response.Lifetime%time.Second != 0 {
 			t.Errorf("a lifetime of %v", response.Lifetime)
-		}
-		mustRedact(t, response)
-	})
-}
-
-func FuzzLifetime(f *testing.F) {
-	for _, raw := range []string{`86400`, `"86400"`, `86400.9`, `" 60 "`, `-1`, `0`, `1e300`, `-1e300`, `null`, `true`, `""`, `"abc"`, `{}`, `[1]`, ``, `9223372036854775808`, `0.5`, `2592001`} {
-		f.Add(raw)
-	}
-	f.Fuzz(func(t *testing.T, raw string) {
-		got, ok := readLifetime(json.RawMessage(raw))
-		if got < 0 || got > maxLifetime || got%time.Second != 0 || !ok && got != 0 {
-			t.Errorf("%q is %v", raw, got)
-		}
-		var number float64
-		if json.Unmarshal([]byte(raw), &number) != nil || strings.TrimSpace(raw) == "null" {
-			return
-		}
-		// A number is never rounded up, nor down by a second, and is the same in a string.
-		if max(number, 0) < got.Seconds() || got < maxLifetime && got.Seconds() < number-1 || ok != (number > 0) {
-			t.Errorf("%q is %v, %t", raw, got, ok)
-		}
-		quoted, err := json.Marshal(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if again, _ := readLifetime(quoted); again != got {
-			t.Errorf("%q is %v, and %s is %v", raw, got, quoted, again)
 		}
 	})
 }
@@ -162,11 +115,8 @@ func FuzzCredentials(f *testing.F) {
 		c, err := ParseCredentials([]byte(before + mark + after))
 		if err != nil {
 			mustHide(t, err)
-			if !errors.Is(err, ErrCredentials) {
-				t.Errorf("no ErrCredentials: %v", err)
-			}
-			if c != (Credentials{}) {
-				t.Error("an error and credentials")
+			if !errors.Is(err, ErrCredentials) || c != (Credentials{}) {
+				t.Errorf("got %+v, and %v", c, err)
 			}
 			return
 		}
@@ -175,22 +125,16 @@ func FuzzCredentials(f *testing.F) {
 			t.Error("not exactly one method")
 		}
 		mustBeSecure(t, c.BaseURL)
-		mustRedact(t, struct{ A, B Secret }{c.ClientSecret, c.AccessKey})
-		// Encoded again, they are read as the same.
-		fields := map[string]string{"base_url": c.BaseURL}
-		if oauth {
-			fields["client_id"], fields["client_secret"] = c.ClientID, c.ClientSecret.Reveal()
-		} else {
-			fields["access_key"] = c.AccessKey.Reveal()
-		}
-		text, err := json.Marshal(fields)
-		if err != nil {
+		var in map[string]string
+		text := before + mark + after
+		if err := json.Unmarshal([]byte(text[strings.Index(text, "{"):strings.LastIndex(text, "}")+1]), &in); err != nil {
 			t.Fatal(err)
 		}
-		again, err := ParseCredentials(text)
-		if err != nil || again.BaseURL != c.BaseURL || again.ClientID != c.ClientID ||
-			again.ClientSecret.Reveal() != c.ClientSecret.Reveal() || again.AccessKey.Reveal() != c.AccessKey.Reveal() {
-			t.Errorf("read again: %v", err)
+		got := map[string]string{"base_url": c.BaseURL, "client_id": c.ClientID, "client_secret": c.ClientSecret.Reveal(), "access_key": c.AccessKey.Reveal()}
+		for name, value := range got {
+			if value != in[name] {
+				t.Errorf("%s is %q, want %q", name, value, in[name])
+			}
 		}
 	})
 }
@@ -223,11 +167,8 @@ func FuzzToken(f *testing.F) {
 		token, err := ParseToken([]byte(before + mark + after))
 		if err != nil {
 			mustHide(t, err)
-			if !errors.Is(err, ErrUnreadable) {
-				t.Errorf("no ErrUnreadable: %v", err)
-			}
-			if token != (Token{}) {
-				t.Error("an error and a token")
+			if !errors.Is(err, ErrUnreadable) || token != (Token{}) {
+				t.Errorf("got %+v, and %v", token, err)
 			}
 			return
 		}
@@ -235,7 +176,6 @@ func FuzzToken(f *testing.F) {
 			t.Errorf("%q token", token.TokenType)
 		}
 		mustBeSecure(t, token.BaseURL)
-		mustRedact(t, token.AccessToken)
 		// Encoded again, it is read as the same.
 		text, err := token.encode()
 		if err != nil {
@@ -271,46 +211,8 @@ func FuzzTenant(f *testing.F) {
 		if (err == nil) != whole.MatchString(name) {
 			t.Errorf("%q: %v", name, err)
 		}
-		if err != nil && err.Error() != ErrTenantName.Error() {
+		if err != nil && err.Error() != ErrTenantName.Error() || err == nil && url.PathEscape(name) != name {
 			t.Errorf("%q: %v", name, err)
-		}
-		if err == nil && url.PathEscape(name) != name {
-			t.Errorf("%q must be escaped in a path", name)
-		}
-	})
-}
-
-func FuzzSettings(f *testing.F) {
-	f.Add("stack", "/int/v1/broadcast?limit=1", "1m", "acme,default", "http://127.0.0.1:1")
-	f.Add("", "", "", "", "")
-	f.Add("1stack", "//evil.test/x", "2h", "Acme,", "ftp://x")
-	f.Add("s", "/x#y", "1ns", " acme , b ", "::")
-	f.Fuzz(func(t *testing.T, stack, path, ttl, prefetch, endpoint string) {
-		values := map[string]string{
-			"C8AUTH_STACK": stack, "C8AUTH_PROBE_PATH": path, "C8AUTH_CACHE_TTL": ttl,
-			"C8AUTH_PREFETCH": prefetch, "AWS_ENDPOINT_URL_SECRETS_MANAGER": endpoint,
-		}
-		s, err := read(values)
-		if err == nil {
-			if !stackName.MatchString(s.Stack) || s.CacheTTL < time.Second || s.CacheTTL > time.Hour {
-				t.Errorf("%+v", s)
-			}
-			for _, tenant := range s.Prefetch {
-				if CheckTenant(tenant) != nil {
-					t.Errorf("prefetch %q", tenant)
-				}
-			}
-			if u, err := url.Parse("https://acme.communic8.com" + s.ProbePath); err != nil || u.Host != "acme.communic8.com" || u.Fragment != "" {
-				t.Errorf("the probe path %q leads to %v, %v", s.ProbePath, u, err)
-			}
-			return
-		}
-		// The error names exactly the variables that are malformed on their own.
-		for name, value := range values {
-			_, wrong := read(map[string]string{name: value})
-			if named := strings.Contains(err.Error(), name+": expected"); named != (wrong != nil) {
-				t.Errorf("%s=%q: named %t in %v", name, value, named, err)
-			}
 		}
 	})
 }

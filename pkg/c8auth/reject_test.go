@@ -277,21 +277,27 @@ func TestTokenReplacedDuringAReport(t *testing.T) {
 	})
 }
 
-// A claim whose answer is lost counts, and is not given out as a token. One that fails has changed
-// nothing. After one that cannot be read, no other can follow at once.
+// Writes whose answers are lost are repeated and count once: a claim, which is not given out as a
+// token, and a token. A claim that fails has changed nothing. After one that cannot be read, no
+// other can follow at once.
 func TestClaims(t *testing.T) {
 	withEnv(t, func(e *env) {
 		e.start(client)
-		lost := true
+		calls := 0
 		e.storeFaults(func(op, _ string) *smtest.Fault {
-			if op == "PutSecretValue" && lost {
-				lost = false
+			if op != "PutSecretValue" {
+				return nil
+			}
+			if calls++; calls%2 == 1 {
 				return &smtest.Fault{After: true, Break: true}
 			}
 			return nil
 		})
 		e.mustReport(e.revoke(), Rotated)
 		e.mustBeValid()
+		if n := e.sm.Versions(acmeToken); calls != 4 || n != 3 {
+			t.Errorf("%d calls, %d versions; want 4, and 3 with the first token", calls, n)
+		}
 
 		version := e.revoke()
 		e.storeFault("PutSecretValue", "", smtest.Fault{Status: 400, Type: "EncryptionFailure", Message: "MARK"})
