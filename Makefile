@@ -92,7 +92,7 @@ image:
 	@$(NEED_DOCKER)
 	mkdir -p .aws-sam/image/run
 	cp $(CERTIFICATES) .aws-sam/image/ca-certificates.crt
-	CGO_ENABLED=0 GOOS=linux go build -buildvcs=$(VCS) -trimpath -ldflags '-s -w' -o .aws-sam/image/c8auth ./cmd/c8auth
+	CGO_ENABLED=0 GOOS=linux go build -buildvcs=$(VCS) -trimpath -ldflags '-s -w' -o .aws-sam/image/c8auth ./cmd/c8auth-sidecar
 	docker build -q -t c8auth -f docs/examples/Dockerfile .aws-sam/image
 
 ## make e2e     sam validate, sam build, and sam local with every file in events/

@@ -117,7 +117,7 @@ func (doc *doctor) examine(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		return &failure{errors.New("the rest could not be checked"), "", statusOf(err)}
+		return &failure{Err: errors.New("the rest could not be checked"), Status: statusOf(err)}
 	}
 	if doc.api(ctx) {
 		doc.signature(ctx)

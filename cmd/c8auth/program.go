@@ -16,17 +16,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/c8auth/c8auth/internal/cli"
 	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 
-// Exit statuses; the help of the root command describes them. 1 and 2 mean that the user must
-// change something about the command, 3 that somebody must change something about the deployment.
 const (
-	statusFailure     = 1
-	statusUsage       = 2
-	statusAttention   = 3 // a person must act
-	statusAgain       = 4 // it may pass by itself
-	statusInterrupted = 130
+	statusFailure     = cli.StatusFailure
+	statusUsage       = cli.StatusUsage
+	statusAttention   = cli.StatusAttention
+	statusAgain       = cli.StatusAgain
+	statusInterrupted = cli.StatusInterrupted
 )
 
 const about = `c8auth keeps API tokens of Communic8 valid in AWS, and vends them to callers that IAM
@@ -65,15 +64,15 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
 	command, err := root.ExecuteContextC(ctx)
-	if child, ran := errors.AsType[ended](err); ran {
+	if child, ran := errors.AsType[cli.Ended](err); ran {
 		return int(child)
 	}
 	if err != nil && ctx.Err() != nil {
-		return statusInterrupted
+		return cli.StatusInterrupted
 	}
 	if err != nil && !p.started {
 		p.json = slices.Contains(args, "--json")
-		err = &failure{status: statusUsage, error: err, do: meant(command, args) + "`" + command.CommandPath() + " --help`"}
+		err = &failure{Status: statusUsage, Err: err, Do: meant(command, args) + "`" + command.CommandPath() + " --help`"}
 	}
 	if failed := p.stdout.failed(); failed != nil {
 		err = fmt.Errorf("the standard output could not be written: %w", failed)
@@ -175,24 +174,17 @@ func (p *program) completeTenant(command *cobra.Command, args []string, _ string
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// failure is an error with what to do and an exit status.
-type failure struct {
-	error         // what happened
-	do     string // what to do about it, or empty
-	status int    // of the exit; 0 means 1
-}
+type failure = cli.Failure
 
-func (f *failure) Unwrap() error { return f.error }
-
-// fail returns a failure. format is that of fmt.Errorf.
+// fail returns a [*failure]. format is that of fmt.Errorf.
 func fail(status int, do, format string, args ...any) error {
-	return &failure{fmt.Errorf(format, args...), do, status}
+	return cli.Fail(status, do, format, args...)
 }
 
 // remedy returns what to do about an error; empty if that is not known.
 func remedy(err error) string {
 	if f, ok := errors.AsType[*failure](err); ok {
-		return f.do
+		return f.Do
 	}
 	return ""
 }
@@ -200,7 +192,7 @@ func remedy(err error) string {
 // statusOf returns the exit status for an error.
 func statusOf(err error) int {
 	if f, ok := errors.AsType[*failure](err); ok {
-		return cmp.Or(f.status, statusFailure)
+		return cmp.Or(f.Status, statusFailure)
 	}
 	return statusFailure
 }

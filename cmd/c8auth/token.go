@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/c8auth/c8auth/internal/cli"
 	"github.com/c8auth/c8auth/pkg/c8auth/caller"
 )
 
@@ -71,7 +72,7 @@ func (p *program) token(ctx context.Context, tenant, url string) (*tokenAnswer, 
 		if d, err = p.deployment(ctx); err == nil {
 			url = d.outputs["Url"]
 		} else if f, ok := errors.AsType[*failure](err); ok {
-			f.do += "; or name the API by --url, which takes no right but that to the token"
+			f.Do += "; or name the API by --url, which takes no right but that to the token"
 		}
 	}
 	if err != nil {
@@ -84,7 +85,7 @@ func (p *program) token(ctx context.Context, tenant, url string) (*tokenAnswer, 
 		}
 	}
 	if err != nil {
-		return nil, vendFailure(err, tenant)
+		return nil, cli.Explain(err, tenant)
 	}
 	out := &tokenAnswer{AccessToken: token.AccessToken, TokenType: token.TokenType, Version: token.Extra("version"), BaseURL: token.Extra("base_url")}
 	if !token.Expiry.IsZero() {
@@ -92,19 +93,4 @@ func (p *program) token(ctx context.Context, tenant, url string) (*tokenAnswer, 
 		out.ExpiresAt = token.Expiry.UTC().Truncate(time.Second)
 	}
 	return out, nil
-}
-
-// vendFailure returns an error of the package caller with what to do about it.
-func vendFailure(err error, tenant string) error {
-	switch {
-	case errors.Is(err, caller.ErrDenied) && !errors.Is(err, caller.ErrSignature):
-		return fail(0, "is "+tenant+" the right name? API Gateway gives the same answer for a name that no policy of yours has. If it is right, `c8auth grant "+tenant+" --role ARN` prints the policies that admit a role", "%w", err)
-	case errors.Is(err, caller.ErrTenant):
-		return fail(0, "`c8auth status` shows which there are", "%w", err)
-	case errors.Is(err, caller.ErrNoToken):
-		return fail(statusAgain, "`c8auth status` shows why; `c8auth rotate "+tenant+"` requests one now", "%w", err)
-	case errors.Is(err, caller.ErrUnreachable):
-		return fail(statusAgain, "is this machine online, and the URL the stack's output Url? A private API is reached through its VPC endpoints alone", "%w", err)
-	}
-	return err
 }

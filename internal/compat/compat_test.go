@@ -252,7 +252,7 @@ func leaves(text string) (found []leaf) {
 // settings are the environment variables.
 func settings(t *testing.T) []item {
 	t.Helper()
-	return quoted(t, "setting", regexp.MustCompile(`"((?:C8AUTH|COMMUNIC8)_[A-Z_]+)"`), "pkg/c8auth", "pkg/c8auth/caller", "functions/rotate", "functions/vend", "cmd/c8auth")
+	return quoted(t, "setting", regexp.MustCompile(`"((?:C8AUTH|COMMUNIC8)_[A-Z_]+)"`), "pkg/c8auth", "pkg/c8auth/caller", "functions/rotate", "functions/vend", "cmd/c8auth", "internal/cli")
 }
 
 // logs are the metrics, the keys and the words of error_code in the functions' log lines.

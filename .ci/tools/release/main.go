@@ -149,14 +149,14 @@ func (b *builder) run(dir, name string, args ...string) (string, error) {
 
 // files makes all files but the checksums.
 func (b *builder) files() error {
-	tool := func(platform [2]string) string { return filepath.Join(b.scratch, "tool", platform[0], platform[1]) }
+	tools := func(platform [2]string) string { return filepath.Join(b.scratch, "tool", platform[0], platform[1]) }
 	function := func(name string, processor [2]string) string { return filepath.Join(b.scratch, name, processor[0]) }
 	var builds errgroup.Group
 	builds.SetLimit(runtime.NumCPU())
 	for _, platform := range platforms {
 		builds.Go(func() error {
 			_, err := b.run(b.source, "env", "GOOS="+platform[0], "GOARCH="+platform[1],
-				"go", "build", "-buildvcs=true", "-ldflags", "-s -w", "-o", tool(platform), "./cmd/c8auth")
+				"go", "build", "-buildvcs=true", "-ldflags", "-s -w", "-o", tools(platform)+"/", "./cmd/...")
 			return err
 		})
 	}
@@ -171,7 +171,7 @@ func (b *builder) files() error {
 	if err := builds.Wait(); err != nil {
 		return err
 	}
-	info, err := buildinfo.ReadFile(tool(platforms[0]))
+	info, err := buildinfo.ReadFile(filepath.Join(tools(platforms[0]), "c8auth"))
 	if err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ func (b *builder) files() error {
 		if platform[0] == "windows" {
 			kind, as, pack = ".zip", "c8auth.exe", zipped
 		}
-		if err := b.archive(name+kind, tool(platform), modules, func(binary []byte) ([]byte, error) {
+		if err := b.archive(name+kind, filepath.Join(tools(platform), as), modules, func(binary []byte) ([]byte, error) {
 			return pack(b.time, []entry{{name: as, mode: 0o755, data: binary}, licences})
 		}); err != nil {
 			return err
@@ -199,7 +199,7 @@ func (b *builder) files() error {
 		if platform[0] != "linux" {
 			continue
 		}
-		if err := b.archive("c8auth_image_"+platform[1]+".tar.gz", tool(platform), modules, func(binary []byte) ([]byte, error) {
+		if err := b.archive("c8auth_image_"+platform[1]+".tar.gz", filepath.Join(tools(platform), "c8auth-sidecar"), modules, func(binary []byte) ([]byte, error) {
 			return image(b.time, b.version, platform[1], binary, licences)
 		}); err != nil {
 			return err

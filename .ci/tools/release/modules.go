@@ -47,7 +47,7 @@ func (b *builder) modules() (map[string]*module, error) {
 	modules := make(map[string]*module)
 	for _, platform := range platforms {
 		printed, err := b.run(b.source, "env", "GOOS="+platform[0], "GOARCH="+platform[1],
-			"go", "list", "-deps", "-json=Dir,Standard,Module", "./cmd/c8auth", "./functions/...")
+			"go", "list", "-deps", "-json=Dir,Standard,Module", "./cmd/...", "./functions/...")
 		if err != nil {
 			return nil, err
 		}

@@ -40,6 +40,7 @@ const (
 var (
 	rounds = flag.Int("rounds", 9, "turns of each proxy in each case")
 	turn   = flag.Duration("turn", time.Second, "how long a turn is")
+	tool   = flag.String("tool", "./cmd/c8auth-sidecar", "what has the command proxy: this, or ./cmd/c8auth")
 	only   = flag.String("only", "", "measure only what has this in its name: start, uploads, idle, or a case")
 )
 
@@ -68,7 +69,7 @@ func run() error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(b.dir) }()
-	for name, source := range map[string]string{"c8auth": "./cmd/c8auth", "reverseproxy": "./internal/bench/reverseproxy"} {
+	for name, source := range map[string]string{"c8auth": *tool, "reverseproxy": "./internal/bench/reverseproxy"} {
 		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(b.dir, name), source)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {

@@ -1,0 +1,52 @@
+// Package cli is what the tool c8auth and the binary of the image have in common: how a command
+// fails, and c8auth proxy. Its functions may be called concurrently.
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/c8auth/c8auth/pkg/c8auth/caller"
+)
+
+// Exit statuses; the help of c8auth describes them. 1 and 2 mean that the user must change
+// something about the command, 3 that somebody must change something about the deployment.
+const (
+	StatusFailure     = 1
+	StatusUsage       = 2
+	StatusAttention   = 3 // a person must act
+	StatusAgain       = 4 // it may pass by itself
+	StatusInterrupted = 130
+)
+
+// Failure is an error with what to do and an exit status.
+type Failure struct {
+	Err    error  // what happened; not nil
+	Do     string // what to do about it, or empty
+	Status int    // of the exit; 0 means [StatusFailure]
+}
+
+func (f *Failure) Error() string { return f.Err.Error() }
+
+// Unwrap returns Err.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Fail returns a [*Failure]. format is that of fmt.Errorf.
+func Fail(status int, do, format string, args ...any) error {
+	return &Failure{fmt.Errorf(format, args...), do, status}
+}
+
+// Explain returns an error of the package caller with what to do about it.
+func Explain(err error, tenant string) error {
+	switch {
+	case errors.Is(err, caller.ErrDenied) && !errors.Is(err, caller.ErrSignature):
+		return Fail(0, "is "+tenant+" the right name? API Gateway gives the same answer for a name that no policy of yours has. If it is right, `c8auth grant "+tenant+" --role ARN` prints the policies that admit a role", "%w", err)
+	case errors.Is(err, caller.ErrTenant):
+		return Fail(0, "`c8auth status` shows which there are", "%w", err)
+	case errors.Is(err, caller.ErrNoToken):
+		return Fail(StatusAgain, "`c8auth status` shows why; `c8auth rotate "+tenant+"` requests one now", "%w", err)
+	case errors.Is(err, caller.ErrUnreachable):
+		return Fail(StatusAgain, "is this machine online, and the URL the stack's output Url? A private API is reached through its VPC endpoints alone", "%w", err)
+	}
+	return err
+}
