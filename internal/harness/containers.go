@@ -2,10 +2,7 @@ package harness
 
 // The fakes without the functions, for those that `sam local` runs in containers.
 
-import (
-	"encoding/json"
-	"fmt"
-)
+import "encoding/json"
 
 // Host is this machine's name within a container. Docker Desktop knows it by itself;
 // on Linux, --add-host host.docker.internal:host-gateway makes it known.
@@ -15,24 +12,7 @@ const Host = "host.docker.internal"
 // this machine, as a container does not reach its loopback. The URLs are those for
 // containers. The tenant default has its two secrets, both empty. There is neither a
 // function nor a gateway.
-func StartForContainers(ports Ports) (_ *Stack, err error) {
-	s := newStack()
-	defer func() {
-		if err != nil {
-			s.Stop()
-		}
-	}()
-	var port int
-	if port, err = s.listen("", ports.Communic8, s.Communic8); err != nil {
-		return nil, err
-	}
-	s.Communic8URL = fmt.Sprintf("http://%s:%d", Host, port)
-	if port, err = s.listen("", ports.Secrets, s.Secrets); err != nil {
-		return nil, err
-	}
-	s.SecretsURL = fmt.Sprintf("http://%s:%d", Host, port)
-	return s, nil
-}
+func StartForContainers(ports Ports) (*Stack, error) { return start("", Host, ports) }
 
 // EnvVars returns the file for `sam local --env-vars` by which the functions use that Secrets
 // Manager. SAM passes on only what the template declares.

@@ -56,8 +56,9 @@ type Stack struct {
 
 	Key aws.Credentials // of the caller, with which Get and Report sign
 
-	dir     string
-	servers []*http.Server
+	address, host string // where the fakes listen, and what it is called in URLs
+	servers       []*http.Server
+	dir           string // is removed in the end
 }
 
 // Ports are the preferred ports of the fakes. One that is taken is replaced by any that is
@@ -67,15 +68,14 @@ type Ports struct{ Communic8, Secrets, API, AWS int }
 // Start builds the functions from the module that the working directory belongs to, and
 // starts the fakes. The tenant default has its two secrets, both empty. The caller may get
 // its token and report it, and do everything else in AWS. log gets what the functions print.
-func Start(ctx context.Context, ports Ports, log io.Writer) (_ *Stack, err error) {
+func Start(ctx context.Context, ports Ports, log io.Writer) (s *Stack, err error) {
 	dir, err := os.MkdirTemp("", "c8auth-")
 	if err != nil {
 		return nil, err
 	}
-	if err := Build(ctx, dir); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+	if err = Build(ctx, dir); err == nil {
+		s, err = StartBuilt(dir, ports, log)
 	}
-	s, err := StartBuilt(dir, ports, log)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -99,86 +99,85 @@ func Build(ctx context.Context, dir string) error {
 
 // StartBuilt is Start with the functions that Build has built in dir.
 func StartBuilt(dir string, ports Ports, log io.Writer) (_ *Stack, err error) {
-	s := newStack()
-	s.Gateway = &gwtest.Gateway{Region: Region, Keys: map[string]gwtest.Key{
+	const loopback = "127.0.0.1"
+	s, err := start(loopback, loopback, ports)
+	if err != nil {
+		return nil, err
+	}
+	s.AWS = &awstest.Server{Region: Region, Keys: map[string]string{AccessKey: Caller}, Secrets: s.Secrets, Functions: make(map[string]awstest.Function)}
+	s.Rotate = s.function(dir, "rotate", time.Minute, log) // the times are those of template.yaml
+	s.Vend = s.function(dir, "vend", 10*time.Second, log)
+	s.Gateway = &gwtest.Gateway{Region: Region, Invoke: s.Vend.Invoke, Report: s.Rotate.Invoke, Keys: map[string]gwtest.Key{
 		AccessKey: {SecretAccessKey: SecretKey, ARN: Caller, Tenants: []string{"default"}, Reports: []string{"default"}},
 	}}
-	s.AWS = &awstest.Server{Region: Region, Keys: map[string]string{AccessKey: Caller}, Secrets: s.Secrets, Functions: make(map[string]awstest.Function)}
-	defer func() {
-		if err != nil {
-			s.Stop()
-		}
-	}()
-	if s.Communic8URL, err = s.listenLocally(ports.Communic8, s.Communic8); err != nil {
+	if s.APIURL, err = s.listen(ports.API, s.Gateway); err == nil {
+		s.APIURL += "/v1"
+		s.AWS.Deploy(Name, s.APIURL, "default")
+		s.AWSURL, err = s.listen(ports.AWS, s.AWS)
+	}
+	if err != nil {
+		s.Stop()
 		return nil, err
 	}
-	if s.SecretsURL, err = s.listenLocally(ports.Secrets, s.Secrets); err != nil {
-		return nil, err
-	}
-	for name, function := range map[string]**lambdatest.Function{"rotate": &s.Rotate, "vend": &s.Vend} {
-		*function = &lambdatest.Function{
-			Name:      Name + "-" + name,
-			Bootstrap: filepath.Join(dir, name, "bootstrap"),
-			Timeout:   map[string]time.Duration{"rotate": time.Minute, "vend": 10 * time.Second}[name], // as in template.yaml
-			Log:       io.MultiWriter(s.AWS.Log("/aws/lambda/"+Name+"-"+name), log),
-			Env: []string{
-				"C8AUTH_STACK=" + Name,
-				"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.SecretsURL,
-				"AWS_REGION=" + Region,
-				"AWS_ACCESS_KEY_ID=AKIAI44QH8DHBEXAMPLE",
-				"AWS_SECRET_ACCESS_KEY=je7MtGbClwBF/2Zp9Utk/h3yCo8nvbEXAMPLEKEY",
-			},
-		}
-		s.AWS.Functions[(*function).Name] = (*function).Invoke
-	}
-	s.Gateway.Invoke, s.Gateway.Report = s.Vend.Invoke, s.Rotate.Invoke
-	if s.APIURL, err = s.listenLocally(ports.API, s.Gateway); err != nil {
-		return nil, err
-	}
-	s.APIURL += "/v1"
-	s.AWS.Deploy(Name, s.APIURL, "default")
-	s.AWSURL, err = s.listenLocally(ports.AWS, s.AWS)
-	return s, err
+	return s, nil
 }
 
-// newStack returns Communic8, and the two secrets of the tenant default.
-func newStack() *Stack {
+// start serves Communic8, and Secrets Manager with the two secrets of the tenant default.
+func start(address, host string, ports Ports) (_ *Stack, err error) {
 	s := &Stack{
-		Communic8: new(c8test.Server), Secrets: &smtest.Server{Region: Region},
+		Communic8: new(c8test.Server), Secrets: &smtest.Server{Region: Region}, address: address, host: host,
 		Key: aws.Credentials{AccessKeyID: AccessKey, SecretAccessKey: SecretKey},
 	}
 	s.Secrets.Create(CredentialsName("default"))
 	s.Secrets.Create(TokenName("default"))
-	return s
+	if s.Communic8URL, err = s.listen(ports.Communic8, s.Communic8); err == nil {
+		s.SecretsURL, err = s.listen(ports.Secrets, s.Secrets)
+	}
+	if err != nil {
+		s.Stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+// listen serves h and returns its URL.
+func (s *Stack) listen(port int, h http.Handler) (string, error) {
+	listener, err := net.Listen("tcp", fmt.Sprintf("%s:%d", s.address, port))
+	if err != nil {
+		listener, err = net.Listen("tcp", s.address+":0")
+	}
+	if err != nil {
+		return "", err
+	}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
+	s.servers = append(s.servers, server)
+	go func() { _ = server.Serve(listener) }()
+	return fmt.Sprintf("http://%s:%d", s.host, listener.Addr().(*net.TCPAddr).Port), nil
+}
+
+// function returns a function of the stack, which the operator may invoke.
+func (s *Stack) function(dir, name string, timeout time.Duration, log io.Writer) *lambdatest.Function {
+	f := &lambdatest.Function{
+		Name:      Name + "-" + name,
+		Bootstrap: filepath.Join(dir, name, "bootstrap"),
+		Timeout:   timeout,
+		Log:       io.MultiWriter(s.AWS.Log("/aws/lambda/"+Name+"-"+name), log),
+		Env: []string{
+			"C8AUTH_STACK=" + Name,
+			"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.SecretsURL,
+			"AWS_REGION=" + Region,
+			"AWS_ACCESS_KEY_ID=AKIAI44QH8DHBEXAMPLE",
+			"AWS_SECRET_ACCESS_KEY=je7MtGbClwBF/2Zp9Utk/h3yCo8nvbEXAMPLEKEY",
+		},
+	}
+	s.AWS.Functions[f.Name] = f.Invoke
+	return f
 }
 
 // Sandbox returns one more sandbox of a function, with more variables in its environment. Stop
 // it before the Stack.
 func Sandbox(f *lambdatest.Function, env ...string) *lambdatest.Function {
 	return &lambdatest.Function{Name: f.Name, Bootstrap: f.Bootstrap, Timeout: f.Timeout, Log: f.Log, Env: slices.Concat(f.Env, env)}
-}
-
-// listenLocally serves h on loopback and returns its URL.
-func (s *Stack) listenLocally(port int, h http.Handler) (string, error) {
-	const loopback = "127.0.0.1"
-	port, err := s.listen(loopback, port, h)
-	return fmt.Sprintf("http://%s:%d", loopback, port), err
-}
-
-// listen serves h on the host's address, or on every one if it is empty, and returns
-// the port.
-func (s *Stack) listen(host string, port int, h http.Handler) (int, error) {
-	listener, err := net.Listen("tcp", fmt.Sprintf("%s:%d", host, port))
-	if err != nil {
-		listener, err = net.Listen("tcp", host+":0")
-	}
-	if err != nil {
-		return 0, err
-	}
-	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
-	s.servers = append(s.servers, server)
-	go func() { _ = server.Serve(listener) }()
-	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
 // Environ is the environment in which the AWS SDK uses the fakes, as the caller.
@@ -201,8 +200,7 @@ func (s *Stack) Stop() {
 	}
 }
 
-// Get sends a signed request for the tenant's token, as its callers do. header may
-// be nil.
+// Get sends a signed request for the tenant's token, as its callers do. header may be nil.
 func (s *Stack) Get(ctx context.Context, tenant string, header http.Header) (*http.Response, []byte, error) {
 	return s.send(ctx, http.MethodGet, "/tokens/"+tenant, header, "")
 }
