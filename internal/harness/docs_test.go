@@ -19,7 +19,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,11 +55,9 @@ const watched = `curl() {
 // signature for another service it does not.
 func TestCallers(t *testing.T) {
 	s := started(t)
-	api := httptest.NewServer(&gwtest.Gateway{Region: harness.Region, Keys: accessKeys, Invoke: s.Vend.Invoke, Report: s.Rotate.Invoke})
-	t.Cleanup(api.Close)
+	s.Gateway.Keys = accessKeys
 	for _, snippet := range snippets(t, "TestCallers") {
-		interpreter := interpreters[snippet.Language]
-		text := fill(t, snippet, "https://<api>.execute-api.<region>.amazonaws.com/", api.URL+"/", "<region>", harness.Region)
+		text := fill(t, snippet, "https://<api>.execute-api.<region>.amazonaws.com/v1", s.APIURL, "<region>", harness.Region)
 		if snippet.Language == "console" {
 			text = watched + text
 		}
@@ -69,20 +67,18 @@ func TestCallers(t *testing.T) {
 		}
 		for id, key := range accessKeys {
 			env := []string{"AWS_ACCESS_KEY_ID=" + id, "AWS_SECRET_ACCESS_KEY=" + key.SecretAccessKey}
-			credentials := "key"
 			if key.SessionToken != "" {
 				env = append(env, "AWS_SESSION_TOKEN="+key.SessionToken)
-				credentials = "session"
 			}
-			t.Run(fmt.Sprintf("%s:%d %s", snippet.File, snippet.Line, credentials), func(t *testing.T) {
-				if out := run(t, interpreter.command, interpreter.file, text, env); !answers(out) {
+			t.Run(fmt.Sprintf("%s:%d %s", snippet.File, snippet.Line, id), func(t *testing.T) {
+				if out := run(t, snippet.Language, text, env); !answers(out) {
 					t.Errorf("no answer to\n%s\n%s", text, out)
 				}
 				wrong := strings.Replace(text, "execute-api", "lambda", 1)
 				if wrong == text {
 					t.Fatal("it names no service")
 				}
-				out := run(t, interpreter.command, interpreter.file, wrong, env)
+				out := run(t, snippet.Language, wrong, env)
 				if answers(out) || !strings.Contains(out, "403") && !strings.Contains(out, "Credential should be scoped to correct service") {
 					t.Errorf("want a refusal, got\n%s", out)
 				}
@@ -103,7 +99,7 @@ func TestGo(t *testing.T) {
 			t.Fatal(err)
 		}
 		command := exec.CommandContext(t.Context(), "go", "run", file)
-		command.Env = append(os.Environ(), "AWS_REGION="+harness.Region, "AWS_ACCESS_KEY_ID="+harness.AccessKey, "AWS_SECRET_ACCESS_KEY="+harness.SecretKey)
+		command.Env = append(os.Environ(), s.Environ()...)
 		if out, err := command.CombinedOutput(); err != nil || string(out) != "200 OK\n" {
 			t.Errorf("%s: %v\n%s", snippet, err, out)
 		}
@@ -114,11 +110,7 @@ func TestGo(t *testing.T) {
 func TestDirectly(t *testing.T) {
 	s := started(t)
 	for _, snippet := range snippets(t, "TestDirectly") {
-		out := run(t, "python3", "snippet.py", snippet.Text, []string{
-			"AWS_ACCESS_KEY_ID=" + harness.AccessKey, "AWS_SECRET_ACCESS_KEY=" + harness.SecretKey, "AWS_DEFAULT_REGION=" + harness.Region,
-			"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.SecretsURL,
-		})
-		if !strings.HasPrefix(out, s.Communic8URL+" 20") {
+		if out := run(t, snippet.Language, snippet.Text, s.Environ()); !strings.HasPrefix(out, s.Communic8URL+" 20") {
 			t.Errorf("%s\n%s", snippet, out)
 		}
 	}
@@ -136,31 +128,13 @@ func TestOperator(t *testing.T) {
 	if typed == nil {
 		t.Fatal("no credentials are pasted")
 	}
-	store, pasted := typed[1], strings.Replace(typed[2], "https://acme.communic8.com", s.Communic8URL, 1)
-	lambda := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		event, _ := io.ReadAll(r.Body)
-		if r.Method != http.MethodPost || r.URL.Path != "/2015-03-31/functions/"+s.Rotate.Name+"/invocations" {
-			http.Error(w, `{"Message":"Function not found"}`, http.StatusNotFound)
-			return
-		}
-		result, err := s.Rotate.Invoke(r.Context(), event)
-		if err != nil {
-			w.Header().Set("X-Amz-Function-Error", "Unhandled")
-			result, _ = json.Marshal(map[string]string{"errorMessage": harness.Reason(err)})
-		}
-		_, _ = w.Write(result)
-	}))
-	defer lambda.Close()
+	pasted := strings.Replace(typed[2], "https://acme.communic8.com", s.Communic8URL, 1)
 	for _, snippet := range snippets(t, "TestOperator") {
-		script := snippet.Text
-		if script == store {
-			script += " <<'END'\n" + pasted + "END\n"
+		script, want := snippet.Text, `"outcome":"rotated"`
+		if script == typed[1] {
+			script, want = script+" <<'END'\n"+pasted+"END\n", "VersionId"
 		}
-		out := run(t, "bash", "snippet.sh", script, []string{
-			"AWS_ACCESS_KEY_ID=" + harness.AccessKey, "AWS_SECRET_ACCESS_KEY=" + harness.SecretKey, "AWS_DEFAULT_REGION=" + harness.Region,
-			"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.SecretsURL, "AWS_ENDPOINT_URL_LAMBDA=" + lambda.URL,
-		})
-		if snippet.Text == store && !strings.Contains(out, "VersionId") || snippet.Text != store && !strings.Contains(out, `"outcome":"rotated"`) {
+		if out := run(t, "console", script, s.Environ()); !strings.Contains(out, want) {
 			t.Errorf("%s\n%s", snippet, out)
 		}
 	}
@@ -168,12 +142,9 @@ func TestOperator(t *testing.T) {
 
 // TestAWS: the aws command accepts the other command lines, and sends a request for each.
 func TestAWS(t *testing.T) {
-	var mu sync.Mutex
-	requests := 0
+	var requests atomic.Int64
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		requests++
-		mu.Unlock()
+		requests.Add(1)
 		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 		_, _ = io.WriteString(w, `{"QueueUrl":"https://sqs.example/queue"}`)
 	}))
@@ -184,14 +155,13 @@ func TestAWS(t *testing.T) {
 		}
 		t.Run(fmt.Sprintf("%s:%d", snippet.File, snippet.Line), func(t *testing.T) {
 			text := fill(t, snippet, "<version>", "7", "<you>", "ann", "<the note>", "note")
-			requests = 0
-			out := run(t, "bash", "snippet.sh", "aws() { command aws --endpoint-url '"+service.URL+"' \"$@\"; }\n"+ // version 1 has SQS elsewhere otherwise
+			requests.Store(0)
+			out := run(t, "console", "aws() { command aws --endpoint-url '"+service.URL+"' \"$@\"; }\n"+ // version 1 has SQS elsewhere otherwise
 				"echo '[{\"Id\":\"1\",\"ProductArn\":\"arn\"}]' >findings.json\n"+text, []string{
-				"AWS_ACCESS_KEY_ID=" + harness.AccessKey, "AWS_SECRET_ACCESS_KEY=" + harness.SecretKey, "AWS_DEFAULT_REGION=" + harness.Region,
-				"AWS_MAX_ATTEMPTS=1",
+				"AWS_ACCESS_KEY_ID=" + harness.AccessKey, "AWS_SECRET_ACCESS_KEY=" + harness.SecretKey, "AWS_MAX_ATTEMPTS=1",
 			})
-			if want := strings.Count(text, "aws "); requests != want {
-				t.Errorf("%d requests, want %d:\n%s\n%s", requests, want, text, out)
+			if got, want := requests.Load(), strings.Count(text, "aws "); got != int64(want) {
+				t.Errorf("%d requests, want %d:\n%s\n%s", got, want, text, out)
 			}
 		})
 	}
@@ -218,10 +188,10 @@ func fill(t *testing.T, snippet docs.Snippet, names ...string) string {
 }
 
 // run runs a program in a directory of its own and returns what it printed.
-func run(t *testing.T, command, file, program string, env []string) string {
+func run(t *testing.T, language, program string, env []string) string {
 	t.Helper()
-	dir := t.TempDir()
-	err := os.WriteFile(filepath.Join(dir, file), []byte(program), 0o600)
+	dir, interpreter := t.TempDir(), interpreters[language]
+	err := os.WriteFile(filepath.Join(dir, interpreter.file), []byte(program), 0o600)
 	if err == nil {
 		err = os.Symlink(os.Getenv("NODE_MODULES"), filepath.Join(dir, "node_modules"))
 	}
@@ -230,10 +200,10 @@ func run(t *testing.T, command, file, program string, env []string) string {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, command, file)
+	cmd := exec.CommandContext(ctx, interpreter.command, interpreter.file)
 	cmd.Dir = dir
 	// No proxy, profile or certificate of the surroundings.
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "AWS_EC2_METADATA_DISABLED=true"}, env...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "AWS_EC2_METADATA_DISABLED=true", "AWS_DEFAULT_REGION=" + harness.Region}, env...)
 	out, err := cmd.CombinedOutput()
 	if _, ended := errors.AsType[*exec.ExitError](err); err != nil && !ended {
 		t.Fatal(err) // it could not run

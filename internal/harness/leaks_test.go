@@ -3,14 +3,12 @@ package harness_test
 // Nothing secret is ever written where it does not belong.
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log"
@@ -22,7 +20,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -34,92 +31,82 @@ import (
 )
 
 const (
-	force            = `{"tenant":"default","force":true}`
+	force     = `{"tenant":"default","force":true}`
+	probePath = "/int/v1/broadcast"
+
 	storeUnavailable = "the secret store is unavailable"
+	// proxyRefuses is what is said of a proxy that wants a password.
+	proxyRefuses = "cannot be reached: the proxy wants a user and a password (HTTP 407), or does not accept those that HTTPS_PROXY holds; the proxy is http://127.0.0.1:"
 )
+
+// oneAttempt is a setting of the SDK: where every request fails, it would only wait.
+const oneAttempt = "AWS_MAX_ATTEMPTS=1"
 
 // TestNoLeak takes every path of both real binaries, good and bad, with marked secrets. A mark
 // may be in the Authorization header of a request to Communic8, in Secrets Manager's values, and
 // in the access_token of vend's 200. Searched is all that the functions print, all that they
 // answer, errors too, and all that they send.
 func TestNoLeak(t *testing.T) {
-	cases := slices.Concat(rotations(), refusals(), upstreamAnswers(), wireFaults(), malformedCredentials(), events(),
-		storeFaults(), vends(), reports(), settings())
 	// Most of the time is spent in waiting: for a retry, for a deadline.
 	var running sync.WaitGroup
 	places := make(chan struct{}, 32)
-	for _, c := range cases {
-		running.Go(func() {
-			places <- struct{}{}
-			defer func() { <-places }()
-			t.Run(c.name, func(t *testing.T) {
-				o := observe(t)
-				c.run(o)
-				o.check()
+	for _, cases := range []leakCases{rotations(), upstreamAnswers(), wireFaults(), malformedCredentials(), events(), storeFaults(), vends(), reports(), settings()} {
+		for name, run := range cases {
+			running.Go(func() {
+				places <- struct{}{}
+				defer func() { <-places }()
+				t.Run(name, func(t *testing.T) {
+					o := observe(t)
+					run(o)
+					o.check()
+				})
 			})
-		})
+		}
 	}
 	running.Wait()
 }
 
-// leakCase is a path through the functions.
-type leakCase struct {
-	name string
-	run  func(o *observed)
-}
+// leakCases are paths through the functions.
+type leakCases map[string]func(o *observed)
 
 // rotations are the paths of rotate on which Communic8 answers as documented.
-func rotations() []leakCase {
-	return []leakCase{
-		{"waiting", func(o *observed) {
+func rotations() leakCases {
+	cases := leakCases{
+		"waiting": func(o *observed) {
 			o.rotates(heartbeat, `"waiting"`)
-		}},
-		{"first token, fresh, forced, forced too soon", func(o *observed) {
+		},
+		"every reason for a new token": func(o *observed) {
+			o.Communic8.AddAccessKey(accessToken)
 			o.store(o.oauth())
 			o.rotates(heartbeat, `"first_token"`)
 			o.rotates(heartbeat, `"fresh"`)
-			o.rotates(force, `"fresh"`)
+			o.rotates(force, `"fresh"`) // too soon
 			o.put(o.token(time.Now().Add(-2*time.Minute), 24*time.Hour))
-			o.Communic8.AddAccessKey(accessToken)
 			o.rotates(force, `"forced"`)
-		}},
-		{"half life", func(o *observed) {
-			o.store(o.oauth())
 			o.put(o.token(time.Now().Add(-13*time.Hour), 24*time.Hour))
 			o.rotates(heartbeat, `"half_life"`)
-		}},
-		{"credentials changed", func(o *observed) {
-			o.store(o.oauth())
-			o.put(o.token(time.Now(), 24*time.Hour))
 			o.store(o.oauth())
 			o.rotates(heartbeat, `"credentials_changed"`)
-		}},
-		{"access key, then OAuth 2", func(o *observed) {
+			revoke(o.Stack)
+			o.rotates(heartbeat, `"rejected"`)
+			for _, stored := range unreadableTokens(o) {
+				o.put(stored)
+				o.rotates(heartbeat, `"unreadable_token"`)
+			}
+		},
+		"access key, then OAuth 2": func(o *observed) {
 			o.Communic8.AddAccessKey(accessKey)
 			o.store(o.bearer())
 			o.rotates(heartbeat, `"first_token"`)
 			o.rotates(heartbeat, `"fresh"`)
 			o.store(o.oauth())
 			o.rotates(heartbeat, `"credentials_changed"`)
-		}},
-		{"access key rejected", func(o *observed) {
+		},
+		"access key rejected": func(o *observed) {
 			o.store(o.bearer())
 			o.rotates(heartbeat, "credentials refused")
-		}},
-		{"unreadable token", func(o *observed) {
-			o.store(o.oauth())
-			for _, stored := range unreadableTokens(o) {
-				o.put(stored)
-				o.rotates(heartbeat, `"unreadable_token"`)
-			}
-		}},
-		{"revoked", func(o *observed) {
-			o.store(o.oauth())
-			o.rotates(heartbeat, `"first_token"`)
-			o.Communic8.Revoke(o.Communic8.Issued()[0])
-			o.rotates(heartbeat, `"rejected"`)
-		}},
-		{"issued token with a mark of ours", func(o *observed) {
+		},
+		"issued token with a mark of ours": func(o *observed) {
 			o.store(o.oauth())
 			o.Communic8.AddAccessKey(accessToken)
 			o.at(c8test.TokenPath, func(string) *c8test.Fault {
@@ -127,72 +114,46 @@ func rotations() []leakCase {
 			})
 			o.rotates(heartbeat, `"first_token"`)
 			o.vends("default", nil, http.StatusOK, "")
-		}},
-		{"fallback", func(o *observed) {
+		},
+		"fallback": func(o *observed) {
 			o.store(o.oauth())
 			o.rotates(heartbeat, `"first_token"`)
 			o.store(fmt.Sprintf(`{"base_url":%q,"client_id":"unknown","client_secret":%s}`, o.c8URL, quote(clientSecret)))
 			time.Sleep(time.Second) // a token's age is known to the second
 			o.rotates(heartbeat, `"credentials_changed"`)
 			o.rotates(heartbeat, `"fresh"`)
-		}},
-		{"fallback to malformed credentials", func(o *observed) {
+		},
+		"fallback to malformed credentials": func(o *observed) {
 			o.Communic8.RemoveClient(clientID)
 			o.store(quote(clientSecret))
 			o.store(o.oauth())
 			o.rotates(heartbeat, "refuses the credentials")
-		}},
-		{"lost race", func(o *observed) {
+		},
+		"lost race": func(o *observed) {
 			o.store(o.oauth())
 			o.Communic8.AddAccessKey(accessToken)
-			var lost atomic.Bool
-			o.onStore("PutSecretValue", func(r *http.Request, _ string) *smtest.Fault {
-				if lost.CompareAndSwap(false, true) {
-					o.Secrets.ServeHTTP(httptest.NewRecorder(), o.winner(r))
-				}
-				return nil
+			o.onStore("PutSecretValue", func(echo string) *smtest.Fault {
+				o.put(o.valid()) // by the winner
+				return &smtest.Fault{Status: 400, Type: "ResourceExistsException", Message: echo}
 			})
 			o.rotates(heartbeat, `"fresh"`)
-		}},
+		},
 	}
-}
-
-// winner is the same write as r by another rotation, with another token.
-func (o *observed) winner(r *http.Request) *http.Request {
-	var in map[string]any
-	o.mu.Lock()
-	written := o.written
-	o.mu.Unlock()
-	if err := json.Unmarshal([]byte(written), &in); err != nil {
-		o.t.Error(err)
-	}
-	in["SecretString"] = o.token(time.Now(), 24*time.Hour)
-	body, err := json.Marshal(in)
-	if err != nil {
-		o.t.Error(err)
-	}
-	r = r.Clone(r.Context())
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	return r
-}
-
-// refusals are both credentials refused, in each form.
-func refusals() (cases []leakCase) {
 	for _, refusal := range []c8test.Refusal{c8test.Refuse401, c8test.Refuse400, c8test.Refuse200, c8test.Refuse200Error, c8test.Refuse404} {
-		cases = append(cases, leakCase{fmt.Sprintf("both refused, form %d", refusal), func(o *observed) {
+		cases[fmt.Sprintf("both refused, form %d", refusal)] = func(o *observed) {
 			o.Communic8.Set(func(b *c8test.Behaviour) { b.Refusal = refusal })
 			o.Communic8.RemoveClient(clientID)
 			o.store(o.oauth())
 			o.store(o.oauth())
 			o.rotates(heartbeat, "and with the previous ones")
-		}})
+		}
 	}
 	return cases
 }
 
 // upstreamAnswers are undocumented answers of Communic8, all of which repeat what was sent to
 // it: each at the token endpoint first, then at the probe path.
-func upstreamAnswers() (cases []leakCase) {
+func upstreamAnswers() leakCases {
 	const (
 		refused      = "refuses the credentials"
 		rotated      = `"rotated"`
@@ -220,6 +181,7 @@ func upstreamAnswers() (cases []leakCase) {
 			return &c8test.Fault{Status: http.StatusTemporaryRedirect, Header: http.Header{"Location": {fmt.Sprintf(format, url.QueryEscape(echo))}}}
 		}
 	}
+	cases := make(leakCases)
 	const grant = `{"access_token":"0123456789abcdef","token_type":"Bearer","expires_in":`
 	for _, answer := range []struct {
 		name           string
@@ -265,7 +227,7 @@ func upstreamAnswers() (cases []leakCase) {
 		{"expires_in is 29", status(200, grant+`29,"message":%s}`), tooShort, rotated},
 		{"expires_in is absurd", status(200, grant+`1e400,"message":%s}`), rejected, rotated},
 	} {
-		cases = append(cases, leakCase{"Communic8 answers: " + answer.name, func(o *observed) {
+		cases["Communic8 answers: "+answer.name] = func(o *observed) {
 			o.store(o.oauth())
 			o.at(c8test.TokenPath, answer.fault)
 			o.rotates(heartbeat, answer.request)
@@ -275,13 +237,35 @@ func upstreamAnswers() (cases []leakCase) {
 			if answer.probe == rotated {
 				o.rotates(heartbeat, `"fresh"`) // the stored token is probed as well
 			}
-		}})
+		}
 	}
 	return cases
 }
 
 // wireFaults are answers of Communic8 that are not HTTP, or not of one request.
-func wireFaults() (cases []leakCase) {
+func wireFaults() leakCases {
+	cases := leakCases{
+		"Communic8 does not speak TLS": func(o *observed) {
+			o.store(strings.Replace(o.oauth(), "http:", "https:", 1))
+			o.rotates(heartbeat, "not speak")
+		},
+		"Communic8 shows a certificate of its own": func(o *observed) {
+			for _, names := range hostileNames {
+				o.store(strings.Replace(o.oauth(), o.c8URL, selfSigned(o.T, names), 1))
+				o.rotates(heartbeat, "shows a certificate")
+			}
+		},
+		"a proxy wants a password": func(o *observed) {
+			o.Rotate.Env = append(o.Rotate.Env, "HTTPS_PROXY="+refusing(o.T))
+			o.store(strings.Replace(o.oauth(), o.c8URL, "https://acme.communic8.com", 1))
+			o.rotates(heartbeat, proxyRefuses)
+		},
+		"Communic8 is not there": func(o *observed) {
+			o.store(strings.Replace(o.oauth(), o.c8URL, "http://127.0.0.1:1", 1)) // a port that was free could be somebody's now
+			o.rotates(heartbeat, "cannot be reached")
+		},
+	}
+	const notHTTP = "did not speak HTTP"
 	head := "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 	body := `{"success":true,"access_token":"0123456789abcdef","token_type":"Bearer","expires_in":86400}`
 	for _, answer := range []struct {
@@ -289,81 +273,35 @@ func wireFaults() (cases []leakCase) {
 		raw  func(echo string) string
 		want string
 	}{
-		{"a status line that is a secret", func(echo string) string { return echo + "\r\n\r\n" }, "did not speak HTTP"},
-		{"a status that is a secret", func(echo string) string { return "HTTP/1.1 " + echo + "\r\n\r\n" }, "did not speak HTTP"},
+		{"a status line that is a secret", func(echo string) string { return echo + "\r\n\r\n" }, notHTTP},
+		{"a status that is a secret", func(echo string) string { return "HTTP/1.1 " + echo + "\r\n\r\n" }, notHTTP},
 		{"a reason that is a secret", func(echo string) string { return "HTTP/1.1 401 " + echo + "\r\nContent-Length: 0\r\n\r\n" }, "refuses the credentials"},
-		{"a header that is none", func(echo string) string { return head + echo + "\r\n\r\n" }, "did not speak HTTP"},
-		{"a length that is a secret", func(echo string) string { return head + "Content-Length: " + echo + "\r\n\r\n" }, "did not speak HTTP"},
-		{"an encoding that is a secret", func(echo string) string { return head + "Transfer-Encoding: " + echo + "\r\n\r\n" }, "did not speak HTTP"},
+		{"a header that is none", func(echo string) string { return head + echo + "\r\n\r\n" }, notHTTP},
+		{"a length that is a secret", func(echo string) string { return head + "Content-Length: " + echo + "\r\n\r\n" }, notHTTP},
+		{"an encoding that is a secret", func(echo string) string { return head + "Transfer-Encoding: " + echo + "\r\n\r\n" }, notHTTP},
 		{"a chunk that is none", func(echo string) string {
 			return head + "Transfer-Encoding: chunked\r\n\r\n" + echo + "\r\n"
-		}, "did not speak HTTP"},
+		}, notHTTP},
 		{"more than was announced", func(echo string) string {
 			return fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s%s", head, len(body), body, echo)
 		}, `"rotated"`},
 	} {
-		cases = append(cases, leakCase{"Communic8 sends " + answer.name, func(o *observed) {
+		cases["Communic8 sends "+answer.name] = func(o *observed) {
 			o.store(o.oauth())
 			o.onWire(answer.raw)
 			o.rotates(heartbeat, answer.want)
-		}})
+		}
 	}
-	return append(cases,
-		leakCase{"Communic8 does not speak TLS", func(o *observed) {
-			o.store(strings.Replace(o.oauth(), "http:", "https:", 1))
-			o.rotates(heartbeat, "not speak")
-		}},
-		leakCase{"Communic8 shows a certificate of its own", func(o *observed) {
-			for _, names := range hostileNames {
-				o.store(strings.Replace(o.oauth(), o.c8URL, selfSigned(o.t, names), 1))
-				o.rotates(heartbeat, "shows a certificate")
-			}
-		}},
-		leakCase{"a proxy wants a password", func(o *observed) {
-			o.Rotate.Env = append(o.Rotate.Env, "HTTPS_PROXY="+refusing(o.t))
-			o.store(strings.Replace(o.oauth(), o.c8URL, "https://acme.communic8.com", 1))
-			o.rotates(heartbeat, proxyRefuses)
-		}},
-		leakCase{"Communic8 is not there", func(o *observed) {
-			o.store(strings.Replace(o.oauth(), o.c8URL, "http://127.0.0.1:1", 1)) // a port that was free could be somebody's now
-			o.rotates(heartbeat, "cannot be reached")
-		}},
-	)
+	return cases
 }
 
 // hostileNames are what certificates are for.
 var hostileNames = [][]string{nil, {plainSecret}, {accessToken, "\x1b[2J" + plainSecret}}
 
-// selfSigned returns the URL of a server with a certificate for the names. The URL has a name if
-// they are not nil, as crypto/x509 quotes those of a certificate only for a name.
+// selfSigned returns the URL of a server whose certificate is signed by nobody, is for the names,
+// and has marks wherever else a name can be. If the names are nil, it is for 127.0.0.1. Else the
+// URL has a name, as crypto/x509 quotes those of a certificate only for a name.
 func selfSigned(t *testing.T, names []string) string {
-	server := httptest.NewUnstartedServer(http.NotFoundHandler())
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(t, names)}}
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	if names == nil {
-		return server.URL
-	}
-	return strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
-}
-
-// proxyRefuses is what is said of a proxy that wants a password.
-const proxyRefuses = "cannot be reached: the proxy wants a user and a password (HTTP 407), or does not accept those that HTTPS_PROXY holds; the proxy is http://127.0.0.1:"
-
-// refusing returns the URL of a proxy that wants another password than that in it.
-func refusing(t *testing.T) string {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Proxy-Authenticate", "Basic realm="+quote(plainSecret))
-		w.WriteHeader(http.StatusProxyAuthRequired)
-	}))
-	t.Cleanup(server.Close)
-	return strings.Replace(server.URL, "//", "//user:"+plainSecret+"@", 1)
-}
-
-// certificate returns one that is signed by nobody, for the names or for 127.0.0.1, and
-// with marks wherever else a name can be.
-func certificate(t *testing.T, names []string) tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -380,11 +318,29 @@ func certificate(t *testing.T, names []string) tls.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	if names == nil {
+		return server.URL
+	}
+	return strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
+}
+
+// refusing returns the URL of a proxy that wants another password than that in it.
+func refusing(t *testing.T) string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Proxy-Authenticate", "Basic realm="+quote(plainSecret))
+		w.WriteHeader(http.StatusProxyAuthRequired)
+	}))
+	t.Cleanup(server.Close)
+	return strings.Replace(server.URL, "//", "//user:"+plainSecret+"@", 1)
 }
 
 // malformedCredentials are what people store by mistake.
-func malformedCredentials() []leakCase {
+func malformedCredentials() leakCases {
 	s, k := quote(clientSecret), quote(accessKey)
 	malformed := []string{
 		clientSecret, accessKey, s, "[" + s + "]", "null " + accessKey, `{"client_secret":` + s,
@@ -420,16 +376,16 @@ func malformedCredentials() []leakCase {
 			`{"base_url":`+quote(base)+`,"access_key":`+k+`}`,
 			`{"base_url":`+quote(base)+`,"client_id":"id","client_secret":`+s+`}`)
 	}
-	return []leakCase{{"malformed credentials", func(o *observed) {
+	return leakCases{"malformed credentials": func(o *observed) {
 		for _, text := range malformed {
 			o.store(text)
 			o.rotates(heartbeat, "malformed credentials")
 		}
-	}}}
+	}}
 }
 
 // events are inputs of both functions with secrets in the wrong place.
-func events() []leakCase {
+func events() leakCases {
 	inPath := strings.Trim(quote(accessToken), `"`)
 	// Of a proxy request, everything but the caller's identity may hold anything.
 	hostile := fmt.Sprintf(`{"resource":%[1]s,"path":"/%[4]s/tokens/TENANT","httpMethod":%[1]s,"body":%[1]s,
@@ -440,8 +396,8 @@ func events() []leakCase {
 		"requestContext":{"stage":"v1","path":%[1]s,"identity":{"userArn":%[3]q,"accountId":"123456789012","sourceIp":"192.0.2.1","userAgent":%[1]s}}}`,
 		quote(accessToken), quote(callerSession), harness.Caller, inPath)
 	about := func(tenant string) string { return strings.ReplaceAll(hostile, "TENANT", tenant) }
-	return []leakCase{
-		{"unknown events", func(o *observed) {
+	return leakCases{
+		"unknown events": func(o *observed) {
 			o.store(o.oauth())
 			for _, secret := range []string{clientSecret, accessKey, accessToken} {
 				q := quote(secret)
@@ -455,22 +411,22 @@ func events() []leakCase {
 				}
 			}
 			o.rotates(`{"detail-type":"Scheduled Event","detail":{"token":`+quote(accessToken)+`}}`, `"first_token"`)
-		}},
-		{"requests that are none", func(o *observed) {
+		},
+		"requests that are none": func(o *observed) {
 			for _, event := range []string{accessToken, quote(accessToken), `{` + quote(accessToken) + `:` + quote(accessToken) + `}`, `{"pathParameters":` + quote(accessToken) + `}`} {
 				o.answers(o.Vend, event, http.StatusBadRequest, "")
 			}
-		}},
-		{"requests full of secrets", func(o *observed) {
+		},
+		"requests full of secrets": func(o *observed) {
 			o.answers(o.Vend, strings.Replace(hostile, `"TENANT"`, quote(accessToken), 1), http.StatusBadRequest, "")
 			o.answers(o.Vend, strings.Replace(about("default"), "/tokens/default", "/tokens/"+inPath, 1), http.StatusBadRequest, "")
 			o.answers(o.Vend, strings.Replace(about("default"), `"v1"`, `"test-invoke-stage"`, 1), http.StatusBadRequest, "")
 			o.answers(o.Vend, about("nobody"), http.StatusNotFound, "")
 			o.answers(o.Vend, about("default"), http.StatusServiceUnavailable, "")
-			o.put(o.token(time.Now(), 24*time.Hour))
+			o.put(o.valid())
 			time.Sleep(1100 * time.Millisecond) // a failure is remembered for a second
 			o.answers(o.Vend, about("default"), http.StatusOK, "")
-		}},
+		},
 	}
 }
 
@@ -505,79 +461,65 @@ func unavailabilities(echo string) []*smtest.Fault {
 }
 
 // storeFaults are Secrets Manager's failures during a rotation.
-func storeFaults() (cases []leakCase) {
-	for _, op := range []string{"GetSecretValue", "DescribeSecret", "PutSecretValue"} {
-		prepare := func(o *observed) {
+func storeFaults() leakCases {
+	cases := leakCases{
+		"Secrets Manager throttles once": func(o *observed) {
 			o.store(o.oauth())
-			if op == "DescribeSecret" { // which is asked about credentials whose token is not due
-				o.put(o.token(time.Now(), 24*time.Hour))
-			}
-		}
-		cases = append(cases, leakCase{"Secrets Manager fails: " + op, func(o *observed) {
-			o.Rotate.Env = append(o.Rotate.Env, "AWS_MAX_ATTEMPTS=1")
-			prepare(o)
-			for n := range unavailabilities("") {
-				o.onStore(op, func(_ *http.Request, echo string) *smtest.Fault { return unavailabilities(echo)[n] })
-				o.rotates(heartbeat, storeUnavailable)
-				o.Secrets.Destroy(tokenName) // in case that it was written
-				o.Secrets.Create(tokenName)
-				prepare(o)
-			}
-		}}, leakCase{"Secrets Manager has no secret: " + op, func(o *observed) {
-			o.Rotate.Env = append(o.Rotate.Env, "AWS_MAX_ATTEMPTS=1")
-			prepare(o)
-			for kind, message := range map[string]string{"ResourceNotFoundException": "", "InvalidRequestException": "marked for deletion"} {
-				o.onStore(op, func(_ *http.Request, echo string) *smtest.Fault {
-					return &smtest.Fault{Status: 400, Type: kind, Message: message + echo}
-				})
-				o.rotates(heartbeat, "unknown tenant")
-			}
-		}}, leakCase{"Secrets Manager hangs: " + op, func(o *observed) {
-			o.Rotate.Env = append(o.Rotate.Env, "AWS_MAX_ATTEMPTS=1")
-			prepare(o)
-			o.onStore(op, func(*http.Request, string) *smtest.Fault { return &smtest.Fault{Hang: true} })
-			o.rotates(heartbeat, storeUnavailable)
-		}})
-	}
-	return append(cases,
-		leakCase{"Secrets Manager shows a certificate of its own", func(o *observed) {
-			environment := slices.Clone(o.Rotate.Env)
-			for _, names := range hostileNames {
-				o.Rotate.Stop() // which has the former environment
-				o.Rotate.Env = append(slices.Clone(environment), "AWS_MAX_ATTEMPTS=1", "AWS_ENDPOINT_URL_SECRETS_MANAGER="+selfSigned(o.t, names))
-				o.rotates(heartbeat, "Secrets Manager shows a certificate")
-			}
-		}},
-		leakCase{"a proxy before Secrets Manager wants a password", func(o *observed) {
-			o.Rotate.Env = append(o.Rotate.Env, "AWS_MAX_ATTEMPTS=1", "AWS_ENDPOINT_URL_SECRETS_MANAGER=https://secretsmanager.invalid", "HTTPS_PROXY="+refusing(o.t))
-			o.rotates(heartbeat, "Secrets Manager "+proxyRefuses)
-		}},
-		leakCase{"Secrets Manager throttles once", func(o *observed) {
-			o.store(o.oauth())
-			o.onStore("PutSecretValue", func(_ *http.Request, echo string) *smtest.Fault {
+			o.onStore("PutSecretValue", func(echo string) *smtest.Fault {
 				if o.Secrets.Calls("PutSecretValue") > 1 {
 					return nil
 				}
 				return &smtest.Fault{Status: 400, Type: "ThrottlingException", Message: echo, After: true}
 			})
 			o.rotates(heartbeat, `"first_token"`)
-		}},
-		leakCase{"Secrets Manager takes no more versions", func(o *observed) {
+		},
+		"Secrets Manager takes no more versions": func(o *observed) {
 			o.store(o.oauth())
-			o.onStore("PutSecretValue", func(_ *http.Request, echo string) *smtest.Fault {
+			o.onStore("PutSecretValue", func(echo string) *smtest.Fault {
 				return &smtest.Fault{Status: 400, Type: "LimitExceededException", Message: echo}
 			})
 			o.rotates(heartbeat, "too many versions")
 			o.rotates(heartbeat, "too many versions")
-		}},
-		leakCase{"Secrets Manager writes and says that another did", func(o *observed) {
+		},
+		"Secrets Manager writes and says that another did": func(o *observed) {
 			o.store(o.oauth())
-			o.onStore("PutSecretValue", func(_ *http.Request, echo string) *smtest.Fault {
+			o.onStore("PutSecretValue", func(echo string) *smtest.Fault {
 				return &smtest.Fault{Status: 400, Type: "ResourceExistsException", Message: echo, After: true}
 			})
 			o.rotates(heartbeat, `"fresh"`)
-		}},
-	)
+		},
+	}
+	for _, op := range []string{"GetSecretValue", "DescribeSecret", "PutSecretValue"} {
+		prepare := func(o *observed) {
+			o.store(o.oauth())
+			if op == "DescribeSecret" { // which is asked about credentials whose token is not due
+				o.put(o.valid())
+			}
+		}
+		fails := func(o *observed, fault func(echo string) *smtest.Fault, want string) {
+			prepare(o)
+			o.onStore(op, fault)
+			o.rotates(heartbeat, want)
+			o.Secrets.Destroy(tokenName) // in case that it was written
+			o.Secrets.Create(tokenName)
+		}
+		cases["Secrets Manager fails: "+op] = func(o *observed) {
+			o.Rotate.Env = append(o.Rotate.Env, oneAttempt)
+			for n := range unavailabilities("") {
+				fails(o, func(echo string) *smtest.Fault { return unavailabilities(echo)[n] }, storeUnavailable)
+			}
+			for kind, message := range map[string]string{"ResourceNotFoundException": "", "InvalidRequestException": "marked for deletion"} {
+				fails(o, func(echo string) *smtest.Fault {
+					return &smtest.Fault{Status: 400, Type: kind, Message: message + echo}
+				}, "unknown tenant")
+			}
+		}
+		cases["Secrets Manager hangs: "+op] = func(o *observed) {
+			o.Rotate.Env = append(o.Rotate.Env, oneAttempt)
+			fails(o, func(string) *smtest.Fault { return &smtest.Fault{Hang: true} }, storeUnavailable)
+		}
+	}
+	return cases
 }
 
 // unreadableTokens are stored values that hold a secret and are no tokens.
@@ -593,94 +535,78 @@ func unreadableTokens(o *observed) []string {
 }
 
 // vends are the paths of vend, through the gateway.
-func vends() []leakCase {
+func vends() leakCases {
 	noCache := http.Header{"Cache-Control": {"no-cache"}}
-	return []leakCase{
-		{"vend", func(o *observed) {
-			o.put(o.token(time.Now(), 24*time.Hour))
+	return leakCases{
+		"vend": func(o *observed) {
+			o.put(o.valid())
 			o.vends("default", nil, http.StatusOK, "")
 			o.vends("default", noCache, http.StatusOK, "")
 			o.vends("default", http.Header{"Cookie": {"token=" + url.QueryEscape(accessToken)}, "X-Token": {accessToken}}, http.StatusOK, "")
 			o.vends("default?access_token="+url.QueryEscape(accessToken), nil, http.StatusOK, "")
-		}},
-		{"vend of an access key", func(o *observed) {
+		},
+		"vend of an access key": func(o *observed) {
 			o.Communic8.AddAccessKey(accessKey)
 			o.store(o.bearer())
 			o.rotates(heartbeat, `"rotated"`)
 			o.vends("default", nil, http.StatusOK, "")
-		}},
-		{"vend: a secret in the place of the tenant", func(o *observed) {
+		},
+		"vend: a secret in the place of the tenant": func(o *observed) {
 			for _, secret := range marks {
 				o.vends(url.PathEscape(secret), nil, http.StatusBadRequest, "invalid_request")
 			}
-		}},
-		{"vend: unknown tenant", func(o *observed) {
+		},
+		"vend: unknown tenant": func(o *observed) {
 			o.vends("nobody", nil, http.StatusNotFound, "unknown_tenant")
-		}},
-		{"vend: nothing stored", func(o *observed) {
+		},
+		"vend: nothing stored": func(o *observed) {
 			o.vends("default", nil, http.StatusServiceUnavailable, "no token has been stored yet")
-		}},
-		{"vend: expired", func(o *observed) {
+		},
+		"vend: expired": func(o *observed) {
 			o.put(o.token(time.Now().Add(-time.Hour), time.Hour))
 			o.vends("default", nil, http.StatusServiceUnavailable, "expired")
-		}},
-		{"vend: unreadable", func(o *observed) {
+		},
+		"vend: unreadable": func(o *observed) {
 			for i, stored := range unreadableTokens(o) {
 				tenant := fmt.Sprintf("t%d", i)
 				o.Secrets.Put(harness.TokenName(tenant), stored)
 				o.vends(tenant, nil, http.StatusInternalServerError, "server_error")
 			}
-		}},
-		{"vend: Secrets Manager fails", func(o *observed) {
-			o.Vend.Env = append(o.Vend.Env, "AWS_MAX_ATTEMPTS=1")
+		},
+		"vend: Secrets Manager fails": func(o *observed) {
+			o.Vend.Env = append(o.Vend.Env, oneAttempt)
 			for n := range unavailabilities("") {
 				tenant := fmt.Sprintf("t%d", n)
 				o.Secrets.Put(harness.TokenName(tenant), o.token(time.Now(), time.Hour))
-				o.onStore("", func(_ *http.Request, echo string) *smtest.Fault { return unavailabilities(echo)[n] })
+				o.onStore("", func(echo string) *smtest.Fault { return unavailabilities(echo)[n] })
 				o.vends(tenant, nil, http.StatusServiceUnavailable, "temporarily_unavailable")
 			}
-		}},
-		{"vend: Secrets Manager shows a certificate of its own", func(o *observed) {
-			o.Vend.Env = append(o.Vend.Env, "AWS_MAX_ATTEMPTS=1", "AWS_ENDPOINT_URL_SECRETS_MANAGER="+selfSigned(o.t, hostileNames[1]))
-			o.vends("default", nil, http.StatusServiceUnavailable, "temporarily_unavailable")
-			if !o.seen.has("Secrets Manager shows a certificate for another name") {
-				o.t.Error("the log does not name the certificate")
-			}
-		}},
-		{"vend: a proxy before Secrets Manager wants a password", func(o *observed) {
-			o.Vend.Env = append(o.Vend.Env, "AWS_MAX_ATTEMPTS=1", "AWS_ENDPOINT_URL_SECRETS_MANAGER=https://secretsmanager.invalid", "HTTPS_PROXY="+refusing(o.t))
-			o.vends("default", nil, http.StatusServiceUnavailable, "temporarily_unavailable")
-			if !o.seen.has("Secrets Manager " + proxyRefuses) {
-				o.t.Error("the log does not name the proxy")
-			}
-		}},
-		{"vend: Secrets Manager fails after it worked", func(o *observed) {
-			o.Vend.Env = append(o.Vend.Env, "AWS_MAX_ATTEMPTS=1", "C8AUTH_CACHE_TTL=1s", "C8AUTH_PREFETCH=default")
-			o.put(o.token(time.Now(), 24*time.Hour))
+		},
+		"vend: Secrets Manager fails after it worked": func(o *observed) {
+			o.Vend.Env = append(o.Vend.Env, oneAttempt, "C8AUTH_CACHE_TTL=1s", "C8AUTH_PREFETCH=default")
+			o.put(o.valid())
 			o.vends("default", nil, http.StatusOK, "")
 			for _, hang := range []bool{false, true} {
-				o.onStore("", func(_ *http.Request, echo string) *smtest.Fault {
+				o.onStore("", func(echo string) *smtest.Fault {
 					return &smtest.Fault{Status: 400, Type: "ValidationException", Message: echo, Hang: hang}
 				})
 				time.Sleep(1100 * time.Millisecond)
 				o.vends("default", noCache, http.StatusOK, "")
 			}
-		}},
-		{"vend: dump of all goroutines", func(o *observed) {
-			o.put(o.token(time.Now(), 24*time.Hour))
+		},
+		"vend: dump of all goroutines": func(o *observed) {
+			o.put(o.valid())
 			o.vends("default", nil, http.StatusOK, "")
 			o.Vend.Kill(syscall.SIGQUIT)
 			o.Vend.Stop()
-			if !o.seen.has("SIGQUIT") {
-				o.t.Error("there was no dump")
-			}
-		}},
+			o.shows("SIGQUIT")
+		},
 	}
 }
 
 // reports are the paths of rotate that begin at the API, with marks for what callers should not
 // send and for what Communic8 and the store repeat.
-func reports() []leakCase {
+func reports() leakCases {
 	reporting := func(version string) string { return `{"version":` + quote(version) + `}` }
 	// rejected makes a token that Communic8 rejects, and returns its version.
 	rejected := func(o *observed) string {
@@ -690,8 +616,8 @@ func reports() []leakCase {
 		o.Communic8.Revoke(o.Communic8.Issued()[0])
 		return version
 	}
-	return []leakCase{
-		{"reports of all kinds", func(o *observed) {
+	return leakCases{
+		"reports of all kinds": func(o *observed) {
 			first := rejected(o)
 			o.reported(reporting(first), http.StatusOK, `"rotated"`)
 			_, second := o.Secrets.Value(tokenName)
@@ -701,54 +627,70 @@ func reports() []leakCase {
 			for _, body := range []string{`{"access_token":` + quote(accessToken) + `}`, quote(accessToken), accessToken} {
 				o.reported(body, http.StatusBadRequest, "invalid_request")
 			}
-		}},
-		{"a report while Communic8 repeats all that it is sent", func(o *observed) {
+		},
+		"a report while Communic8 repeats all that it is sent": func(o *observed) {
 			first := rejected(o)
 			o.at(c8test.TokenPath, func(echo string) *c8test.Fault {
 				return &c8test.Fault{Status: http.StatusUnauthorized, Body: echo}
 			})
 			o.reported(reporting(first), http.StatusServiceUnavailable, "no new one yet")
 			o.reported(reporting(first), http.StatusServiceUnavailable, "another report")
-		}},
-		{"a report while the store repeats all that it is sent", func(o *observed) {
+		},
+		"a report while the store repeats all that it is sent": func(o *observed) {
 			first := rejected(o)
-			o.onStore("PutSecretValue", func(_ *http.Request, echo string) *smtest.Fault {
+			o.onStore("PutSecretValue", func(echo string) *smtest.Fault {
 				return &smtest.Fault{Status: http.StatusBadRequest, Type: "EncryptionFailure", Message: echo}
 			})
 			o.reported(reporting(first), http.StatusServiceUnavailable, "cannot be reached")
-		}},
+		},
 	}
 }
 
-// settings are those of each function with a secret in the wrong place.
-func settings() (cases []leakCase) {
+// settings are those of each function, with a secret in the wrong place, or with a server in the
+// place of Secrets Manager, or before it, that sends one.
+func settings() leakCases {
+	const endpoint = "AWS_ENDPOINT_URL_SECRETS_MANAGER"
+	cases := make(leakCases)
 	for _, name := range []string{"rotate", "vend"} {
-		cases = append(cases, leakCase{"settings of " + name, func(o *observed) {
-			f := map[string]*lambdatest.Function{"rotate": o.Rotate, "vend": o.Vend}[name]
+		function := func(o *observed) *lambdatest.Function {
+			return map[string]*lambdatest.Function{"rotate": o.Rotate, "vend": o.Vend}[name]
+		}
+		cases["settings of "+name] = func(o *observed) {
+			f := function(o)
 			environment := slices.Clone(f.Env)
-			for _, variable := range []string{"C8AUTH_STACK", "C8AUTH_PROBE_PATH", "C8AUTH_CACHE_TTL", "C8AUTH_PREFETCH", "AWS_ENDPOINT_URL_SECRETS_MANAGER"} {
+			for _, variable := range []string{"C8AUTH_STACK", "C8AUTH_PROBE_PATH", "C8AUTH_CACHE_TTL", "C8AUTH_PREFETCH", endpoint} {
 				for _, value := range []string{clientSecret, accessToken, "http://user:" + accessToken + "@localhost"} {
 					f.Env = append(slices.Clone(environment), variable+"="+value)
-					_, err := f.Invoke(o.t.Context(), []byte(heartbeat))
-					if failure := o.failure(name, err); failure.Kind != lambdatest.InitError {
-						o.t.Errorf("%s=%s: got %v, want an init error", variable, value, err)
+					_, err := f.Invoke(o.Context(), []byte(heartbeat))
+					if failure := o.failure(f, err); failure.Kind != lambdatest.InitError {
+						o.Errorf("%s=%s: got %v, want an init error", variable, value, err)
 					}
 				}
 			}
-			if !o.seen.has("C8AUTH_STACK") {
-				o.t.Error("no message names a variable")
-			}
-		}})
-		cases = append(cases, leakCase{"a password in the endpoint of " + name, func(o *observed) {
-			endpoint := "AWS_ENDPOINT_URL_SECRETS_MANAGER=http://user:" + url.QueryEscape(accessToken) + "@127.0.0.1:1"
-			o.Rotate.Env = append(o.Rotate.Env, endpoint, "AWS_MAX_ATTEMPTS=1")
-			o.Vend.Env = append(o.Vend.Env, endpoint, "AWS_MAX_ATTEMPTS=1")
+			o.shows("C8AUTH_STACK")
+		}
+		unavailable := func(o *observed, why string, variables ...string) {
+			f := function(o)
+			f.Stop() // which has the former environment
+			f.Env = append(append(f.Env, oneAttempt), variables...)
 			if name == "rotate" {
-				o.rotates(heartbeat, storeUnavailable)
+				o.rotates(heartbeat, why)
 			} else {
 				o.vends("default", nil, http.StatusServiceUnavailable, "temporarily_unavailable")
+				o.shows(why)
 			}
-		}})
+		}
+		cases["a password in the endpoint of "+name] = func(o *observed) {
+			unavailable(o, "Secrets Manager cannot be reached", endpoint+"=http://user:"+url.QueryEscape(accessToken)+"@127.0.0.1:1")
+		}
+		cases["Secrets Manager shows a certificate of its own to "+name] = func(o *observed) {
+			for _, names := range hostileNames {
+				unavailable(o, "Secrets Manager shows a certificate", endpoint+"="+selfSigned(o.T, names))
+			}
+		}
+		cases["a proxy before Secrets Manager wants a password of "+name] = func(o *observed) {
+			unavailable(o, "Secrets Manager "+proxyRefuses, endpoint+"=https://secretsmanager.invalid", "HTTPS_PROXY="+refusing(o.T))
+		}
 	}
 	return cases
 }

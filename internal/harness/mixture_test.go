@@ -7,10 +7,9 @@ package harness_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -26,9 +25,14 @@ import (
 // whose functions and tool invoke each other by today's names.
 const beforeReleases = "38cb525411b9bffce6028c890cd259f1bc25ff3c"
 
-// release is what was built of a commit: rotate/bootstrap, vend/bootstrap and c8auth.
+// release is what was built of a commit: the functions and c8auth.
 type release struct {
 	name, dir string
+}
+
+// bootstrap is the binary of a function.
+func (r release) bootstrap(function string) string {
+	return filepath.Join(r.dir, function, "bootstrap")
 }
 
 // releases builds the previous release and this tree.
@@ -47,7 +51,7 @@ func releases(t *testing.T) [2]release {
 	source, archive := t.TempDir(), filepath.Join(t.TempDir(), "source.tar")
 	command(t, root, "git", append(git, "archive", "--output", archive, previous)...)
 	command(t, source, "tar", "-xf", archive)
-	both := [2]release{{name: previous[:min(8, len(previous))], dir: t.TempDir()}, {name: "this", dir: t.TempDir()}}
+	both := [2]release{{previous[:min(8, len(previous))], t.TempDir()}, {"this", t.TempDir()}}
 	for i, from := range []string{source, root} {
 		for _, function := range []string{"rotate", "vend"} {
 			if _, err := lambdatest.Build(t.Context(), from, filepath.Join(both[i].dir, function), function); err != nil {
@@ -75,21 +79,27 @@ func command(t *testing.T, dir, name string, args ...string) {
 func TestMixture(t *testing.T) {
 	both := releases(t)
 	for i := range 8 {
-		rotator, vendor, tool := both[i&1], both[i>>1&1], both[i>>2]
-		t.Run(fmt.Sprintf("rotate %s, vend %s, tool %s", rotator.name, vendor.name, tool.name), func(t *testing.T) {
+		rotator, vendor, tool := i&1, i>>1&1, both[i>>2]
+		t.Run(fmt.Sprintf("rotate %s, vend %s, tool %s", both[rotator].name, both[vendor].name, tool.name), func(t *testing.T) {
 			t.Parallel() // most of it is waiting
-			s := mixed(t, rotator, vendor)
-			set(t, s, tool, fmt.Sprintf(`{"base_url":%q,"client_id":"id","client_secret":"secret"}`, s.Communic8URL))
+			s := start(t)
+			s.Rotate.Bootstrap, s.Vend.Bootstrap = both[rotator].bootstrap("rotate"), both[vendor].bootstrap("vend")
+			s.Communic8.AddClient("id", "secret")
+			set := func() {
+				t.Helper()
+				c8auth(t, s, tool, harness.Credentials(s.Communic8URL, "id", "secret"), "credentials", "set", "default", "--now")
+			}
+			set()
 			vend(t, s, nil)
 			rotate(t, s, "fresh", "")
-			if got := c8auth(t, s, tool, "", 0, "token", "default"); strings.TrimSpace(got) != newest(s) {
+			if got := c8auth(t, s, tool, "", "token", "default"); strings.TrimSpace(got) != newest(s) {
 				t.Errorf("c8auth token prints %q, want %q", got, newest(s))
 			}
-			c8auth(t, s, tool, "", 0, "rotate", "default")
-			c8auth(t, s, tool, "", 0, "grant", "default", "--role", "arn:aws:iam::123456789012:role/payroll")
+			c8auth(t, s, tool, "", "rotate", "default")
+			c8auth(t, s, tool, "", "grant", "default", "--role", "arn:aws:iam::123456789012:role/payroll")
 
 			reported(t, s)
-			s.Secrets.Put(credentialsName, fmt.Sprintf(`{"base_url":%q,"client_id":"id","client_secret":"wrong"}`, s.Communic8URL))
+			s.Secrets.Put(credentialsName, harness.Credentials(s.Communic8URL, "id", "wrong"))
 			rotate(t, s, "rotated", "credentials_changed") // with the previous ones
 			s.Secrets.Put(credentialsName, "nonsense")
 			if answer, err := s.Rotate.Invoke(t.Context(), []byte(heartbeat)); err == nil {
@@ -100,80 +110,67 @@ func TestMixture(t *testing.T) {
 			s.Secrets.Put(credentialsName, fmt.Sprintf(`{"base_url":%q,"access_key":"key"}`, s.Communic8URL))
 			rotate(t, s, "rotated", "credentials_changed")
 			s.Vend.Kill(syscall.SIGKILL) // it would give the last one for a minute
-			if got := c8auth(t, s, tool, "", 0, "token", "default"); strings.TrimSpace(got) != "key" {
+			if got := c8auth(t, s, tool, "", "token", "default"); strings.TrimSpace(got) != "key" {
 				t.Errorf("c8auth token prints %q, want the access key", got)
 			}
-			set(t, s, tool, fmt.Sprintf(`{"base_url":%q,"client_id":"id","client_secret":"secret"}`, s.Communic8URL))
+			set()
 
-			for _, replaced := range []*lambdatest.Function{s.Rotate, s.Vend} {
-				replace(t, replaced, both)
+			replace := func(f *lambdatest.Function, bootstrap string) { // by that of the other release
+				t.Helper()
+				f.Stop()
+				f.Bootstrap = bootstrap
 				rotate(t, s, "fresh", "") // what the other release has stored
 				fetch(t, s)
 				reported(t, s)
 			}
+			replace(s.Rotate, both[1-rotator].bootstrap("rotate"))
+			replace(s.Vend, both[1-vendor].bootstrap("vend"))
 		})
 	}
 }
 
-// mixed starts a stack of two releases' functions.
-func mixed(t *testing.T, rotator, vendor release) *harness.Stack {
-	t.Helper()
-	dir := t.TempDir()
-	for function, of := range map[string]release{"rotate": rotator, "vend": vendor} {
-		if err := os.Symlink(filepath.Join(of.dir, function), filepath.Join(dir, function)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s, err := harness.StartBuilt(dir, harness.Ports{}, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Stop)
-	s.Communic8.AddClient("id", "secret")
-	return s
-}
-
-// replace lets a function be that of the other release.
-func replace(t *testing.T, f *lambdatest.Function, both [2]release) {
-	t.Helper()
-	was, err := filepath.EvalSymlinks(f.Bootstrap)
-	if err != nil {
-		t.Fatal(err)
-	}
-	function := filepath.Base(filepath.Dir(was))
-	other := filepath.Join(both[0].dir, function, "bootstrap")
-	if was == other {
-		other = filepath.Join(both[1].dir, function, "bootstrap")
-	}
-	f.Stop()
-	f.Bootstrap = other
-}
-
-// set stores credentials by the tool, which has rotate make a token of them.
-func set(t *testing.T, s *harness.Stack, tool release, credentials string) {
-	t.Helper()
-	c8auth(t, s, tool, credentials, 0, "credentials", "set", "default", "--now")
-}
-
 // c8auth runs a release's tool, and returns what it printed for programs.
-func c8auth(t *testing.T, s *harness.Stack, tool release, stdin string, status int, args ...string) string {
+func c8auth(t *testing.T, s *harness.Stack, tool release, stdin string, args ...string) string {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), filepath.Join(tool.dir, "c8auth"), args...)
 	command.Env = append(s.Environ(), "C8AUTH_STACK="+harness.Name, "HOME="+t.TempDir())
 	command.Stdin = strings.NewReader(stdin)
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
-	out, _ := command.Output()
-	if got := command.ProcessState.ExitCode(); got != status {
-		t.Errorf("c8auth %s ends with %d, want %d:\n%s%s", strings.Join(args, " "), got, status, out, &stderr)
+	out, err := command.Output()
+	if err != nil {
+		t.Errorf("c8auth %s: %v\n%s%s", strings.Join(args, " "), err, out, &stderr)
 	}
 	return string(out)
 }
 
-// newest is the token that Communic8 issued last.
-func newest(s *harness.Stack) string {
-	issued := s.Communic8.Issued()
-	return issued[len(issued)-1]
+// vend fetches the token as a caller does, and expects the newest one, as the contract has it.
+func vend(t *testing.T, s *harness.Stack, header http.Header) {
+	t.Helper()
+	resp, body, err := s.Get(t.Context(), "default", header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		AccessToken string    `json:"access_token"`
+		TokenType   string    `json:"token_type"`
+		ExpiresIn   int       `json:"expires_in"`
+		ExpiresAt   time.Time `json:"expires_at"`
+		Version     string    `json:"version"`
+		BaseURL     string    `json:"base_url"`
+	}
+	in := json.NewDecoder(bytes.NewReader(body))
+	in.DisallowUnknownFields()
+	if err := in.Decode(&got); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("vend answers %s %s (%v)", resp.Status, body, err)
+	}
+	_, version := s.Secrets.Value(tokenName)
+	if got.AccessToken != newest(s) || got.TokenType != "Bearer" || got.Version != version || got.BaseURL != s.Communic8URL {
+		t.Errorf("vend answers %s, want the token %s, of version %s, for %s", body, newest(s), version, s.Communic8URL)
+	}
+	if left := int(time.Until(got.ExpiresAt).Seconds()); got.ExpiresIn < left || got.ExpiresIn > left+10 {
+		t.Errorf("expires_in is %d, of expires_at there are %d seconds left", got.ExpiresIn, left)
+	}
 }
 
 // fetch expects vend to read the newest token.
@@ -186,9 +183,7 @@ func fetch(t *testing.T, s *harness.Stack) {
 // reported has the token revoked and reported, and expects another one.
 func reported(t *testing.T, s *harness.Stack) {
 	t.Helper()
-	for _, token := range s.Communic8.Issued() {
-		s.Communic8.Revoke(token)
-	}
+	revoke(s)
 	s.Rotate.Kill(syscall.SIGKILL) // it remembers for some seconds that the token was good
 	_, version := s.Secrets.Value(tokenName)
 	resp, body, err := s.Report(t.Context(), "default", version)

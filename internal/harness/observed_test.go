@@ -39,42 +39,34 @@ const (
 	plainSecret     = `MARKSecretOfLettersException` // could be a key, or the name of an error
 	callerSecret    = `MARK+/c4ll3rS3cr3t4cc3ssK3yEXAMPLEKEYxyz`
 	callerSession   = `MARK+/c4ll3rS3ss10n//////////wEaCmV1LWNlbnRyYWwtMSJHMEUCIQ==`
-
-	probePath = "/int/v1/broadcast"
 )
 
-var (
-	marks           = []string{clientSecret, accessKey, accessToken, functionSecret, functionSession, plainSecret, callerSecret, callerSession}
-	credentialsName = harness.CredentialsName("default")
-	tokenName       = harness.TokenName("default")
-)
+var marks = []string{clientSecret, accessKey, accessToken, functionSecret, functionSession, plainSecret, callerSecret, callerSession}
 
 // observed is a Stack whose functions reach the fakes through handlers that record requests.
 type observed struct {
-	t *testing.T
+	*testing.T
 	*harness.Stack
 	c8URL string
-	seen  record
 
-	mu      sync.Mutex
-	raw     func(echo string) string                                    // answers for Communic8, on the wire
-	fault   func(op string, r *http.Request, echo string) *smtest.Fault // of Secrets Manager
-	now     *http.Request                                               // at Secrets Manager
-	echo    string                                                      // of it
-	written string                                                      // the latest PutSecretValue
+	mu    sync.Mutex
+	seen  []string                            // all that must not hold a mark
+	raw   func(echo string) string            // answers for Communic8, on the wire
+	fault func(op, echo string) *smtest.Fault // of Secrets Manager
+	echo  string                              // of the request at Secrets Manager
 }
 
 func observe(t *testing.T) *observed {
-	o := &observed{t: t, Stack: start(t)}
+	o := &observed{T: t, Stack: start(t)}
 	o.Communic8.AddClient(clientID, clientSecret)
 	o.Secrets.Fault = func(op, _ string) *smtest.Fault {
 		o.mu.Lock()
-		fault, r, echo := o.fault, o.now, o.echo
+		fault, echo := o.fault, o.echo
 		o.mu.Unlock()
 		if fault == nil {
 			return nil
 		}
-		return fault(op, r, echo)
+		return fault(op, echo)
 	}
 	serve := func(h http.HandlerFunc) string {
 		server := httptest.NewServer(h)
@@ -84,7 +76,7 @@ func observe(t *testing.T) *observed {
 	o.c8URL = serve(o.communic8)
 	secretsURL := serve(o.secretsManager)
 	for _, f := range []*lambdatest.Function{o.Rotate, o.Vend} {
-		f.Timeout, f.Log = time.Minute, &o.seen
+		f.Timeout, f.Log = time.Minute, o
 		f.Env = append(f.Env, "AWS_ENDPOINT_URL_SECRETS_MANAGER="+secretsURL, "AWS_SECRET_ACCESS_KEY="+functionSecret, "AWS_SESSION_TOKEN="+functionSession)
 	}
 	o.Key = aws.Credentials{AccessKeyID: harness.AccessKey, SecretAccessKey: callerSecret, SessionToken: callerSession}
@@ -93,13 +85,9 @@ func observe(t *testing.T) *observed {
 }
 
 // communic8 is Communic8 as the functions reach it. What they send may hold marks in the
-// Authorization header only.
+// Authorization header, and nowhere else.
 func (o *observed) communic8(w http.ResponseWriter, r *http.Request) {
-	echo := repeat(r)
-	sent := r.Clone(r.Context())
-	sent.Header.Del("Authorization")
-	o.seen.add("to Communic8", dump(sent))
-	r.Body = sent.Body // which can be read again
+	o.see("to Communic8", strings.Replace(dump(r), r.Header.Get("Authorization"), "", 1))
 	o.mu.Lock()
 	raw := o.raw
 	o.mu.Unlock()
@@ -107,10 +95,11 @@ func (o *observed) communic8(w http.ResponseWriter, r *http.Request) {
 		o.Communic8.ServeHTTP(w, r)
 		return
 	}
+	echo := repeat(r)
 	_, _ = io.Copy(io.Discard, r.Body)
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		o.t.Error(err)
+		o.Error(err)
 		return
 	}
 	defer func() { _ = conn.Close() }()
@@ -122,18 +111,14 @@ func (o *observed) communic8(w http.ResponseWriter, r *http.Request) {
 // secretsManager is Secrets Manager as the functions reach it. What they send may hold the
 // token in PutSecretValue only, and the session's token where AWS has it.
 func (o *observed) secretsManager(w http.ResponseWriter, r *http.Request) {
-	echo := repeat(r) + strings.Join(o.secrets(), " ")
-	sent := r.Clone(r.Context())
-	sent.Header.Del("X-Amz-Security-Token")
-	text := dump(sent)
-	r.Body = sent.Body // which can be read again
-	written := ""
+	text := strings.Replace(dump(r), r.Header.Get("X-Amz-Security-Token"), "", 1)
 	if r.Header.Get("X-Amz-Target") == "secretsmanager.PutSecretValue" {
-		text, written, _ = strings.Cut(text, "\r\n\r\n")
+		text, _, _ = strings.Cut(text, "\r\n\r\n")
 	}
-	o.seen.add("to Secrets Manager", text)
+	o.see("to Secrets Manager", text)
+	echo := repeat(r) + strings.Join(o.secrets(), " ")
 	o.mu.Lock()
-	o.now, o.echo, o.written = r, echo, written
+	o.echo = echo
 	o.mu.Unlock()
 	for _, name := range []string{"X-Amzn-Requestid", "Date", "Server", "Location", "Retry-After"} {
 		w.Header().Set(name, echo)
@@ -162,14 +147,14 @@ func (o *observed) onWire(raw func(echo string) string) {
 
 // onStore makes Secrets Manager answer to the operation, empty for any, what fault makes of the
 // request and of all secrets.
-func (o *observed) onStore(op string, fault func(r *http.Request, echo string) *smtest.Fault) {
+func (o *observed) onStore(op string, fault func(echo string) *smtest.Fault) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.fault = func(called string, r *http.Request, echo string) *smtest.Fault {
+	o.fault = func(called, echo string) *smtest.Fault {
 		if op != "" && op != called {
 			return nil
 		}
-		return fault(r, echo)
+		return fault(echo)
 	}
 }
 
@@ -186,43 +171,46 @@ func (o *observed) bearer() string {
 	return fmt.Sprintf(`{"base_url":%q,"access_key":%s}`, o.c8URL, quote(accessKey))
 }
 
-// token is a valid token made from the current credentials, as it is stored.
+// token is a token made from the current credentials, as it is stored.
 func (o *observed) token(issued time.Time, lifetime time.Duration) string {
 	_, version := o.Secrets.Value(credentialsName)
 	return harness.Token(o.c8URL, accessToken, version, issued, lifetime)
 }
 
+// valid is one that was issued now, for a day.
+func (o *observed) valid() string { return o.token(time.Now(), 24*time.Hour) }
+
 // rotates invokes rotate and expects want in its answer or in its error.
 func (o *observed) rotates(event, want string) {
-	o.t.Helper()
-	answer, err := o.Rotate.Invoke(o.t.Context(), []byte(event))
+	o.Helper()
+	answer, err := o.Rotate.Invoke(o.Context(), []byte(event))
 	got := string(answer)
 	if err != nil {
-		got = o.failure("rotate", err).Message
+		got = o.failure(o.Rotate, err).Message
 	}
-	o.seen.add("answer of rotate", got)
+	o.see("answer of rotate", got)
 	if !strings.Contains(got, want) {
-		o.t.Errorf("rotate answers %s, want %s in it", got, want)
+		o.Errorf("rotate answers %s, want %s in it", got, want)
 	}
 }
 
 // failure records all that there is of a failed invocation.
-func (o *observed) failure(name string, err error) *lambdatest.Error {
-	o.t.Helper()
-	failure := new(lambdatest.Error)
-	if !errors.As(err, &failure) {
-		o.t.Errorf("%s was not invoked: %v", name, err)
+func (o *observed) failure(f *lambdatest.Function, err error) *lambdatest.Error {
+	o.Helper()
+	failure, ok := errors.AsType[*lambdatest.Error](err)
+	if !ok {
+		o.Fatalf("%s was not invoked: %v", f.Name, err)
 	}
-	o.seen.add("failure of "+name, failure.Type+" "+failure.Message+" "+string(failure.Payload))
+	o.see("failure of "+f.Name, failure.Type+" "+failure.Message+" "+string(failure.Payload))
 	return failure
 }
 
 // answers invokes a function as API Gateway does, and expects the status and want in the body.
 func (o *observed) answers(f *lambdatest.Function, event string, status int, want string) {
-	o.t.Helper()
-	answer, err := f.Invoke(o.t.Context(), []byte(event))
+	o.Helper()
+	answer, err := f.Invoke(o.Context(), []byte(event))
 	if err != nil {
-		o.t.Errorf("%s fails: %v", f.Name, o.failure(f.Name, err))
+		o.Errorf("%s fails: %v", f.Name, o.failure(f, err))
 		return
 	}
 	var got struct {
@@ -231,35 +219,29 @@ func (o *observed) answers(f *lambdatest.Function, event string, status int, wan
 	}
 	var body string
 	if err := json.Unmarshal(answer, &got); err != nil || got.StatusCode != status || json.Unmarshal(got.Body, &body) != nil || !strings.Contains(body, want) {
-		o.t.Errorf("%s answers %d %s, want %d with %s", f.Name, got.StatusCode, body, status, want)
+		o.Errorf("%s answers %d %s, want %d with %s", f.Name, got.StatusCode, body, status, want)
 	}
-	o.seen.add("body of "+f.Name, withoutToken(got.StatusCode, body))
-	o.seen.add("answer of "+f.Name, strings.Replace(string(answer), string(got.Body), "", 1))
+	o.see("body of "+f.Name, withoutToken(got.StatusCode, body))
+	o.see("answer of "+f.Name, strings.Replace(string(answer), string(got.Body), "", 1))
 }
 
 // reported sends a report, and expects the status and want in the body.
 func (o *observed) reported(body string, status int, want string) {
-	o.t.Helper()
-	event, err := json.Marshal(map[string]any{
-		"resource": "/tokens/{tenant}/rejections", "path": "/tokens/default/rejections", "httpMethod": http.MethodPost,
-		"pathParameters": map[string]string{"tenant": "default"}, "body": body,
-	})
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	o.answers(o.Rotate, string(event), status, want)
+	o.Helper()
+	o.answers(o.Rotate, `{"resource":"/tokens/{tenant}/rejections","path":"/tokens/default/rejections","httpMethod":"POST",`+
+		`"pathParameters":{"tenant":"default"},"body":`+quote(body)+`}`, status, want)
 }
 
 // vends sends a signed request for the token, and expects the status and want in the body.
 func (o *observed) vends(tenant string, header http.Header, status int, want string) {
-	o.t.Helper()
-	resp, body, err := o.Get(o.t.Context(), tenant, header)
+	o.Helper()
+	resp, body, err := o.Get(o.Context(), tenant, header)
 	if err != nil {
-		o.t.Fatal(err)
+		o.Fatal(err)
 	}
-	o.seen.add("answer of vend", resp.Status+fmt.Sprintf(" %q ", resp.Header)+withoutToken(resp.StatusCode, string(body)))
+	o.see("answer of vend", resp.Status+fmt.Sprintf(" %q ", resp.Header)+withoutToken(resp.StatusCode, string(body)))
 	if resp.StatusCode != status || !strings.Contains(string(body), want) {
-		o.t.Errorf("GET /tokens/%s: %s %s, want %d with %s", tenant, resp.Status, body, status, want)
+		o.Errorf("GET /tokens/%s: %s %s, want %d with %s", tenant, resp.Status, body, status, want)
 	}
 }
 
@@ -277,56 +259,46 @@ func withoutToken(status int, body string) string {
 // secrets are all marks, and the tokens that Communic8 has issued.
 func (o *observed) secrets() []string { return append(slices.Clone(marks), o.Communic8.Issued()...) }
 
-// check ends the functions, and fails if there is a mark in what was seen.
-func (o *observed) check() {
-	o.t.Helper()
-	o.Rotate.Stop()
-	o.Vend.Stop()
-	secrets, entries := o.secrets(), o.seen.all()
-	if len(entries) == 0 {
-		o.t.Error("nothing was seen")
-	}
-	shown := 0
-	for _, entry := range entries {
-		found := secretscan.Find(entry, secrets...)
-		if found == nil {
-			continue
-		}
-		if shown++; shown == 3 {
-			o.t.Error("and so on")
-			return
-		}
-		o.t.Errorf("%q in %.1500s", found, entry)
-	}
-}
-
-// record is what was seen.
-type record struct {
-	mu      sync.Mutex
-	entries []string
+// see records what must not hold a mark.
+func (o *observed) see(what, text string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.seen = append(o.seen, what+": "+text)
 }
 
 // Write takes a line of a function's log.
-func (r *record) Write(line []byte) (int, error) {
-	r.add("log", string(line))
+func (o *observed) Write(line []byte) (int, error) {
+	o.see("log", string(line))
 	return len(line), nil
 }
 
-func (r *record) add(what, text string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.entries = append(r.entries, what+": "+text)
+// shows expects the text in what was seen.
+func (o *observed) shows(text string) {
+	o.Helper()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !slices.ContainsFunc(o.seen, func(entry string) bool { return strings.Contains(entry, text) }) {
+		o.Errorf("%q was not seen", text)
+	}
 }
 
-func (r *record) all() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone(r.entries)
-}
-
-// has reports whether an entry contains the text.
-func (r *record) has(text string) bool {
-	return slices.ContainsFunc(r.all(), func(entry string) bool { return strings.Contains(entry, text) })
+// check ends the functions, and fails if there is a mark in what was seen.
+func (o *observed) check() {
+	o.Helper()
+	o.Rotate.Stop()
+	o.Vend.Stop()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.seen) == 0 {
+		o.Error("nothing was seen")
+	}
+	secrets, shown := o.secrets(), 0
+	for _, entry := range o.seen {
+		if found := secretscan.Find(entry, secrets...); found != nil && shown < 3 {
+			o.Errorf("%q in %.1500s", found, entry)
+			shown++
+		}
+	}
 }
 
 // repeat is all of a request, and what its Authorization header encodes.

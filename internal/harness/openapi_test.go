@@ -88,8 +88,7 @@ func schemathesis(t *testing.T, description string) (string, map[string]int, err
 	command := exec.CommandContext(t.Context(), os.Getenv("SCHEMATHESIS"), "--config-file", filepath.Join(data, "schemathesis.toml"),
 		"run", file, "--url", s.APIURL, "--max-examples", "200", "--no-color")
 	command.Dir = dir
-	command.Env = append(os.Environ(), "SCHEMATHESIS_HOOKS=sign", "PYTHONPATH="+data, "PYTHONDONTWRITEBYTECODE=1",
-		"AWS_REGION="+harness.Region, "AWS_ACCESS_KEY_ID="+harness.AccessKey, "AWS_SECRET_ACCESS_KEY="+harness.SecretKey)
+	command.Env = append(append(os.Environ(), s.Environ()...), "SCHEMATHESIS_HOOKS=sign", "PYTHONPATH="+data, "PYTHONDONTWRITEBYTECODE=1")
 	out, err := command.CombinedOutput()
 	return string(out), answers, err
 }

@@ -4,11 +4,10 @@ package harness_test
 
 import (
 	"bytes"
-	"context"
 	"net/http"
 	"os/exec"
 	"path/filepath"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -20,25 +19,22 @@ import (
 // it sends to Communic8 waits for the test.
 type program struct {
 	*testing.T
-	*harness.Stack
 	requests chan string   // the tokens that it sends
 	ended    chan struct{} // closed when it has ended
 	output   bytes.Buffer  // to be read then
-	mu       sync.Mutex
-	outage   bool // of the token endpoint
+	outage   atomic.Bool   // of the token endpoint
 }
 
 func runProgram(t *testing.T, s *harness.Stack) *program {
 	t.Helper()
-	p := &program{T: t, Stack: s, requests: make(chan string), ended: make(chan struct{})}
+	p := &program{T: t, requests: make(chan string), ended: make(chan struct{})}
 	s.Communic8.Set(func(b *c8test.Behaviour) { b.Fault = p.fault })
 	binary := filepath.Join(t.TempDir(), "program")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./testdata/program").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	command := exec.CommandContext(ctx, binary, s.APIURL)
-	command.Env = []string{"AWS_REGION=" + harness.Region, "AWS_ACCESS_KEY_ID=" + harness.AccessKey, "AWS_SECRET_ACCESS_KEY=" + harness.SecretKey}
+	command := exec.CommandContext(t.Context(), binary, s.APIURL)
+	command.Env = s.Environ()
 	command.Stdout, command.Stderr = &p.output, &p.output
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
@@ -47,64 +43,38 @@ func runProgram(t *testing.T, s *harness.Stack) *program {
 		_ = command.Wait()
 		close(p.ended)
 	}()
-	t.Cleanup(func() {
-		cancel()
-		for running := true; running; {
-			select {
-			case <-p.requests:
-			case <-p.ended:
-				running = false
-			}
-		}
-	})
+	t.Cleanup(func() { <-p.ended }) // the test's context has ended it
 	return p
 }
 
 // fault is called for each request to Communic8, and has the program's wait.
 func (p *program) fault(r *http.Request, _ int) *c8test.Fault {
-	p.mu.Lock()
-	outage := p.outage
-	p.mu.Unlock()
 	switch {
 	case r.Header.Get("User-Agent") != "c8auth":
 		select {
 		case p.requests <- r.Header.Get("Authorization"):
 		case <-r.Context().Done():
 		}
-	case outage && r.URL.Path == c8test.TokenPath:
+	case p.outage.Load() && r.URL.Path == c8test.TokenPath:
 		return &c8test.Fault{Break: true}
 	}
 	return nil
 }
 
-// send lets the program send n requests, and returns the Authorization of the last.
-func (p *program) send(n int) (authorization string) {
+// sends lets the program send ten requests, and expects the token in the last; any if it is empty.
+func (p *program) sends(token string) {
 	p.Helper()
-	for range n {
+	var got string
+	for range 10 {
 		select {
-		case authorization = <-p.requests:
+		case got = <-p.requests:
 		case <-p.ended:
 			p.Fatalf("a request of the program failed: %s", &p.output)
 		}
 	}
-	return authorization
-}
-
-func (p *program) down(outage bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.outage = outage
-}
-
-// newest is what the program should send.
-func (p *program) newest() string {
-	issued := p.Communic8.Issued()
-	return "Bearer " + issued[len(issued)-1]
-}
-
-// changed stores the same credentials once more, which makes a new token due.
-func (p *program) changed() {
-	p.Secrets.Put(credentialsName, harness.Credentials(p.Communic8URL, "id", "secret"))
+	if token != "" && got != "Bearer "+token {
+		p.Errorf("it sends %s, and not the token %s", got, token)
+	}
 }
 
 // TestProgram: the program runs on through a rotation, one that invalidates its token, a
@@ -113,45 +83,37 @@ func (p *program) changed() {
 func TestProgram(t *testing.T) {
 	s := started(t)
 	p := runProgram(t, s)
-	p.send(10)
+	p.sends(newest(s))
 
-	p.changed()
+	store(s)
 	rotate(t, s, "rotated", "credentials_changed")
-	p.send(10)
+	p.sends("")
 
 	s.Communic8.Set(func(b *c8test.Behaviour) { b.Exclusive = true })
-	p.changed()
+	store(s)
 	rotate(t, s, "rotated", "credentials_changed")
-	if got := p.send(10); got != p.newest() {
-		t.Errorf("after a rotation it sends %s", got)
-	}
+	p.sends(newest(s))
 
-	revoke := func() {
-		for _, token := range s.Communic8.Issued() {
-			s.Communic8.Revoke(token)
-		}
-	}
 	tokens := len(s.Communic8.Issued())
-	revoke()
-	if got := p.send(10); got != p.newest() || len(s.Communic8.Issued()) != tokens+1 {
-		t.Errorf("after a revocation it sends %s; %d tokens were issued", got, len(s.Communic8.Issued())-tokens)
+	revoke(s)
+	p.sends("")
+	if n := len(s.Communic8.Issued()) - tokens; n != 1 {
+		t.Errorf("%d tokens were issued after a revocation", n)
 	}
+	p.sends(newest(s))
 
 	s.Vend.Kill(syscall.SIGKILL)
-	revoke()
-	if got := p.send(10); got != p.newest() {
-		t.Errorf("after a crash it sends %s", got)
-	}
+	revoke(s)
+	p.sends("")
+	p.sends(newest(s))
 
-	p.down(true)
-	p.changed()
+	p.outage.Store(true)
+	store(s)
 	if answer, err := s.Rotate.Invoke(t.Context(), []byte(heartbeat)); err == nil {
 		t.Errorf("rotate answers %s while the token endpoint is down", answer)
 	}
-	p.send(10)
-	p.down(false)
+	p.sends("")
+	p.outage.Store(false)
 	rotate(t, s, "rotated", "credentials_changed")
-	if got := p.send(10); got != p.newest() {
-		t.Errorf("after the outage it sends %s", got)
-	}
+	p.sends(newest(s))
 }

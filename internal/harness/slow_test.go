@@ -16,7 +16,8 @@ func TestProgramThroughExpiry(t *testing.T) {
 	const lifetime = 80 * time.Second
 	s := start(t)
 	s.Communic8.Set(func(b *c8test.Behaviour) { b.Lifetime = lifetime })
-	firstToken(t, s)
+	store(s)
+	rotate(t, s, "rotated", "first_token")
 	p := runProgram(t, s)
 	begin, requests, sent := time.Now(), 0, make(map[string]bool)
 	var outage time.Time // when it began
@@ -27,7 +28,7 @@ func TestProgramThroughExpiry(t *testing.T) {
 		if outage.IsZero() && len(issued) == 2 {
 			outage = time.Now()
 		}
-		p.down(time.Since(outage) < lifetime/2)
+		p.outage.Store(time.Since(outage) < lifetime/2)
 		select {
 		case <-heartbeats.C:
 			select {
