@@ -276,7 +276,7 @@ func wireFaults() leakCases {
 		{"a status line that is a secret", func(echo string) string { return echo + "\r\n\r\n" }, notHTTP},
 		{"a status that is a secret", func(echo string) string { return "HTTP/1.1 " + echo + "\r\n\r\n" }, notHTTP},
 		{"a reason that is a secret", func(echo string) string { return "HTTP/1.1 401 " + echo + "\r\nContent-Length: 0\r\n\r\n" }, "refuses the credentials"},
-		{"a header that is none", func(echo string) string { return head + echo + "\r\n\r\n" }, notHTTP},
+		{"a header that is none", func(echo string) string { return head + "/" + echo + "\r\n\r\n" }, notHTTP},
 		{"a length that is a secret", func(echo string) string { return head + "Content-Length: " + echo + "\r\n\r\n" }, notHTTP},
 		{"an encoding that is a secret", func(echo string) string { return head + "Transfer-Encoding: " + echo + "\r\n\r\n" }, notHTTP},
 		{"a chunk that is none", func(echo string) string {

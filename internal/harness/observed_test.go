@@ -116,7 +116,7 @@ func (o *observed) secretsManager(w http.ResponseWriter, r *http.Request) {
 		text, _, _ = strings.Cut(text, "\r\n\r\n")
 	}
 	o.see("to Secrets Manager", text)
-	echo := repeat(r) + strings.Join(o.secrets(), " ")
+	echo := strings.Join(o.secrets(), " ") + " " + repeat(r)
 	o.mu.Lock()
 	o.echo = echo
 	o.mu.Unlock()
@@ -301,11 +301,12 @@ func (o *observed) check() {
 	}
 }
 
-// repeat is all of a request, and what its Authorization header encodes.
+// repeat is what a request's Authorization header encodes, and all of the request: texts are cut
+// at their end.
 func repeat(r *http.Request) string {
 	_, credential, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	pair, _ := base64.StdEncoding.DecodeString(credential)
-	return dump(r) + string(pair)
+	return string(pair) + " " + dump(r)
 }
 
 // dump is a request as text; it can be read again.
