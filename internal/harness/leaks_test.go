@@ -18,6 +18,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -265,30 +266,24 @@ func wireFaults() leakCases {
 			o.rotates(heartbeat, "cannot be reached")
 		},
 	}
-	const notHTTP = "did not speak HTTP"
-	head := "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-	body := `{"success":true,"access_token":"0123456789abcdef","token_type":"Bearer","expires_in":86400}`
-	for _, answer := range []struct {
-		name string
-		raw  func(echo string) string
-		want string
-	}{
-		{"a status line that is a secret", func(echo string) string { return echo + "\r\n\r\n" }, notHTTP},
-		{"a status that is a secret", func(echo string) string { return "HTTP/1.1 " + echo + "\r\n\r\n" }, notHTTP},
-		{"a reason that is a secret", func(echo string) string { return "HTTP/1.1 401 " + echo + "\r\nContent-Length: 0\r\n\r\n" }, "refuses the credentials"},
-		{"a header that is none", func(echo string) string { return head + "/" + echo + "\r\n\r\n" }, notHTTP},
-		{"a length that is a secret", func(echo string) string { return head + "Content-Length: " + echo + "\r\n\r\n" }, notHTTP},
-		{"an encoding that is a secret", func(echo string) string { return head + "Transfer-Encoding: " + echo + "\r\n\r\n" }, notHTTP},
-		{"a chunk that is none", func(echo string) string {
-			return head + "Transfer-Encoding: chunked\r\n\r\n" + echo + "\r\n"
-		}, notHTTP},
-		{"more than was announced", func(echo string) string {
-			return fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s%s", head, len(body), body, echo)
-		}, `"rotated"`},
+	const (
+		notHTTP = "did not speak HTTP"
+		head    = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+		body    = `{"success":true,"access_token":"0123456789abcdef","token_type":"Bearer","expires_in":86400}`
+	)
+	for _, answer := range []struct{ name, format, want string }{
+		{"a status line that is a secret", "%s\r\n\r\n", notHTTP},
+		{"a status that is a secret", "HTTP/1.1 %s\r\n\r\n", notHTTP},
+		{"a reason that is a secret", "HTTP/1.1 401 %s\r\nContent-Length: 0\r\n\r\n", "refuses the credentials"},
+		{"a header that is none", head + "/%s\r\n\r\n", notHTTP},
+		{"a length that is a secret", head + "Content-Length: %s\r\n\r\n", notHTTP},
+		{"an encoding that is a secret", head + "Transfer-Encoding: %s\r\n\r\n", notHTTP},
+		{"a chunk that is none", head + "Transfer-Encoding: chunked\r\n\r\n%s\r\n", notHTTP},
+		{"more than was announced", head + "Content-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body + "%s", `"rotated"`},
 	} {
 		cases["Communic8 sends "+answer.name] = func(o *observed) {
 			o.store(o.oauth())
-			o.onWire(answer.raw)
+			o.raw.Store(&answer.format)
 			o.rotates(heartbeat, answer.want)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,10 +49,10 @@ type observed struct {
 	*testing.T
 	*harness.Stack
 	c8URL string
+	raw   atomic.Pointer[string] // what Communic8 answers on the wire, with the request in the place of %s
 
 	mu    sync.Mutex
 	seen  []string                            // all that must not hold a mark
-	raw   func(echo string) string            // answers for Communic8, on the wire
 	fault func(op, echo string) *smtest.Fault // of Secrets Manager
 	echo  string                              // of the request at Secrets Manager
 }
@@ -88,9 +89,7 @@ func observe(t *testing.T) *observed {
 // Authorization header, and nowhere else.
 func (o *observed) communic8(w http.ResponseWriter, r *http.Request) {
 	o.see("to Communic8", strings.Replace(dump(r), r.Header.Get("Authorization"), "", 1))
-	o.mu.Lock()
-	raw := o.raw
-	o.mu.Unlock()
+	raw := o.raw.Load()
 	if raw == nil {
 		o.Communic8.ServeHTTP(w, r)
 		return
@@ -103,7 +102,7 @@ func (o *observed) communic8(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { _ = conn.Close() }()
-	_, _ = io.WriteString(conn, raw(strings.Join(strings.Fields(echo), " ")))
+	_, _ = fmt.Fprintf(conn, *raw, strings.Join(strings.Fields(echo), " "))
 	_ = conn.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
 	_, _ = io.Copy(io.Discard, conn) // until the other side has closed it, or does not
 }
@@ -136,13 +135,6 @@ func (o *observed) at(path string, fault func(echo string) *c8test.Fault) {
 			return fault(repeat(r))
 		}
 	})
-}
-
-// onWire makes Communic8 answer with bytes.
-func (o *observed) onWire(raw func(echo string) string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.raw = raw
 }
 
 // onStore makes Secrets Manager answer to the operation, empty for any, what fault makes of the
