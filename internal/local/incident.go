@@ -11,8 +11,7 @@ import (
 // incident is a way in which Communic8 misbehaves.
 type incident struct {
 	says   string               // what it does
-	begin  func(*c8test.Server) // at once; may be nil
-	repeat func(*c8test.Server) // before each heartbeat; may be nil
+	happen func(*c8test.Server) // when it begins, and again before each heartbeat
 }
 
 // other is a client that Communic8 accepts in the incident "refusing".
@@ -23,31 +22,31 @@ const (
 
 var incidents = map[string]incident{
 	"refusing": {
-		says: "refuses the client " + clientID + ", as if somebody had replaced it. It accepts client ID " + otherID + " with client secret " + otherSecret,
-		begin: func(c8 *c8test.Server) {
+		"refuses the client " + clientID + ", as if somebody had replaced it. It accepts client ID " + otherID + " with client secret " + otherSecret,
+		func(c8 *c8test.Server) {
 			c8.Set(func(b *c8test.Behaviour) { b.Refusal = c8test.Refuse400 })
 			c8.RemoveClient(clientID)
 			c8.AddClient(otherID, otherSecret)
 		},
 	},
 	"busy": {
-		says:  "answers every request with 429 Too Many Requests",
-		begin: fault(c8test.Fault{Status: http.StatusTooManyRequests}),
+		"answers every request with 429 Too Many Requests",
+		fault(c8test.Fault{Status: http.StatusTooManyRequests}),
 	},
 	"down": {
-		says:  "breaks every connection off",
-		begin: fault(c8test.Fault{Break: true}),
+		"breaks every connection off",
+		fault(c8test.Fault{Break: true}),
 	},
 	"exclusive": {
-		says: "invalidates a client's token when it issues another one, and another program uses the same client",
-		begin: func(c8 *c8test.Server) {
+		"invalidates a client's token when it issues another one, and another program uses the same client",
+		func(c8 *c8test.Server) {
 			c8.Set(func(b *c8test.Behaviour) { b.Exclusive = true })
+			c8.Issue(clientID)
 		},
-		repeat: func(c8 *c8test.Server) { c8.Issue(clientID) },
 	},
 	"revoking": {
-		says: "invalidates each token soon after it has issued it",
-		repeat: func(c8 *c8test.Server) {
+		"invalidates each token soon after it has issued it",
+		func(c8 *c8test.Server) {
 			for _, token := range c8.Issued() {
 				c8.Revoke(token)
 			}

@@ -40,6 +40,7 @@ const (
 	clientSecret = "value-from-the-console"
 	lifetime     = 30 * time.Minute // of a token
 	heartbeat    = 10 * time.Second // 5 minutes on AWS
+	event        = `{"tenant":"default"}`
 )
 
 // ports are those that an export in another terminal names.
@@ -58,16 +59,14 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return err
 	}
 	incident, ok := incidents[*name]
-	if !ok && *name != "" {
+	switch {
+	case *name == "":
+		incident.happen = func(*c8test.Server) {}
+	case !ok:
 		return fmt.Errorf("COMMUNIC8=%s is not known: expected one of %s", *name, names)
 	}
-	begin := func(c8 *c8test.Server) {
-		if incident.begin != nil {
-			incident.begin(c8)
-		}
-	}
 	if *sam {
-		return serveContainers(ctx, begin, stdout)
+		return serveContainers(ctx, incident, stdout)
 	}
 
 	fmt.Fprint(stdout, "c8auth on this machine: both real functions, between fakes of Communic8,\nSecrets Manager and API Gateway. Nothing here reaches AWS.\n\n")
@@ -80,7 +79,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	s.Communic8.AddClient(clientID, clientSecret)
 	s.Communic8.Set(func(b *c8test.Behaviour) { b.Lifetime = lifetime })
 	if *once {
-		begin(s.Communic8)
+		incident.happen(s.Communic8)
 	}
 	if err := mainJob(ctx, s, stdout); err != nil {
 		if *once && *name != "" {
@@ -109,10 +108,8 @@ Ctrl-C ends it.
 		fmt.Fprint(stdout, "Its usual ports are taken, as by another make run: what you exported for that one\nleads there still. Export the line above.\n\n")
 	}
 	if *name != "" {
-		begin(s.Communic8)
-		if err := storeCredentials(s, io.Discard); err != nil { // so that a new token is due
-			return err
-		}
+		incident.happen(s.Communic8)
+		storeCredentials(s, io.Discard) // so that a new token is due
 		fmt.Fprintf(stdout, "From now on, as COMMUNIC8=%s says, Communic8 %s.\nThe credentials are stored anew, so that a new token is due.\n\n", *name, incident.says)
 	}
 	events.show()
@@ -121,21 +118,16 @@ Ctrl-C ends it.
 		case <-ctx.Done():
 			return nil
 		case <-time.After(heartbeat):
-			if incident.repeat != nil {
-				incident.repeat(s.Communic8)
-			}
+			incident.happen(s.Communic8)
 			// Its result is among the events.
-			_, _ = s.Rotate.Invoke(ctx, []byte(`{"tenant":"default"}`))
+			_, _ = s.Rotate.Invoke(ctx, []byte(event))
 		}
 	}
 }
 
 // mainJob stores credentials, rotates and vends, and shows each.
 func mainJob(ctx context.Context, s *harness.Stack, stdout io.Writer) error {
-	if err := storeCredentials(s, stdout); err != nil {
-		return err
-	}
-	const event = `{"tenant":"default"}`
+	storeCredentials(s, stdout)
 	fmt.Fprintf(stdout, "rotate  %s\n", event)
 	result, err := s.Rotate.Invoke(ctx, []byte(event))
 	if err != nil {
@@ -164,15 +156,10 @@ func mainJob(ctx context.Context, s *harness.Stack, stdout io.Writer) error {
 }
 
 // storeCredentials does it as a person would.
-func storeCredentials(s *harness.Stack, stdout io.Writer) error {
-	credentials, err := json.Marshal(map[string]string{"base_url": s.Communic8URL, "client_id": clientID, "client_secret": clientSecret})
-	if err != nil {
-		return err
-	}
-	const secret = harness.Name + "/credentials/default"
-	s.Secrets.Put(secret, string(credentials))
+func storeCredentials(s *harness.Stack, stdout io.Writer) {
+	secret := harness.CredentialsName("default")
+	s.Secrets.Put(secret, harness.Credentials(s.Communic8URL, clientID, clientSecret))
 	fmt.Fprintf(stdout, "store   base URL, client ID and secret in %s, as a person does once\n\n", secret)
-	return nil
 }
 
 // show prints a JSON object, with a line for each member, in its own order.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -12,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
@@ -114,15 +114,7 @@ func TestIncidentsOnce(t *testing.T) {
 // by, also in the credentials and in the file that points them here.
 func TestSurroundings(t *testing.T) {
 	t.Chdir(t.TempDir())
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	reader, writer := io.Pipe()
-	done := make(chan error, 1)
-	go func() {
-		done <- run(ctx, []string{"-sam"}, writer)
-		_ = writer.Close()
-	}()
-	out := readUntil(t, reader, "Ctrl-C ends it.")
+	printed := serve(t, "-sam")("Ctrl-C ends it.")
 	file, err := os.ReadFile(".aws-sam/env.json")
 	if err != nil {
 		t.Fatal(err)
@@ -137,90 +129,70 @@ func TestSurroundings(t *testing.T) {
 	}
 	client := secretsmanager.New(secretsmanager.Options{
 		Region: "eu-central-1", BaseEndpoint: aws.String(strings.Replace(url, "host.docker.internal", "127.0.0.1", 1)),
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: "any"}, nil
-		}),
+		Credentials: credentials.NewStaticCredentialsProvider("AKIAIOSFODNN7EXAMPLE", "any", ""),
 	})
-	credentials, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String("c8auth/credentials/default")})
+	stored, err := client.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String("c8auth/credentials/default")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(*credentials.SecretString, `"base_url":"http://host.docker.internal:`) {
-		t.Errorf("the credentials are %s", *credentials.SecretString)
+	if !strings.Contains(*stored.SecretString, `"base_url":"http://host.docker.internal:`) {
+		t.Errorf("the credentials are %s", *stored.SecretString)
 	}
-	if !strings.Contains(out, "sam local invoke RotateFunction --event events/rotate-schedule.json --env-vars .aws-sam/env.json") {
-		t.Errorf("printed\n%s", out)
-	}
-	cancel()
-	_, _ = io.Copy(io.Discard, reader)
-	if err := <-done; err != nil {
-		t.Error(err)
+	if !strings.Contains(printed, "sam local invoke RotateFunction --event events/rotate-schedule.json --env-vars .aws-sam/env.json") {
+		t.Errorf("printed\n%s", printed)
 	}
 }
 
-// It serves until it is told to end, on other ports if its own are taken.
-func TestServesUntilTold(t *testing.T) {
+// It serves until it is told to end, on other ports if its own are taken. An incident begins
+// after the first vend, and the credentials that end it are printed.
+func TestIncident(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:9703")
 	if err == nil { // else somebody else has it, which is as good
 		defer func() { _ = taken.Close() }()
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	reader, writer := io.Pipe()
-	done := make(chan error, 1)
-	go func() {
-		done <- run(ctx, nil, writer)
-		_ = writer.Close()
-	}()
-	out := readUntil(t, reader, "Ctrl-C ends it.")
-	cancel()
-	_, _ = io.Copy(io.Discard, reader)
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	if strings.Contains(out, ":9703") || !strings.Contains(out, "curl --aws-sigv4 aws:amz:eu-central-1:execute-api --user AKIA") {
-		t.Errorf("printed\n%s", out)
-	}
-	if !regexp.MustCompile(`\n  export AWS_ENDPOINT_URL=http://127\.0\.0\.1:\d+ AWS_REGION=eu-central-1 AWS_ACCESS_KEY_ID=AKIA\w+ AWS_SECRET_ACCESS_KEY=\S+\n`).MatchString(out) {
-		t.Errorf("the operator's tool does not find its way by\n%s", out)
-	}
-}
-
-// An incident begins after the first vend, and the credentials that end it are printed.
-func TestIncident(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	reader, writer := io.Pipe()
-	done := make(chan error, 1)
-	go func() {
-		done <- run(ctx, []string{"-communic8", "refusing"}, writer)
-		_ = writer.Close()
-	}()
-	out := readUntil(t, reader, "stored anew")
-	if !strings.Contains(out, "Communic8 accepts the token.") || !strings.Contains(out, "client ID "+otherID+" with client secret "+otherSecret) {
-		t.Errorf("printed\n%s", out)
-	}
-	out = readUntil(t, reader, "of the stored token's lifetime remain")
-	if !strings.Contains(out, "rotate  failed") || !strings.Contains(out, "refuses the credentials") {
-		t.Errorf("printed\n%s", out)
-	}
-	cancel()
-	_, _ = io.Copy(io.Discard, reader)
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-}
-
-// readUntil returns what was printed up to the last words.
-func readUntil(t *testing.T, reader io.Reader, last string) string {
-	t.Helper()
-	var out strings.Builder
-	for buffer := make([]byte, 4096); !strings.Contains(out.String(), last); {
-		n, err := reader.Read(buffer)
-		if err != nil {
-			t.Fatalf("%v after\n%s", err, &out)
+	until := serve(t, "-communic8", "refusing")
+	expect := func(printed, pattern string) {
+		t.Helper()
+		if !regexp.MustCompile(pattern).MatchString(printed) {
+			t.Errorf("no %s in\n%s", pattern, printed)
 		}
-		out.Write(buffer[:n])
 	}
-	return out.String()
+	printed := until("Ctrl-C ends it.")
+	expect(printed, `\nCommunic8 accepts the token\.\n`)
+	expect(printed, `\n  curl --aws-sigv4 aws:amz:eu-central-1:execute-api --user AKIA`)
+	expect(printed, `\n  export AWS_ENDPOINT_URL=http://127\.0\.0\.1:\d+ AWS_REGION=eu-central-1 AWS_ACCESS_KEY_ID=AKIA\w+ AWS_SECRET_ACCESS_KEY=\S+\n`)
+	if strings.Contains(printed, ":9703") {
+		t.Errorf("port 9703 was taken:\n%s", printed)
+	}
+	expect(until("stored anew"), "client ID "+otherID+" with client secret "+otherSecret)
+	expect(until("of the stored token's lifetime remain"), "rotate  failed.* refuses the credentials")
+}
+
+// serve runs the program in the background, to the end of the test. The function that it returns
+// reads what is printed up to the last words.
+func serve(t *testing.T, args ...string) (until func(last string) string) {
+	reader, writer := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		done <- run(t.Context(), args, writer)
+		_ = writer.Close()
+	}()
+	t.Cleanup(func() { // the test's context has ended
+		_, _ = io.Copy(io.Discard, reader)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return func(last string) string {
+		t.Helper()
+		var out strings.Builder
+		for buffer := make([]byte, 4096); !strings.Contains(out.String(), last); {
+			n, err := reader.Read(buffer)
+			if err != nil {
+				t.Fatalf("%v after\n%s", err, &out)
+			}
+			out.Write(buffer[:n])
+		}
+		return out.String()
+	}
 }

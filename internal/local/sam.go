@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/c8auth/c8auth/internal/fakes/c8test"
 	"github.com/c8auth/c8auth/internal/harness"
 )
 
@@ -20,7 +19,7 @@ const envFile = ".aws-sam/env.json"
 
 // serveContainers starts the fakes, stores credentials, prints how to invoke the functions,
 // and serves until ctx ends.
-func serveContainers(ctx context.Context, begin func(*c8test.Server), stdout io.Writer) error {
+func serveContainers(ctx context.Context, incident incident, stdout io.Writer) error {
 	fmt.Fprint(stdout, "Fakes of Communic8 and Secrets Manager on every address of this machine, for c8auth's\nfunctions in containers. Nothing here reaches AWS.\n\n")
 	s, err := harness.StartForContainers(ports)
 	if err != nil {
@@ -28,11 +27,16 @@ func serveContainers(ctx context.Context, begin func(*c8test.Server), stdout io.
 	}
 	defer s.Stop()
 	s.Communic8.AddClient(clientID, clientSecret)
-	begin(s.Communic8) // and the lifetime of a real token stays, as nothing here rotates by itself
-	if err := storeCredentials(s, stdout); err != nil {
-		return err
+	incident.happen(s.Communic8) // and the lifetime of a real token stays, as nothing here rotates by itself
+	storeCredentials(s, stdout)
+	env, err := harness.EnvVars(s.SecretsURL)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(envFile), 0o755)
 	}
-	if err := writeEnv(s.SecretsURL); err != nil {
+	if err == nil {
+		err = os.WriteFile(envFile, env, 0o644)
+	}
+	if err != nil {
 		return err
 	}
 	fmt.Fprintf(stdout, "write   %s, which points the functions there\n", envFile)
@@ -50,18 +54,6 @@ Ctrl-C ends it.
 `, architecture(), options)
 	<-ctx.Done()
 	return nil
-}
-
-// writeEnv writes the file of that name.
-func writeEnv(secretsURL string) error {
-	env, err := harness.EnvVars(secretsURL)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(envFile), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(envFile, env, 0o644)
 }
 
 // architecture is Lambda's name for this machine's processor, the only one whose
