@@ -19,7 +19,6 @@ import (
 
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
 	"github.com/c8auth/c8auth/internal/fakes/inmem"
-	"github.com/c8auth/c8auth/internal/fakes/smtest"
 	"github.com/c8auth/c8auth/internal/harness"
 	"github.com/c8auth/c8auth/pkg/c8auth"
 )
@@ -64,13 +63,6 @@ func TestPages(t *testing.T) {
 
 // The templates have as many alarms, secrets and policies as the model says.
 func TestResources(t *testing.T) {
-	count := func(template, kind string) int {
-		text, err := os.ReadFile("../../" + template)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.Count(string(text), "Type: "+kind+"\n")
-	}
 	for _, test := range []struct {
 		template, kind string
 		want           int
@@ -82,7 +74,11 @@ func TestResources(t *testing.T) {
 		{"template.yaml", "AWS::CloudWatch::Dashboard", 1},
 		{"template.yaml", "AWS::KMS::Key", 1},
 	} {
-		if got := count(test.template, test.kind); got != test.want {
+		text, err := os.ReadFile("../../" + test.template)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(string(text), "Type: "+test.kind+"\n"); got != test.want {
 			t.Errorf("%s has %d of %s, and the model %d", test.template, got, test.kind, test.want)
 		}
 	}
@@ -93,7 +89,6 @@ func TestSimulatedDay(t *testing.T) {
 	const (
 		sandboxes = 3
 		perTenant = 1.0 / 300 // vends a second
-		base      = "https://acme.communic8.com"
 	)
 	l := load{tenants: *tenantsFlag, vends: perTenant * float64(*tenantsFlag)}
 	synctest.Test(t, func(t *testing.T) {
@@ -102,24 +97,14 @@ func TestSimulatedDay(t *testing.T) {
 			names[i] = fmt.Sprintf("tenant-%d", i)
 		}
 		fakes := harness.InMemory(names...)
-		sm, c8 := fakes.Secrets, fakes.Communic8
-		c8.AddClient("id", "secret")
-		c8.Set(func(b *c8test.Behaviour) { b.Lifetime = lifetime })
-		var requested, probed atomic.Int64
-		communic8 := inmem.Client(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == c8test.TokenPath {
-				requested.Add(1)
-			} else {
-				probed.Add(1)
-			}
-			c8.ServeHTTP(w, r)
-		}))
-		store := &c8auth.Store{Stack: "c8auth", Client: fakes.Client}
+		fakes.Communic8.AddClient("id", "secret")
+		fakes.Communic8.Set(func(b *c8test.Behaviour) { b.Lifetime = lifetime })
+		store := &c8auth.Store{Stack: harness.Name, Client: fakes.Client}
 		var rotateLines, vendLines lines
 		invocation := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"})
 		rotator := &c8auth.Rotator{
 			Store:    store,
-			Endpoint: &c8auth.Endpoint{Client: communic8, ProbePath: "/int/v1/broadcast?limit=1"},
+			Endpoint: &c8auth.Endpoint{Client: inmem.Client(fakes.Communic8), ProbePath: "/int/v1/broadcast?limit=1"},
 			Log:      c8auth.NewLogger(&rotateLines),
 		}
 		rotate := func(tenant string) {
@@ -130,10 +115,10 @@ func TestSimulatedDay(t *testing.T) {
 			}
 		}
 		for _, name := range names {
-			sm.Put(harness.CredentialsName(name), harness.Credentials(base, "id", "secret"))
+			fakes.Secrets.Put(harness.CredentialsName(name), harness.Credentials("https://acme.communic8.com", "id", "secret"))
 			rotate(name)
 		}
-		before := counts(sm, &requested, &probed)
+		before := counts(fakes)
 
 		var running sync.WaitGroup
 		dice := rand.New(rand.NewPCG(1, 2))
@@ -172,7 +157,7 @@ func TestSimulatedDay(t *testing.T) {
 		}
 		running.Wait()
 
-		got := counts(sm, &requested, &probed)
+		got := counts(fakes)
 		for name, n := range before {
 			got[name] -= n
 		}
@@ -190,24 +175,18 @@ func TestSimulatedDay(t *testing.T) {
 			t.Errorf("%d reads for %d vends, and the model says %.0f", read, vended, model)
 		}
 		t.Logf("%d tenants: %v; %d vends, %d reads, the model says %.0f", l.tenants, got, vended, read, model)
-		for name, line := range map[string]struct {
-			got  *lines
-			most int
-		}{"rotate": {&rotateLines, rotateLine - 26}, "vend": {&vendLines, vendLine - 26}} {
-			average := line.got.bytes.Load() / line.got.n.Load()
-			t.Logf("a line of %s has %d bytes", name, average)
-			if average > int64(line.most) || average < int64(line.most)*8/10 {
-				t.Errorf("a line of %s has %d bytes, and the model says %d", name, average, line.most)
-			}
-		}
+		rotateLines.compare(t, "rotate", rotateLine-26)
+		vendLines.compare(t, "vend", vendLine-26)
 	})
 }
 
-func counts(sm *smtest.Server, requested, probed *atomic.Int64) map[string]int {
-	return map[string]int{
-		"GetSecretValue": sm.Calls("GetSecretValue"), "DescribeSecret": sm.Calls("DescribeSecret"), "PutSecretValue": sm.Calls("PutSecretValue"),
-		"token requests": int(requested.Load()), "probes": int(probed.Load()),
+// counts are the requests until now.
+func counts(fakes *harness.Memory) map[string]int {
+	out := map[string]int{"token requests": fakes.Communic8.Requests(), "probes": fakes.Communic8.Probes()}
+	for _, op := range []string{"GetSecretValue", "DescribeSecret", "PutSecretValue"} {
+		out[op] = fakes.Secrets.Calls(op)
 	}
+	return out
 }
 
 // lines counts log lines and their bytes.
@@ -217,4 +196,14 @@ func (l *lines) Write(p []byte) (int, error) {
 	l.n.Add(1)
 	l.bytes.Add(int64(len(p)))
 	return len(p), nil
+}
+
+// compare expects a line to have as many bytes as the model says, or a fifth less.
+func (l *lines) compare(t *testing.T, function string, model int64) {
+	t.Helper()
+	average := l.bytes.Load() / l.n.Load()
+	t.Logf("a line of %s has %d bytes", function, average)
+	if average > model || average < model*8/10 {
+		t.Errorf("a line of %s has %d bytes, and the model says %d", function, average, model)
+	}
 }
