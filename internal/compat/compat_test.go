@@ -31,18 +31,18 @@ const (
 	golden = "testdata/interface.txt"
 )
 
-// item is one line of the interface: of which kind, the name by which the changelog speaks of
-// it, and what else callers rely on.
-type item struct{ kind, name, detail string }
+// interfaces are lines of the interface, each with the name by which the changelog speaks of it.
+type interfaces map[string]string
 
-func (i item) String() string { return strings.TrimSpace(i.kind + "\t" + i.name + "\t" + i.detail) }
+// add adds a line: of which kind it is, the name, and what else callers rely on.
+func (i interfaces) add(kind, name, detail string) {
+	i[strings.TrimSpace(kind+"\t"+name+"\t"+detail)] = name
+}
 
 func TestChangelogNamesEveryChange(t *testing.T) {
-	found := make(map[string]item)
-	for _, of := range []func(*testing.T) []item{packages, templates, api, settings, logs, fields, tool} {
-		for _, i := range of(t) {
-			found[i.String()] = i
-		}
+	found, released := make(interfaces), make(interfaces)
+	for _, add := range []func(*testing.T, interfaces){packages, templates, api, sources, tool} {
+		add(t, found)
 	}
 	if *update {
 		text := strings.Join(slices.Sorted(maps.Keys(found)), "\n") + "\n"
@@ -50,22 +50,25 @@ func TestChangelogNamesEveryChange(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	released := make(map[string]item)
 	for line := range strings.Lines(read(t, golden)) {
 		line = strings.TrimSpace(line)
-		parts := append(strings.SplitN(line, "\t", 3), "")
-		released[line] = item{parts[0], parts[1], parts[2]}
+		released[line] = strings.Split(line, "\t")[1]
 	}
-	for _, missing := range unnamed(released, found, unreleased(t)) {
+	_, rest, ok := strings.Cut(read(t, root, "CHANGELOG.md"), "\n## Unreleased\n")
+	if !ok {
+		t.Fatal("CHANGELOG.md has no section Unreleased")
+	}
+	section, _, _ := strings.Cut(rest, "\n## ")
+	for _, missing := range unnamed(released, found, section) {
 		t.Errorf("CHANGELOG.md, section Unreleased, does not name what this change of the interface is about:\n%s", missing)
 	}
 }
 
 // unnamed returns the lines that differ and whose names are not in the text.
-func unnamed(released, found map[string]item, text string) (lines []string) {
-	for sign, pair := range map[string][2]map[string]item{"-": {released, found}, "+": {found, released}} {
-		for line, i := range pair[0] {
-			if _, same := pair[1][line]; !same && !regexp.MustCompile(`(^|[^\w-])`+regexp.QuoteMeta(i.name)+`($|[^\w-])`).MatchString(text) {
+func unnamed(released, found interfaces, text string) (lines []string) {
+	for sign, pair := range map[string][2]interfaces{"-": {released, found}, "+": {found, released}} {
+		for line, name := range pair[0] {
+			if _, same := pair[1][line]; !same && !regexp.MustCompile(`(^|[^\w-])`+regexp.QuoteMeta(name)+`($|[^\w-])`).MatchString(text) {
 				lines = append(lines, sign+line)
 			}
 		}
@@ -75,15 +78,8 @@ func unnamed(released, found map[string]item, text string) (lines []string) {
 }
 
 func TestUnnamed(t *testing.T) {
-	of := func(items ...item) map[string]item {
-		all := make(map[string]item)
-		for _, i := range items {
-			all[i.String()] = i
-		}
-		return all
-	}
-	before := of(item{"metric", "Vended", "Count"}, item{"parameter", "Pace", "String"})
-	after := of(item{"metric", "Served", "Count"}, item{"parameter", "Pace", "Number"})
+	before := interfaces{"metric\tVended\tCount": "Vended", "parameter\tPace\tString": "Pace"}
+	after := interfaces{"metric\tServed\tCount": "Served", "parameter\tPace\tNumber": "Pace"}
 	for text, want := range map[string][]string{
 		"":                                    {"+metric\tServed\tCount", "+parameter\tPace\tNumber", "-metric\tVended\tCount", "-parameter\tPace\tString"},
 		"`Vended` is called `Served`.":        {"+parameter\tPace\tNumber", "-parameter\tPace\tString"},
@@ -99,19 +95,8 @@ func TestUnnamed(t *testing.T) {
 	}
 }
 
-// unreleased is that section of the changelog.
-func unreleased(t *testing.T) string {
-	t.Helper()
-	_, rest, ok := strings.Cut(read(t, "CHANGELOG.md"), "\n## Unreleased\n")
-	if !ok {
-		t.Fatal("CHANGELOG.md has no section Unreleased")
-	}
-	section, _, _ := strings.Cut(rest, "\n## ")
-	return section
-}
-
 // packages are the exported declarations of the Go packages.
-func packages(t *testing.T) (items []item) {
+func packages(t *testing.T, found interfaces) {
 	t.Helper()
 	for _, dir := range []string{"pkg/c8auth", "pkg/c8auth/caller"} {
 		p, err := build.ImportDir(filepath.Join(root, dir), 0)
@@ -119,6 +104,13 @@ func packages(t *testing.T) (items []item) {
 			t.Fatal(err)
 		}
 		files := token.NewFileSet()
+		add := func(name string, node any) {
+			var text bytes.Buffer
+			if err := printer.Fprint(&text, files, node); err != nil {
+				t.Fatal(err)
+			}
+			found.add("go "+dir, name, strings.Join(strings.Fields(text.String()), " "))
+		}
 		for _, name := range p.GoFiles {
 			file, err := parser.ParseFile(files, filepath.Join(root, dir, name), nil, parser.SkipObjectResolution)
 			if err != nil {
@@ -126,33 +118,23 @@ func packages(t *testing.T) (items []item) {
 			}
 			ast.FileExports(file)
 			for _, declared := range file.Decls {
-				items = append(items, declarations(t, files, dir, declared)...)
+				declarations(declared, add)
 			}
 		}
 	}
-	return items
 }
 
 // receiver is an exported type.
 var receiver = regexp.MustCompile(`^\*?[A-Z]`)
 
-// declarations returns an item for each name that is declared.
-func declarations(t *testing.T, files *token.FileSet, dir string, declared ast.Decl) (items []item) {
-	t.Helper()
-	add := func(name string, node any) {
-		var text bytes.Buffer
-		if err := printer.Fprint(&text, files, node); err != nil {
-			t.Fatal(err)
-		}
-		items = append(items, item{"go " + dir, name, strings.Join(strings.Fields(text.String()), " ")})
-	}
+// declarations adds each name that is declared.
+func declarations(declared ast.Decl, add func(name string, node any)) {
 	switch d := declared.(type) {
 	case *ast.FuncDecl:
-		if d.Recv != nil && !receiver.MatchString(types.ExprString(d.Recv.List[0].Type)) {
-			return nil
+		if d.Recv == nil || receiver.MatchString(types.ExprString(d.Recv.List[0].Type)) {
+			d.Body = nil
+			add(d.Name.Name, d)
 		}
-		d.Body = nil
-		add(d.Name.Name, d)
 	case *ast.GenDecl:
 		for _, spec := range d.Specs {
 			switch s := spec.(type) {
@@ -166,35 +148,32 @@ func declarations(t *testing.T, files *token.FileSet, dir string, declared ast.D
 			}
 		}
 	}
-	return items
 }
 
 // templates are the parameters and the outputs.
-func templates(t *testing.T) (items []item) {
+func templates(t *testing.T, found interfaces) {
 	t.Helper()
 	for _, file := range []string{"template.yaml", "tenant.yaml"} {
-		for _, l := range leaves(read(t, file)) {
+		for _, l := range leaves(read(t, root, file)) {
 			switch {
 			case l.path[0] == "Parameters" && len(l.path) > 2:
-				items = append(items, item{file + " parameter", l.path[1], strings.Join(l.path[2:], " ") + " " + l.value})
+				found.add(file+" parameter", l.path[1], strings.Join(l.path[2:], " ")+" "+l.value)
 			case l.path[0] == "Outputs":
-				items = append(items, item{file + " output", l.path[1], ""})
+				found.add(file+" output", l.path[1], "")
 			}
 		}
 	}
-	return items
 }
 
 // api is what openapi.yaml describes.
-func api(t *testing.T) (items []item) {
+func api(t *testing.T, found interfaces) {
 	t.Helper()
-	for _, l := range leaves(read(t, "openapi.yaml")) {
+	for _, l := range leaves(read(t, root, "openapi.yaml")) {
 		of := map[string]int{"paths": 1, "components": 2}[l.path[0]]
 		if 0 < of && of < len(l.path) {
-			items = append(items, item{"openapi.yaml", l.path[of], strings.Join(l.path, " ") + " " + l.value})
+			found.add("openapi.yaml", l.path[of], strings.Join(l.path, " ")+" "+l.value)
 		}
 	}
-	return items
 }
 
 // leaf is a line of YAML with a value, and the keys that it is under.
@@ -249,47 +228,34 @@ func leaves(text string) (found []leaf) {
 	return found
 }
 
-// settings are the environment variables.
-func settings(t *testing.T) []item {
+// sources are the names in the source of packages, and the words that belong to them: of
+// environment variables, of metrics, of keys and of error_code in the functions' log lines, and in
+// the JSON of secrets, events, results, responses and the tool.
+func sources(t *testing.T, found interfaces) {
 	t.Helper()
-	return quoted(t, "setting", regexp.MustCompile(`"((?:C8AUTH|COMMUNIC8)_[A-Z_]+)"`), "pkg/c8auth", "pkg/c8auth/caller", "functions/rotate", "functions/vend", "cmd/c8auth", "internal/cli")
-}
-
-// logs are the metrics, the keys and the words of error_code in the functions' log lines.
-func logs(t *testing.T) []item {
-	t.Helper()
-	return slices.Concat(
-		quoted(t, "metric", regexp.MustCompile(`\bcount\("(\w+)"`), "pkg/c8auth"),
-		quoted(t, "metric", regexp.MustCompile(`\bmetric\{"(\w+)", "(\w+)"`), "pkg/c8auth"),
-		quoted(t, "log key", regexp.MustCompile(`\b(?:slog\.[A-Z]\w+|text)\("(\w+)"`), "pkg/c8auth", "functions/rotate", "functions/vend", "internal/restapi"),
-		quoted(t, "error_code", regexp.MustCompile(`Err\w+ += coded\("(\w+)"`), "pkg/c8auth"),
-	)
-}
-
-// fields are the names in the JSON of secrets, events, results, responses and the tool.
-func fields(t *testing.T) []item {
-	t.Helper()
-	return quoted(t, "json", regexp.MustCompile("`json:\"(\\w+)"), "pkg/c8auth", "functions/rotate", "functions/vend", "internal/restapi", "cmd/c8auth")
-}
-
-// quoted finds names, and words that belong to them, in the source files of packages.
-func quoted(t *testing.T, kind string, pattern *regexp.Regexp, dirs ...string) (items []item) {
-	t.Helper()
-	for _, dir := range dirs {
-		files, err := filepath.Glob(filepath.Join(root, dir, "*.go"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, file := range files {
-			if strings.HasSuffix(file, "_test.go") {
-				continue
+	for _, names := range []struct{ kind, pattern, dirs string }{
+		{"setting", `"((?:C8AUTH|COMMUNIC8)_[A-Z_]+)"`, "pkg/c8auth pkg/c8auth/caller functions/rotate functions/vend cmd/c8auth internal/cli"},
+		{"metric", `\bcount\("(\w+)"`, "pkg/c8auth"},
+		{"metric", `\bmetric\{"(\w+)", "(\w+)"`, "pkg/c8auth"},
+		{"log key", `\b(?:slog\.[A-Z]\w+|text)\("(\w+)"`, "pkg/c8auth functions/rotate functions/vend internal/restapi"},
+		{"error_code", `Err\w+ += coded\("(\w+)"`, "pkg/c8auth"},
+		{"json", "`json:\"(\\w+)", "pkg/c8auth functions/rotate functions/vend internal/restapi cmd/c8auth"},
+	} {
+		for dir := range strings.FieldsSeq(names.dirs) {
+			files, err := filepath.Glob(filepath.Join(root, dir, "*.go"))
+			if err != nil {
+				t.Fatal(err)
 			}
-			for _, match := range pattern.FindAllStringSubmatch(read(t, strings.TrimPrefix(file, root+"/")), -1) {
-				items = append(items, item{kind + " " + dir, match[1], strings.Join(match[2:], " ")})
+			for _, file := range files {
+				if strings.HasSuffix(file, "_test.go") {
+					continue
+				}
+				for _, match := range regexp.MustCompile(names.pattern).FindAllStringSubmatch(read(t, file), -1) {
+					found.add(names.kind+" "+dir, match[1], strings.Join(match[2:], " "))
+				}
 			}
 		}
 	}
-	return items
 }
 
 var (
@@ -299,7 +265,7 @@ var (
 )
 
 // tool are the commands of c8auth with their flags, and its exit statuses.
-func tool(t *testing.T) (items []item) {
+func tool(t *testing.T, found interfaces) {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "c8auth")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../../cmd/c8auth").CombinedOutput(); err != nil {
@@ -315,35 +281,29 @@ func tool(t *testing.T) (items []item) {
 		of := strings.Join(append([]string{"c8auth"}, path...), " ")
 		if len(path) == 0 {
 			for _, match := range status.FindAllStringSubmatch(text, -1) {
-				items = append(items, item{"exit status", match[1], ""})
+				found.add("exit status", match[1], "")
 			}
 		}
-		if _, flags, ok := strings.Cut(text, "Flags:\n"); ok {
-			for _, match := range option.FindAllStringSubmatch(flags, -1) {
-				items = append(items, item{of, "--" + strings.Fields(match[1][strings.Index(match[1], "--")+2:])[0], strings.TrimSpace(match[1] + " " + match[2])})
-			}
+		_, flags, _ := strings.Cut(text, "Flags:\n")
+		for _, match := range option.FindAllStringSubmatch(flags, -1) {
+			found.add(of, "--"+strings.Fields(match[1][strings.Index(match[1], "--")+2:])[0], match[1]+" "+match[2])
 		}
-		if _, commands, ok := strings.Cut(text, "Available Commands:\n"); ok {
-			commands, _, _ = strings.Cut(commands, "\n\n")
-			for _, match := range command.FindAllStringSubmatch(commands, -1) {
-				if match[1] != "help" && match[1] != "completion" {
-					items = append(items, item{of, match[1], ""})
-					visit(append(slices.Clone(path), match[1])...)
-				}
+		_, commands, _ := strings.Cut(text, "Available Commands:\n")
+		commands, _, _ = strings.Cut(commands, "\n\n")
+		for _, match := range command.FindAllStringSubmatch(commands, -1) {
+			if match[1] != "help" && match[1] != "completion" {
+				found.add(of, match[1], "")
+				visit(append(slices.Clone(path), match[1])...)
 			}
 		}
 	}
 	visit()
-	return items
 }
 
-// read returns the text of a file, by its name in the repository unless it is the golden one.
-func read(t *testing.T, name string) string {
+// read returns the text of a file.
+func read(t *testing.T, path ...string) string {
 	t.Helper()
-	if name != golden {
-		name = filepath.Join(root, name)
-	}
-	text, err := os.ReadFile(name)
+	text, err := os.ReadFile(filepath.Join(path...))
 	if err != nil {
 		t.Fatal(err)
 	}
