@@ -121,6 +121,9 @@ func describe(err error) string {
 	if text := describeTLS(err); text != "" {
 		return text
 	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return "cannot be reached: " + errno.Error() // the operating system's words
+	}
 	if _, ok := errors.AsType[*net.OpError](err); ok {
 		return "cannot be reached"
 	}

@@ -11,7 +11,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -88,6 +90,7 @@ func TestDescribeError(t *testing.T) {
 		"did not answer in time":                             fmt.Errorf("a: %w", context.DeadlineExceeded),
 		"cannot be reached: there is no host of that name":   &net.DNSError{Name: mark, IsNotFound: true},
 		"cannot be reached: its name cannot be resolved now": &net.DNSError{Name: mark, IsTimeout: true},
+		"cannot be reached: too many open files":             &net.OpError{Op: "dial", Err: os.NewSyscallError("socket", syscall.EMFILE)},
 		"cannot be reached":                                  &net.OpError{Op: "proxyconnect", Err: errors.New(mark)},
 		"broke the connection off, or did not speak HTTP":    errors.New(mark),
 		"shows a certificate that is not valid":              fmt.Errorf("a: %w", &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.IncompatibleUsage, Detail: mark}}),
