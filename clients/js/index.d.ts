@@ -37,7 +37,8 @@ export interface Token {
 
 export interface Options {
   /**
-   * Provides the AWS credentials to sign with. It is called for each request to the API.
+   * Provides the AWS credentials to sign with. It is called for each request to the API, and
+   * counts as failed if it takes longer than that request may: ten seconds for a token.
    * The default is the SDK's chain: environment, shared files, container or instance role.
    */
   credentials?: () => Promise<{ accessKeyId: string; secretAccessKey: string; sessionToken?: string }>;
@@ -58,16 +59,16 @@ export class Source {
 
   /**
    * Resolves to a token that is valid for ten seconds at least. A held token is returned at
-   * once; otherwise one is fetched, which takes 15 seconds at most after the AWS credentials
-   * were provided. Rejects with a C8AuthError, or the signal's reason.
+   * once; otherwise one is fetched, which takes 15 seconds at most. Rejects with a
+   * C8AuthError, or the signal's reason.
    */
   token(options?: { signal?: AbortSignal | null }): Promise<Token>;
 
   /**
    * Reports that Communic8 rejects the token. If it resolves, token returns another one from
    * then on. It is for rejections with another status than 401, which fetch reports by
-   * itself. It takes 45 seconds at most after the AWS credentials were provided. Rejects with a
-   * C8AuthError, whose code is "kept" if there is no newer token, or the signal's reason.
+   * itself. It takes 45 seconds at most. Rejects with a C8AuthError, whose code is "kept" if
+   * there is no newer token, or the signal's reason.
    */
   reject(token: Token, options?: { signal?: AbortSignal | null }): Promise<void>;
 

@@ -352,7 +352,8 @@ export class Source {
   async #send(method, tail, headers, body, timeout) {
     const { url, region } = this.#api;
     const path = `/tokens/${encodeURIComponent(this.#tenant)}${tail}`;
-    const credentials = await this.#keys();
+    const until = performance.now() + timeout;
+    const credentials = await this.#keys(timeout);
     const signer = new SignatureV4({ credentials, region, service: "execute-api", sha256: Sha256 });
     const signed = await signer.sign({
       method,
@@ -363,7 +364,7 @@ export class Source {
       body,
     });
     delete signed.headers.host; // fetch sets it
-    const signal = AbortSignal.timeout(Math.max(1, Math.ceil(timeout)));
+    const signal = AbortSignal.timeout(Math.max(1, Math.ceil(until - performance.now())));
     const init = { method, headers: signed.headers, body, signal, redirect: "manual" };
     let response;
     let answer;
@@ -380,15 +381,19 @@ export class Source {
   }
 
   /**
-   * Returns the AWS credentials. The texts of the SDK's errors are not shown, because they may
-   * contain the output of a credential_process.
+   * Returns the AWS credentials. Their provider has timeout milliseconds. The texts of the SDK's
+   * errors are not shown, because they may contain the output of a credential_process.
    */
-  async #keys() {
+  async #keys(timeout) {
     let keys;
     try {
       this.#credentials ??= this.#given.credentials ?? fromNodeProviderChain({ ignoreCache: true });
-      keys = await this.#credentials();
+      keys = await within(timeout, this.#credentials());
     } catch (error) {
+      if (error === late) {
+        const text = "no AWS credentials: their provider does not answer in time; aws sts get-caller-identity says more";
+        throw failure("credentials", text, { temporary: true });
+      }
       if (error?.name === "TokenProviderError") {
         throw failure("credentials", "no AWS credentials: the AWS sign-in has expired: aws sso login");
       }
@@ -640,6 +645,17 @@ async function sleep(milliseconds, deadline) {
   }
   await new Promise((done) => setTimeout(done, milliseconds));
   return true;
+}
+
+const late = new Error("time-out");
+
+/** Waits for the work. After so many milliseconds, it throws late. */
+function within(milliseconds, work) {
+  let timer; // which also keeps Node.js running meanwhile, unlike that of AbortSignal.timeout
+  const timeout = new Promise((_, fail) => {
+    timer = setTimeout(fail, milliseconds, late);
+  });
+  return Promise.race([work, timeout]).finally(() => clearTimeout(timer));
 }
 
 /** Waits for the work, or until the signal is aborted. */

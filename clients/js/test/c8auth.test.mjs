@@ -156,6 +156,7 @@ test("a request is signed, for the host and the region of the URL", async () => 
   assert.equal(headers["x-amz-security-token"], "session");
   assert.equal(headers.host, undefined);
   assert.equal(redirect, "manual");
+  assert.ok(!process.getActiveResourcesInfo().includes("Timeout"), "a timer keeps the program running");
 });
 
 test("the URL names the API, its region and its partition", async () => {
@@ -306,6 +307,38 @@ test("errors about AWS credentials are, too", async () => {
     assert.equal(counted.mock.callCount(), calls);
   }
   assert.equal(api.fetches.length, 0);
+});
+
+test("a provider of AWS credentials that hangs takes no longer than the API may", async (t) => {
+  t.mock.timers.enable({ apis: ["Date", "setTimeout"], now: 1e12 });
+  t.mock.method(performance, "now", Date.now);
+  const ends = async (work, seconds) => {
+    let ended = false;
+    work.catch(() => {}).finally(() => (ended = true));
+    for (let tick = 0; !ended && tick <= seconds * 10; tick++) {
+      t.mock.timers.tick(100);
+      await settled();
+    }
+    assert.ok(ended, `it takes more than ${seconds} seconds`);
+  };
+  let provider = () => new Promise(() => {});
+  const source = api.source({ credentials: () => provider() });
+  const failing = source.token();
+  await ends(failing, 15);
+  await assert.rejects(failing, code("credentials", /does not answer in time/));
+  assert.equal(api.fetches.length, 0);
+
+  provider = credentials;
+  t.mock.timers.tick(10_000);
+  const token = await source.token();
+  provider = () => new Promise(() => {});
+  t.mock.timers.tick((3600 - 60) * 1000); // the next one is due
+  assert.equal(await source.token(), token);
+  const rejecting = source.reject(token);
+  await ends(rejecting, 45);
+  await assert.rejects(rejecting, code("kept", /does not answer in time/));
+  assert.equal(await source.token(), token);
+  assert.equal(api.fetches.length, 1);
 });
 
 test("an error is short and printable", () => {

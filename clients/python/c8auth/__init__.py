@@ -159,16 +159,15 @@ class Source:
     def token(self) -> Token:
         """Returns a token that is valid for ten seconds at least. A held token is returned at
         once; otherwise one is fetched, which takes 15 seconds at most, or 25 if a server sends
-        its answer byte by byte. Raises a CredentialsError, DeniedError, TenantError,
-        NoTokenError or UnreachableError."""
+        its answer byte by byte or the provider of the AWS credentials hangs. Raises a
+        CredentialsError, DeniedError, TenantError, NoTokenError or UnreachableError."""
         return self._held_token() or self._wait("fetch", self._fetch, _FETCH_TIME)
 
     def reject(self, token: Token) -> None:
         """Reports that Communic8 rejects the token. If it raises no error, token() returns
         another one from then on. It is for rejections with another status than 401, which
         open, RequestsAuth and httpx_auth report by themselves. It takes 45 seconds at most,
-        or 55 if a server sends its answer byte by byte. Raises a KeptError, or what token()
-        raises."""
+        or 55 for the same reasons. Raises a KeptError, or what token() raises."""
         self._renew(token.version, report=True)
 
     def open(
@@ -247,7 +246,7 @@ class Source:
             return flight.result(bound + _GET_TIMEOUT)
         except Error as e:
             failed = _copy(e)  # raising adds a traceback to an error, so threads must not share one
-        except FutureTimeout:  # a server sends its answer byte by byte
+        except FutureTimeout:  # see token
             self._forget(key, flight)
             failed = _error(UnreachableError, self._api.host + " did not answer in time")
         raise failed
