@@ -19,6 +19,7 @@ package conformance
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -68,14 +69,15 @@ func run(m *testing.M) int {
 		panic(err)
 	}
 	defer func() { _ = os.RemoveAll(built) }()
-	if out, err := exec.Command("go", "build", "-o", built, "./driver", "./proxydriver", "../../cmd/c8auth").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", built, "./driver", "../../cmd/c8auth").CombinedOutput(); err != nil {
 		panic(string(out))
 	}
 	if err := harness.Build(context.Background(), built); err != nil {
 		panic(err)
 	}
-	drivers["Go"] = driver{command: []string{filepath.Join(built, "driver")}}
-	drivers["proxy"] = driver{command: []string{filepath.Join(built, "proxydriver"), filepath.Join(built, "c8auth")}}
+	program := filepath.Join(built, "driver")
+	drivers["Go"] = driver{command: []string{program}}
+	drivers["proxy"] = driver{command: []string{program, filepath.Join(built, "c8auth")}}
 	return m.Run()
 }
 
@@ -119,10 +121,10 @@ type answer struct {
 
 // report is what comes of a report of a rejection.
 type report struct {
-	Outcome    string // rotated, which makes a new token; superseded; kept
-	Revoked    bool   // the new token
-	Status     int    // of a failure
-	RetryAfter string `json:"retry_after"`
+	Outcome    string  // rotated, which makes a new token; superseded; kept
+	Revoked    bool    // the new token
+	Status     int     // of a failure
+	RetryAfter float64 `json:"retry_after"` // in seconds
 }
 
 // A step changes the environment, waits, makes a call, and checks the requests so far, in
@@ -271,11 +273,7 @@ func (d *running) call(c call) {
 	if method == "" {
 		method, sent = "GET", ""
 	}
-	path := c.Path
-	if path == "" {
-		path = broadcast
-	}
-	command := map[string]any{"method": method, "path": d.fill(path), "body": sent, "times": max(1, c.Times)}
+	command := map[string]any{"method": method, "path": d.fill(cmp.Or(c.Path, broadcast)), "body": sent, "times": max(1, c.Times)}
 	var results []result
 	if err := errors.Join(d.commands.Encode(command), d.results.Decode(&results)); err != nil {
 		d.Fatalf("the driver does not answer: %v: %s", err, d.printed.String())

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -19,11 +20,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-lambda-go/events"
-
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
 	"github.com/c8auth/c8auth/internal/fakes/gwtest"
 	"github.com/c8auth/c8auth/internal/harness"
+	"github.com/c8auth/c8auth/internal/restapi"
 )
 
 const (
@@ -78,11 +78,7 @@ func newEnvironment(t *testing.T, s scenario) *environment {
 			}
 		})
 		e.gateway = e.admit(keyID)
-		first := life{Life: 3600}
-		if s.Token != nil {
-			first = *s.Token
-		}
-		e.add(first)
+		e.add(*cmp.Or(s.Token, &life{Life: 3600}))
 	}
 	e.elsewhere = e.serve(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "" {
@@ -111,7 +107,7 @@ func (e *environment) startFunctions() {
 	}
 	e.Cleanup(s.Stop)
 	s.Communic8.AddClient("id", "secret")
-	s.Secrets.Put(harness.Name+"/credentials/default", fmt.Sprintf(`{"base_url":%q,"client_id":"id","client_secret":"secret"}`, e.communic8))
+	s.Secrets.Put(harness.CredentialsName("default"), harness.Credentials(e.communic8, "id", "secret"))
 	e.c8 = s.Communic8
 	if _, err := s.Rotate.Invoke(e.Context(), []byte(`{"tenant":"default"}`)); err != nil {
 		e.Fatal(err)
@@ -243,14 +239,14 @@ func (e *environment) count(n int) int {
 
 // vend answers as vend does, from the newest token.
 func (e *environment) vend(_ context.Context, event []byte) ([]byte, error) {
-	tenant, _, err := parse(event)
+	req, err := restapi.Read(event)
 	switch {
 	case err != nil:
 		return nil, err
-	case strings.ContainsAny(tenant, "/%"):
-		return respond(http.StatusBadRequest, "", map[string]any{"error": "invalid_request", "error_description": "MARK"})
-	case tenant != "default":
-		return respond(http.StatusNotFound, "", map[string]any{"error": "unknown_tenant", "error_description": "MARK"})
+	case strings.ContainsAny(req.Tenant, "/%"):
+		return restapi.Error(http.StatusBadRequest, "invalid_request", "MARK", 0).Encode(), nil
+	case req.Tenant != "default":
+		return restapi.Error(http.StatusNotFound, "unknown_tenant", "MARK", 0).Encode(), nil
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -262,19 +258,20 @@ func (e *environment) vend(_ context.Context, event []byte) ([]byte, error) {
 	if t.Life > 0 {
 		out["expires_in"], out["expires_at"] = int(math.Round(time.Until(t.expiry).Seconds())), t.expiry.UTC().Format(time.RFC3339)
 	}
-	return respond(http.StatusOK, "", out)
+	return restapi.Answer{Status: http.StatusOK, Body: out}.Encode(), nil
 }
 
 // reject answers as rotate does to a report, and does what the scenario says.
 func (e *environment) reject(_ context.Context, event []byte) ([]byte, error) {
-	_, version, err := parse(event)
-	if err != nil {
+	var in struct{ Version string }
+	req, err := restapi.Read(event)
+	if err := errors.Join(err, json.Unmarshal(req.Body, &in)); err != nil {
 		return nil, err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !slices.ContainsFunc(e.tokens, func(t token) bool { return t.version == version }) {
-		e.Errorf("the version %q is reported, which no token has", version)
+	if !slices.ContainsFunc(e.tokens, func(t token) bool { return t.version == in.Version }) {
+		e.Errorf("the version %q is reported, which no token has", in.Version)
 	}
 	next := report{Outcome: "rotated"}
 	if len(e.scenario.Reports) > 0 {
@@ -284,40 +281,13 @@ func (e *environment) reject(_ context.Context, event []byte) ([]byte, error) {
 		e.scenario.Reports = e.scenario.Reports[1:]
 	}
 	if next.Status != 0 {
-		return respond(next.Status, next.RetryAfter, map[string]any{"error": "temporarily_unavailable", "error_description": "MARK"})
+		return restapi.Error(next.Status, "temporarily_unavailable", "MARK", seconds(next.RetryAfter)).Encode(), nil
 	}
 	if next.Outcome == "rotated" {
 		e.add(life{Life: 3600, Revoked: next.Revoked})
 	}
-	return respond(http.StatusOK, "", map[string]any{"tenant": "default", "outcome": next.Outcome, "version": e.tokens[len(e.tokens)-1].version})
-}
-
-func parse(event []byte) (tenant, version string, _ error) {
-	var req events.APIGatewayProxyRequest
-	if err := json.Unmarshal(event, &req); err != nil {
-		return "", "", err
-	}
-	var body struct {
-		Version string `json:"version"`
-	}
-	if req.Body != "" {
-		if err := json.Unmarshal([]byte(req.Body), &body); err != nil {
-			return "", "", err
-		}
-	}
-	return req.PathParameters["tenant"], body.Version, nil
-}
-
-func respond(status int, retryAfter string, body map[string]any) ([]byte, error) {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return nil, err
-	}
-	headers := map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store", "Pragma": "no-cache"}
-	if retryAfter != "" {
-		headers["Retry-After"] = retryAfter
-	}
-	return json.Marshal(events.APIGatewayProxyResponse{StatusCode: status, Headers: headers, Body: string(text)})
+	out := map[string]any{"tenant": "default", "outcome": next.Outcome, "version": e.tokens[len(e.tokens)-1].version}
+	return restapi.Answer{Status: http.StatusOK, Body: out}.Encode(), nil
 }
 
 // serveCommunic8 records what a client sends to Communic8, and answers as the scenario says.
