@@ -1,7 +1,6 @@
 package proxy_test
 
 import (
-	"bufio"
 	"io"
 	"net/http"
 	"strings"
@@ -148,13 +147,7 @@ func TestAttacks(t *testing.T) {
 // segment itself.
 func TestSecondRequestOnAConnection(t *testing.T) {
 	e := start(t, ok, nil)
-	conn := e.dial()
-	requests := "GET " + e.handler.Base.Path + "/x HTTP/1.1\r\nHost: " + e.address + "\r\n\r\n" +
-		"GET /int/v1/x HTTP/1.1\r\nHost: " + e.address + "\r\n\r\n"
-	if _, err := io.WriteString(conn, requests); err != nil {
-		t.Fatal(err)
-	}
-	reader := bufio.NewReader(conn)
+	_, reader := e.dial("GET /SEGMENT/x HTTP/1.1\r\nHost: ADDRESS\r\n\r\nGET /int/v1/x HTTP/1.1\r\nHost: ADDRESS\r\n\r\n")
 	for _, want := range []int{http.StatusOK, http.StatusForbidden} {
 		resp, err := http.ReadResponse(reader, nil)
 		if err != nil || resp.StatusCode != want {

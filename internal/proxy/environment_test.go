@@ -3,7 +3,6 @@ package proxy_test
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/c8auth/c8auth/internal/proxy"
 	"github.com/c8auth/c8auth/pkg/c8auth/caller"
@@ -39,7 +39,6 @@ type environment struct {
 	sent    []*http.Request // to Communic8; their bodies are read by its handler alone
 	reports int
 	version int // of the token; it is "token-<version>"
-	life    int // expires_in
 	revoked map[int]bool
 	refusal http.Handler // of the API, if not nil
 }
@@ -68,7 +67,7 @@ func (e *environment) requests() []*http.Request {
 // configure, if not nil, changes Communic8's server before it starts.
 func start(t *testing.T, communic8 http.HandlerFunc, configure func(*httptest.Server)) *environment {
 	t.Helper()
-	e := &environment{T: t, version: 1, life: 3600, revoked: make(map[int]bool), transport: proxy.NewTransport()}
+	e := &environment{T: t, version: 1, revoked: make(map[int]bool), transport: proxy.NewTransport()}
 	e.communic8 = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e.mu.Lock()
 		e.sent = append(e.sent, r)
@@ -95,10 +94,7 @@ func start(t *testing.T, communic8 http.HandlerFunc, configure func(*httptest.Se
 	}
 	api := httptest.NewServer(http.HandlerFunc(e.api))
 	source := &caller.Source{URL: api.URL, AWS: aws.Config{
-		Region: "eu-central-1",
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "example"}, nil
-		}),
+		Region: "eu-central-1", Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "example", ""),
 	}}
 	listener, err := proxy.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -129,6 +125,20 @@ func start(t *testing.T, communic8 http.HandlerFunc, configure func(*httptest.Se
 
 func ok(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }
 
+// respond answers with the text, and then with what the client sends.
+func respond(t *testing.T, text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		conn, stream, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		_, _ = io.WriteString(conn, text)
+		_, _ = io.Copy(conn, stream)
+	}
+}
+
 // api gives out the newest token, and makes a new one when that is reported.
 func (e *environment) api(w http.ResponseWriter, r *http.Request) {
 	e.mu.Lock()
@@ -144,7 +154,7 @@ func (e *environment) api(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_ = json.NewEncoder(w).Encode(map[string]any{
-		"access_token": fmt.Sprintf("token-%d", e.version), "token_type": "Bearer", "expires_in": e.life,
+		"access_token": fmt.Sprintf("token-%d", e.version), "token_type": "Bearer", "expires_in": 3600,
 		"version": fmt.Sprint(e.version), "base_url": e.communic8.URL,
 	})
 }
@@ -156,8 +166,8 @@ var client = &http.Client{
 	Timeout:       time.Minute,
 }
 
-// do sends a program's request and returns the answer with its body.
-func (e *environment) do(method, path string, body io.Reader, header ...string) (*http.Response, string) {
+// send sends a program's request and returns the response, whose body is closed after the test.
+func (e *environment) send(method, path string, body io.Reader, header ...string) *http.Response {
 	e.Helper()
 	req, err := http.NewRequestWithContext(e.Context(), method, e.base+path, body)
 	if err != nil {
@@ -171,7 +181,14 @@ func (e *environment) do(method, path string, body io.Reader, header ...string) 
 	if err != nil {
 		e.Fatal(err)
 	}
-	defer func() { _ = resp.Body.Close() }()
+	e.Cleanup(func() { _ = resp.Body.Close() })
+	return resp
+}
+
+// do is send, and returns the body as well.
+func (e *environment) do(method, path string, body io.Reader, header ...string) (*http.Response, string) {
+	e.Helper()
+	resp := e.send(method, path, body, header...)
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		e.Fatal(err)
@@ -179,29 +196,29 @@ func (e *environment) do(method, path string, body io.Reader, header ...string) 
 	return resp, string(text)
 }
 
-// dial opens a connection to the proxy. What happens on it has ten seconds.
-func (e *environment) dial() net.Conn {
+// dial opens a connection to the proxy and sends the request as it is, with SEGMENT and ADDRESS
+// replaced. What happens on the connection has ten seconds.
+func (e *environment) dial(request string) (net.Conn, *bufio.Reader) {
 	e.Helper()
 	conn, err := net.Dial("tcp", e.address)
+	if err == nil {
+		err = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	}
 	if err != nil {
 		e.Fatal(err)
 	}
 	e.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		e.Fatal(err)
-	}
-	return conn
+	request = strings.NewReplacer("SEGMENT", e.segment(), "ADDRESS", e.address).Replace(request)
+	go func() { _, _ = io.WriteString(conn, request) }() // the proxy may not read all of it
+	return conn, bufio.NewReader(conn)
 }
 
-// raw sends a request as it is, with SEGMENT and ADDRESS replaced, and returns the first
-// answer with its body.
+// raw is dial, and returns the first response with its body; nil if there is none.
 func (e *environment) raw(request string) (*http.Response, string) {
 	e.Helper()
-	conn := e.dial()
+	conn, reader := e.dial(request)
 	defer func() { _ = conn.Close() }()
-	request = strings.NewReplacer("SEGMENT", e.handler.Base.Path[1:], "ADDRESS", e.address).Replace(request)
-	go func() { _, _ = io.WriteString(conn, request) }() // the proxy may not read all of it
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	resp, err := http.ReadResponse(reader, nil)
 	if err != nil {
 		return nil, ""
 	}
@@ -209,10 +226,13 @@ func (e *environment) raw(request string) (*http.Response, string) {
 	return resp, string(body)
 }
 
+// segment is the segment of the base URL.
+func (e *environment) segment() string { return e.base[strings.LastIndex(e.base, "/")+1:] }
+
 // kept fails if a token, or the word "mine" of a program's own credentials, is in a text.
 func (e *environment) kept(what, text string) {
 	e.Helper()
-	for _, secret := range []string{"token-", "mine", e.handler.Base.Path[1:]} {
+	for _, secret := range []string{"token-", "mine", e.segment()} {
 		if strings.Contains(text, secret) {
 			e.Errorf("%s shows %q: %s", what, secret, text)
 		}

@@ -3,11 +3,11 @@ package proxy_test
 // What goes wrong in reverse proxies that are written in an hour, a test each.
 
 import (
-	"bufio"
-	"compress/gzip"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -18,12 +18,24 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/c8auth/c8auth/internal/proxy"
 )
 
 // protocols are those of Communic8's server.
 var protocols = map[string]func(*httptest.Server){
 	"HTTP/1.1": nil,
 	"HTTP/2":   func(s *httptest.Server) { s.EnableHTTP2 = true },
+}
+
+// eachProtocol runs the test for each of them, in an environment of its own.
+func eachProtocol(t *testing.T, communic8 http.HandlerFunc, test func(e *environment)) {
+	t.Helper()
+	for name, configure := range protocols {
+		t.Run(name, func(t *testing.T) { test(start(t, communic8, configure)) })
+	}
 }
 
 // As many connections to Communic8 are kept as programs use at once. net/http keeps two.
@@ -61,8 +73,7 @@ func TestConnectionsAreKept(t *testing.T) {
 
 // Connections end before those of a load balancer do, 60 seconds and more.
 func TestIdleConnectionsEnd(t *testing.T) {
-	e := start(t, ok, nil)
-	if got := e.transport.IdleConnTimeout; got <= 0 || got >= time.Minute {
+	if got := proxy.NewTransport().IdleConnTimeout; got <= 0 || got >= time.Minute {
 		t.Errorf("IdleConnTimeout is %v", got)
 	}
 }
@@ -70,11 +81,8 @@ func TestIdleConnectionsEnd(t *testing.T) {
 // HTTP/2 is used where Communic8 has it, though the transport has a TLS configuration.
 func TestHTTP2(t *testing.T) {
 	e := start(t, ok, protocols["HTTP/2"])
-	if e.transport.TLSClientConfig == nil {
-		t.Fatal("the transport has no TLS configuration")
-	}
 	e.do("GET", "/", nil)
-	if got := e.requests()[0].Proto; got != "HTTP/2.0" {
+	if got := e.requests()[0].Proto; got != "HTTP/2.0" || e.transport.TLSClientConfig == nil {
 		t.Errorf("Communic8 is called by %s", got)
 	}
 }
@@ -82,89 +90,56 @@ func TestHTTP2(t *testing.T) {
 // Path and query arrive as the program wrote them.
 func TestPathAndQuery(t *testing.T) {
 	for _, path := range []string{
-		"/", "/int/v1/broadcast?limit=1", "/?x=1;y=2", "/?a=%zz&b=1", "/?", "/?q=a+b%20c&&=", "/a%2Fb", "/a%2fb", "/%2e%2e/secret",
-		"/a/%2E%2E%2Fb", "//evil.example/x", "///x", "/a//b", "/a b"[:2], "/%41", "/caf%C3%A9", "/a:b@c", "/a;b=c", "/(a)'*!$&", "/%00",
+		"", "/", "/int/v1/broadcast?limit=1", "/?x=1;y=2", "/?a=%zz&b=1", "/?", "/?q=a+b%20c&&=", "/a%2Fb", "/a%2fb", "/%2e%2e/secret",
+		"/a/%2E%2E%2Fb", "//evil.example/x", "///x", "/a//b", "/%41", "/caf%C3%A9", "/a:b@c", "/a;b=c", "/(a)'*!$&", "/%00",
 	} {
-		for name, configure := range protocols {
-			t.Run(name+path, func(t *testing.T) {
-				e := start(t, ok, configure)
+		t.Run(path, func(t *testing.T) {
+			eachProtocol(t, ok, func(e *environment) {
 				resp, body := e.raw("GET /SEGMENT" + path + " HTTP/1.1\r\nHost: ADDRESS\r\n\r\n")
 				if resp == nil || resp.StatusCode != http.StatusOK {
-					t.Fatalf("got %v %s", resp, body)
+					e.Fatalf("got %v %s", resp, body)
 				}
-				if got := e.requests()[0].RequestURI; got != path {
-					t.Errorf("Communic8 is asked for %s", got)
+				if got := e.requests()[0].RequestURI; got != cmp.Or(path, "/") {
+					e.Errorf("Communic8 is asked for %s", got)
 				}
 			})
-		}
+		})
 	}
-	t.Run("none", func(t *testing.T) {
-		e := start(t, ok, nil)
-		e.do("GET", "", nil)
-		if got := e.requests()[0].RequestURI; got != "/" {
-			t.Errorf("Communic8 is asked for %s", got)
-		}
-	})
 }
 
-// What Communic8 has sent arrives, though more of the answer is still to come, whether
-// its length is known or not.
+// Status, header and what Communic8 has sent of the body arrive, though more of the answer is
+// still to come, whether its length is known or not.
 func TestSlowAnswer(t *testing.T) {
 	for name, configure := range protocols {
-		for _, length := range []string{"", "10"} {
-			t.Run(name+" Content-Length "+length, func(t *testing.T) {
-				read := make(chan struct{})
-				e := start(t, func(w http.ResponseWriter, _ *http.Request) {
-					if length != "" {
-						w.Header().Set("Content-Length", length)
+		for _, first := range []string{"", "first"} {
+			for _, length := range []string{"", fmt.Sprint(len(first + "last"))} {
+				t.Run(fmt.Sprintf("%s, %q, Content-Length %s", name, first, length), func(t *testing.T) {
+					read := make(chan struct{})
+					e := start(t, func(w http.ResponseWriter, _ *http.Request) {
+						if length != "" {
+							w.Header().Set("Content-Length", length)
+						}
+						w.WriteHeader(http.StatusAccepted)
+						_, _ = io.WriteString(w, first)
+						_ = http.NewResponseController(w).Flush()
+						select {
+						case <-read:
+							_, _ = io.WriteString(w, "last")
+						case <-time.After(10 * time.Second):
+						}
+					}, configure)
+					resp := e.send("GET", "/", nil)
+					got := make([]byte, len(first))
+					if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != first || resp.StatusCode != http.StatusAccepted {
+						t.Errorf("got %s, %q, %v", resp.Status, got, err)
 					}
-					_, _ = io.WriteString(w, "first")
-					_ = http.NewResponseController(w).Flush()
-					select {
-					case <-read:
-						_, _ = io.WriteString(w, "-last")
-					case <-time.After(10 * time.Second):
+					close(read)
+					if last, err := io.ReadAll(resp.Body); err != nil || string(last) != "last" {
+						t.Errorf("got %q, %v", last, err)
 					}
-				}, configure)
-				resp, err := client.Get(e.base + "/")
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer func() { _ = resp.Body.Close() }()
-				first := make([]byte, 5)
-				if _, err := io.ReadFull(resp.Body, first); err != nil || string(first) != "first" {
-					t.Errorf("got %q, %v", first, err)
-				}
-				close(read)
-				if last, err := io.ReadAll(resp.Body); err != nil || string(last) != "-last" {
-					t.Errorf("got %q, %v", last, err)
-				}
-			})
+				})
+			}
 		}
-	}
-}
-
-// Status and header arrive before there is any of the body.
-func TestHeaderFirst(t *testing.T) {
-	read := make(chan struct{})
-	e := start(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Length", "2")
-		w.WriteHeader(http.StatusAccepted)
-		_ = http.NewResponseController(w).Flush()
-		select {
-		case <-read:
-			_, _ = io.WriteString(w, "ok")
-		case <-time.After(10 * time.Second):
-		}
-	}, nil)
-	resp, err := client.Get(e.base + "/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	close(read)
-	defer func() { _ = resp.Body.Close() }()
-	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "ok" || resp.StatusCode != http.StatusAccepted {
-		t.Errorf("got %s, %s, %v", resp.Status, body, err)
 	}
 }
 
@@ -193,89 +168,66 @@ func TestClosedConnection(t *testing.T) {
 // A program that waits for 100 Continue gets it when Communic8 wants the body, and never
 // sends a body that Communic8 refuses.
 func TestExpectContinue(t *testing.T) {
-	const request = "POST /SEGMENT/ HTTP/1.1\r\nHost: ADDRESS\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
-	send := func(t *testing.T, e *environment) (int, string) {
-		t.Helper()
-		conn := e.dial()
-		if _, err := io.WriteString(conn, strings.NewReplacer("SEGMENT", e.handler.Base.Path[1:], "ADDRESS", e.address).Replace(request)); err != nil {
-			t.Fatal(err)
-		}
-		reader := bufio.NewReader(conn)
+	// send returns the first status, and the response in the end.
+	send := func(e *environment) (first int, _ string) {
+		conn, reader := e.dial("POST /SEGMENT/ HTTP/1.1\r\nHost: ADDRESS\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
 		resp, err := http.ReadResponse(reader, nil)
-		if err != nil {
-			t.Fatal(err)
+		if err == nil && resp.StatusCode == http.StatusContinue {
+			first = resp.StatusCode
+			if _, err = io.WriteString(conn, "body"); err == nil {
+				resp, err = http.ReadResponse(reader, nil)
+			}
 		}
-		first := resp.StatusCode
-		if first == http.StatusContinue {
-			if _, err := io.WriteString(conn, "body"); err != nil {
-				t.Fatal(err)
-			}
-			if resp, err = http.ReadResponse(reader, nil); err != nil {
-				t.Fatal(err)
-			}
+		if err != nil {
+			e.Fatal(err)
 		}
 		body, _ := io.ReadAll(resp.Body)
-		return first, resp.Status + " " + string(body)
+		return cmp.Or(first, resp.StatusCode), resp.Status + " " + string(body)
 	}
-	for name, configure := range protocols {
-		t.Run(name, func(t *testing.T) {
-			e := start(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }, configure)
-			if first, got := send(t, e); first != 100 || got != "200 OK body" {
-				t.Errorf("got %d, %s", first, got)
+	eachProtocol(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }, func(e *environment) {
+		for range 2 { // the second time with a token that is rejected
+			if first, got := send(e); first != 100 || got != "200 OK body" {
+				e.Errorf("got %d, %s", first, got)
 			}
-		})
-		t.Run(name+", refused", func(t *testing.T) {
-			e := start(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusRequestEntityTooLarge) }, configure)
-			if first, _ := send(t, e); first != http.StatusRequestEntityTooLarge {
-				t.Errorf("got %d", first)
-			}
-		})
-		t.Run(name+", with a rejected token", func(t *testing.T) {
-			e := start(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }, configure)
-			e.do("GET", "/", nil)
 			e.revoke()
-			if first, got := send(t, e); first != 100 || got != "200 OK body" {
-				t.Errorf("got %d, %s", first, got)
-			}
-		})
-	}
+		}
+	})
+	eachProtocol(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusRequestEntityTooLarge) }, func(e *environment) {
+		if first, _ := send(e); first != http.StatusRequestEntityTooLarge {
+			e.Errorf("got %d", first)
+		}
+	})
 }
 
 // Communic8 sees its own Host, no Authorization but the token, and nothing that holds for
 // one connection alone; and the program sees nothing of that kind of Communic8's.
 func TestHeaders(t *testing.T) {
-	for name, configure := range protocols {
-		t.Run(name, func(t *testing.T) {
-			e := start(t, func(w http.ResponseWriter, r *http.Request) {
-				if r.ProtoMajor == 1 {
-					w.Header().Set("Connection", "X-Theirs")
-					w.Header().Set("Keep-Alive", "timeout=5")
-				}
-				w.Header().Set("X-Theirs", "1")
-				w.Header().Set("X-End", "1")
-				w.Header().Set("Access-Control-Allow-Origin", "*")
-				ok(w, r)
-			}, configure)
-			resp, _ := e.do("GET", "/", nil, "Authorization: mine", "Proxy-Authorization: mine", "Connection: X-Mine, Authorization",
-				"X-Mine: 1", "Keep-Alive: 1", "Te: gzip", "X-Kept: 1", "User-Agent: program/1")
-			got := e.requests()[0]
-			want := http.Header{"Authorization": {"Bearer " + e.token()}, "X-Kept": {"1"}, "User-Agent": {"program/1"}}
-			if got.Host != e.communic8.Listener.Addr().String() || len(got.Header) != len(want) {
-				t.Errorf("Communic8 is sent %s %v", got.Host, got.Header)
+	eachProtocol(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor == 1 {
+			w.Header().Set("Connection", "X-Theirs")
+			w.Header().Set("Keep-Alive", "timeout=5")
+			w.Header().Set("X-Theirs", "1")
+		}
+		w.Header().Set("X-End", "1")
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		ok(w, r)
+	}, func(e *environment) {
+		resp, _ := e.do("GET", "/", nil, "Authorization: Bearer mine", "authorization: Basic mine", "Proxy-Authorization: mine",
+			"Connection: X-Mine, Authorization", "X-Mine: 1", "Keep-Alive: 1", "Te: gzip", "X-Kept: 1", "User-Agent: program/1")
+		sent := e.requests()[0]
+		if sent.Host != e.communic8.Listener.Addr().String() {
+			e.Errorf("the Host is %s", sent.Host)
+		}
+		want := http.Header{"Authorization": {"Bearer " + e.token()}, "X-Kept": {"1"}, "User-Agent": {"program/1"}}
+		if diff := gocmp.Diff(want, sent.Header); diff != "" {
+			e.Errorf("Communic8 is sent (+)\n%s", diff)
+		}
+		for name, want := range map[string]string{"X-End": "1", "Keep-Alive": "", "X-Theirs": "", "Access-Control-Allow-Origin": ""} {
+			if got := resp.Header.Get(name); got != want {
+				e.Errorf("the program gets %s: %q", name, got)
 			}
-			for name := range want {
-				if got.Header.Get(name) != want.Get(name) {
-					t.Errorf("%s: %s", name, got.Header[name])
-				}
-			}
-			if resp.Header.Get("X-End") != "1" || resp.Header.Get("Keep-Alive") != "" || resp.Header.Get("Access-Control-Allow-Origin") != "" {
-				t.Errorf("the program gets %v", resp.Header)
-			}
-			if got.ProtoMajor == 1 && resp.Header.Get("X-Theirs") != "" {
-				t.Errorf("the program gets %v", resp.Header)
-			}
-		})
-	}
+		}
+	})
 }
 
 // A program that names no User-Agent is not given one.
@@ -289,90 +241,58 @@ func TestNoUserAgent(t *testing.T) {
 
 // What is packed stays packed, and nothing is packed that the program did not ask for.
 func TestCompression(t *testing.T) {
-	for name, configure := range protocols {
-		t.Run(name, func(t *testing.T) {
-			e := start(t, func(w http.ResponseWriter, r *http.Request) {
-				if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
-					_, _ = io.WriteString(w, "plain")
-					return
-				}
-				w.Header().Set("Content-Encoding", "gzip")
-				z := gzip.NewWriter(w)
-				_, _ = io.WriteString(z, "packed")
-				_ = z.Close()
-			}, configure)
-			if _, body := e.do("GET", "/", nil); body != "plain" {
-				t.Errorf("got %q", body)
-			}
-			resp, body := e.do("GET", "/", nil, "Accept-Encoding: gzip")
-			z, err := gzip.NewReader(strings.NewReader(body))
-			if err != nil || resp.Header.Get("Content-Encoding") != "gzip" {
-				t.Fatalf("got %q, %v, %v", body, resp.Header, err)
-			}
-			if text, err := io.ReadAll(z); err != nil || string(text) != "packed" {
-				t.Errorf("got %q, %v", text, err)
-			}
-		})
-	}
+	eachProtocol(t, func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			_, _ = io.WriteString(w, "plain")
+			return
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		_, _ = io.WriteString(w, "packed")
+	}, func(e *environment) {
+		if _, body := e.do("GET", "/", nil); body != "plain" {
+			e.Errorf("got %q", body)
+		}
+		if resp, body := e.do("GET", "/", nil, "Accept-Encoding: gzip"); body != "packed" || resp.Header.Get("Content-Encoding") != "gzip" {
+			e.Errorf("got %q, %v", body, resp.Header)
+		}
+	})
 }
 
 // A protocol switch goes through, both ways, also where Communic8 speaks HTTP/2 besides.
 func TestUpgrade(t *testing.T) {
-	for name, configure := range protocols {
-		t.Run(name, func(t *testing.T) {
-			e := start(t, func(w http.ResponseWriter, r *http.Request) {
-				if r.Header.Get("Upgrade") != "websocket" {
-					ok(w, r)
-					return
-				}
-				conn, stream, err := http.NewResponseController(w).Hijack()
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				defer func() { _ = conn.Close() }()
-				_, _ = stream.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")
-				_ = stream.Flush()
-				_, _ = io.Copy(conn, stream)
-			}, configure)
-			e.do("GET", "/", nil) // over HTTP/2 if there is
-			conn := e.dial()
-			_, err := io.WriteString(conn, "GET "+e.handler.Base.Path+"/socket HTTP/1.1\r\nHost: "+e.address+"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-			if err != nil {
-				t.Fatal(err)
-			}
-			reader := bufio.NewReader(conn)
-			resp, err := http.ReadResponse(reader, nil)
-			if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-				t.Fatalf("got %v, %v", resp, err)
-			}
-			if _, err := io.WriteString(conn, "echo"); err != nil {
-				t.Fatal(err)
-			}
-			got := make([]byte, 9)
-			if _, err := io.ReadFull(reader, got); err != nil || string(got) != "helloecho" {
-				t.Errorf("got %q, %v", got, err)
-			}
-			sent := e.requests()[1]
-			if sent.Header.Get("Authorization") != "Bearer "+e.token() {
-				t.Errorf("Communic8 is sent %v", sent.Header)
-			}
-		})
-	}
+	eachProtocol(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "websocket" {
+			respond(t, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")(w, r)
+		}
+	}, func(e *environment) {
+		e.do("GET", "/", nil) // over HTTP/2 if there is
+		conn, reader := e.dial("GET /SEGMENT/socket HTTP/1.1\r\nHost: ADDRESS\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		resp, err := http.ReadResponse(reader, nil)
+		if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+			e.Fatalf("got %v, %v", resp, err)
+		}
+		if _, err := io.WriteString(conn, "echo"); err != nil {
+			e.Fatal(err)
+		}
+		got := make([]byte, len("helloecho"))
+		if _, err := io.ReadFull(reader, got); err != nil || string(got) != "helloecho" {
+			e.Errorf("got %q, %v", got, err)
+		}
+		if sent := e.requests()[1]; sent.Header.Get("Authorization") != "Bearer "+e.token() {
+			e.Errorf("Communic8 is sent %v", sent.Header)
+		}
+	})
 }
 
 // Another protocol than WebSocket, such as Java's client asks for with its first request,
 // is not passed on, and the request is answered without.
 func TestUpgradeToH2C(t *testing.T) {
-	for name, configure := range protocols {
-		t.Run(name, func(t *testing.T) {
-			e := start(t, ok, configure)
-			resp, body := e.do("GET", "/", nil, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
-			if resp.StatusCode != http.StatusOK || e.requests()[0].Header.Get("Upgrade") != "" {
-				t.Errorf("got %s %s, sent %v", resp.Status, body, e.requests())
-			}
-		})
-	}
+	eachProtocol(t, ok, func(e *environment) {
+		resp, body := e.do("GET", "/", nil, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+		if resp.StatusCode != http.StatusOK || e.requests()[0].Header.Get("Upgrade") != "" {
+			e.Errorf("got %s %s, sent %v", resp.Status, body, e.requests())
+		}
+	})
 }
 
 // A program that leaves ends its request to Communic8.
@@ -408,21 +328,18 @@ func TestProgramLeaves(t *testing.T) {
 
 // Trailers arrive.
 func TestTrailer(t *testing.T) {
-	for name, configure := range protocols {
-		t.Run(name, func(t *testing.T) {
-			e := start(t, func(w http.ResponseWriter, r *http.Request) {
-				w.Header().Set("Trailer", "X-Sum")
-				ok(w, r)
-				_ = http.NewResponseController(w).Flush() // or the answer has a length, and HTTP/1.1 no place for trailers
-				w.Header().Set("X-Sum", "17")
-				w.Header().Set(http.TrailerPrefix+"X-More", "18")
-			}, configure)
-			resp, body := e.do("GET", "/", nil)
-			if body != "ok" || resp.Trailer.Get("X-Sum") != "17" || resp.Trailer.Get("X-More") != "18" {
-				t.Errorf("got %q, %v", body, resp.Trailer)
-			}
-		})
-	}
+	eachProtocol(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "X-Sum")
+		ok(w, r)
+		_ = http.NewResponseController(w).Flush() // or the answer has a length, and HTTP/1.1 no place for trailers
+		w.Header().Set("X-Sum", "17")
+		w.Header().Set(http.TrailerPrefix+"X-More", "18")
+	}, func(e *environment) {
+		resp, body := e.do("GET", "/", nil)
+		if body != "ok" || resp.Trailer.Get("X-Sum") != "17" || resp.Trailer.Get("X-More") != "18" {
+			e.Errorf("got %q, %v", body, resp.Trailer)
+		}
+	})
 }
 
 // HEAD has the length of an answer, and no body.
@@ -446,29 +363,20 @@ func TestLargeBodies(t *testing.T) {
 		return string(h.Sum(nil))
 	}
 	want := sum(random())
-	for name, configure := range protocols {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			e := start(t, func(w http.ResponseWriter, r *http.Request) {
-				if r.Method == http.MethodGet {
-					_, _ = io.Copy(w, random())
-				} else if sum(r.Body) != want {
-					w.WriteHeader(http.StatusBadRequest)
-				}
-			}, configure)
-			if resp, _ := e.do("PUT", "/", random()); resp.StatusCode != http.StatusOK {
-				t.Errorf("the upload was changed")
-			}
-			resp, err := client.Get(e.base + "/")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = resp.Body.Close() }()
-			if sum(resp.Body) != want {
-				t.Error("the download was changed")
-			}
-		})
-	}
+	eachProtocol(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			_, _ = io.Copy(w, random())
+		} else if sum(r.Body) != want {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+	}, func(e *environment) {
+		if resp, _ := e.do("PUT", "/", random()); resp.StatusCode != http.StatusOK {
+			e.Error("the upload was changed")
+		}
+		if sum(e.send("GET", "/", nil).Body) != want {
+			e.Error("the download was changed")
+		}
+	})
 	t.Run("piece by piece", func(t *testing.T) {
 		half := make(chan string, 1)
 		e := start(t, func(w http.ResponseWriter, r *http.Request) {
@@ -477,11 +385,7 @@ func TestLargeBodies(t *testing.T) {
 			half <- string(first)
 			_, _ = io.Copy(w, r.Body)
 		}, nil)
-		conn := e.dial()
-		_, err := io.WriteString(conn, "POST "+e.handler.Base.Path+"/ HTTP/1.1\r\nHost: "+e.address+"\r\nContent-Length: 8\r\n\r\nping")
-		if err != nil {
-			t.Fatal(err)
-		}
+		conn, reader := e.dial("POST /SEGMENT/ HTTP/1.1\r\nHost: ADDRESS\r\nContent-Length: 8\r\n\r\nping")
 		select {
 		case got := <-half:
 			if got != "ping" {
@@ -493,7 +397,7 @@ func TestLargeBodies(t *testing.T) {
 		if _, err := io.WriteString(conn, "pong"); err != nil {
 			t.Fatal(err)
 		}
-		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		resp, err := http.ReadResponse(reader, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -505,21 +409,13 @@ func TestLargeBodies(t *testing.T) {
 
 // An answer that breaks off at Communic8 breaks off here: it does not look complete.
 func TestBrokenAnswer(t *testing.T) {
-	for name, configure := range protocols {
-		t.Run(name, func(t *testing.T) {
-			e := start(t, func(w http.ResponseWriter, _ *http.Request) {
-				_, _ = io.WriteString(w, "half")
-				_ = http.NewResponseController(w).Flush()
-				panic(http.ErrAbortHandler)
-			}, configure)
-			resp, err := client.Get(e.base + "/")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = resp.Body.Close() }()
-			if body, err := io.ReadAll(resp.Body); err == nil {
-				t.Errorf("got %q as a whole answer", body)
-			}
-		})
-	}
+	eachProtocol(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "half")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}, func(e *environment) {
+		if body, err := io.ReadAll(e.send("GET", "/", nil).Body); err == nil {
+			e.Errorf("got %q as a whole answer", body)
+		}
+	})
 }

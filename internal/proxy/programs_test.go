@@ -49,7 +49,7 @@ func deployed(t *testing.T, lifetime time.Duration) *harness.Stack {
 	t.Cleanup(s.Stop)
 	s.Communic8.AddClient("id", "secret")
 	s.Communic8.Set(func(b *c8test.Behaviour) { b.Lifetime = lifetime })
-	s.Secrets.Put(harness.Name+"/credentials/default", fmt.Sprintf(`{"base_url":%q,"client_id":"id","client_secret":"secret"}`, s.Communic8URL))
+	s.Secrets.Put(harness.CredentialsName("default"), harness.Credentials(s.Communic8URL, "id", "secret"))
 	if _, err := s.Rotate.Invoke(t.Context(), []byte(heartbeat)); err != nil {
 		t.Fatal(harness.Reason(err))
 	}
@@ -111,31 +111,24 @@ func TestProgramsThroughExpiryAndRevocation(t *testing.T) {
 		defer mu.Unlock()
 		return []int{len(sent["curl"]), len(sent["HTTPie"])}
 	}
-	ended := make(chan string, 2)
-	var running []*exec.Cmd
-	for _, line := range []string{
-		`while curl -fsS -o /dev/null "$C8AUTH_BASE_URL/int/v1/broadcast?limit=1"; do sleep 0.3; done; echo curl failed`,
-		`while http --check-status --ignore-stdin POST "$C8AUTH_BASE_URL/int/v1/broadcast" title=news >/dev/null; do sleep 1; done; echo http failed`,
-	} {
-		c := command(t, s.APIURL, "--", "sh", "-c", line)
-		var said bytes.Buffer
-		c.Stdout, c.Stderr = &said, &said
-		if err := c.Start(); err != nil {
-			t.Fatal(err)
-		}
-		running = append(running, c)
-		go func() {
-			_ = c.Wait()
-			ended <- said.String()
-		}()
+	c := command(t, s.APIURL, "--", "bash", "-c", `
+		while curl -fsS -o /dev/null "$C8AUTH_BASE_URL/int/v1/broadcast?limit=1"; do sleep 0.3; done &
+		while http --check-status --ignore-stdin POST "$C8AUTH_BASE_URL/int/v1/broadcast" title=news >/dev/null; do sleep 1; done &
+		wait -n`)
+	var said bytes.Buffer
+	c.Stdout, c.Stderr = &said, &said
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
 	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
 	begin := time.Now()
 	until := func(what string, done func() bool) {
 		t.Helper()
 		for !done() {
 			select {
-			case said := <-ended:
-				t.Fatalf("%s: after %v, a program has ended: %s", what, time.Since(begin), said)
+			case err := <-ended:
+				t.Fatalf("%s: after %v, a program has ended: %v %s", what, time.Since(begin), err, said.String())
 			case <-time.After(time.Second):
 				if time.Since(begin) > 5*time.Minute {
 					t.Fatalf("%s: nothing happens", what)
@@ -156,12 +149,10 @@ func TestProgramsThroughExpiryAndRevocation(t *testing.T) {
 		s.Communic8.Revoke(token)
 	}
 	goOn("after the revocation")
-	for _, c := range running {
-		if err := c.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Error(err)
-		}
-		<-ended // what it says then is of a request that was cut off
+	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Error(err)
 	}
+	<-ended // what is printed then is of a request that was cut off
 	for _, name := range []string{"curl", "HTTPie"} {
 		tokens := slices.Compact(slices.Clone(sent[name]))
 		t.Logf("%s: %d requests with %d tokens in %v", name, len(sent[name]), len(tokens), time.Since(begin).Round(time.Second))
@@ -252,8 +243,7 @@ func TestCompose(t *testing.T) {
 		return fmt.Sprintf("http://%s:%d", harness.Host, listener.Addr().(*net.TCPAddr).Port)
 	}
 	token := s.Communic8.Issued()[0]
-	s.Secrets.Put(harness.Name+"/token/default", fmt.Sprintf(`{"base_url":%q,"access_token":%q,"token_type":"Bearer","issued_at":%q,"expires_at":%q,"credentials_version":"v"}`,
-		listen(s.Communic8), token, time.Now().UTC().Format(time.RFC3339), time.Now().Add(time.Hour).UTC().Format(time.RFC3339)))
+	s.Secrets.Put(harness.TokenName("default"), harness.Token(listen(s.Communic8), token, "v", time.Now(), time.Hour))
 	override := filepath.Join(t.TempDir(), "override.yaml")
 	if err := os.WriteFile(override, []byte("services: {c8auth: {extra_hosts: ['"+harness.Host+":host-gateway']}}\n"), 0o600); err != nil {
 		t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,35 +16,23 @@ import (
 // A token that Communic8 rejects is reported and replaced, and the request repeated with
 // its body: the program sees nothing of it.
 func TestRejection(t *testing.T) {
-	for name, configure := range protocols {
-		t.Run(name, func(t *testing.T) {
-			e := start(t, func(w http.ResponseWriter, r *http.Request) {
-				body, _ := io.ReadAll(r.Body)
-				_, _ = w.Write(body)
-			}, configure)
-			e.do("GET", "/", nil)
-			for _, body := range []io.Reader{
-				nil, strings.NewReader("a body"), io.MultiReader(strings.NewReader("chunked")), strings.NewReader(strings.Repeat("x", 64<<10)),
-			} {
+	eachProtocol(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		_, _ = w.Write(body)
+	}, func(e *environment) {
+		e.do("GET", "/", nil)
+		for _, want := range []string{"", "a body", strings.Repeat("x", 64<<10)} {
+			for _, body := range []io.Reader{strings.NewReader(want), io.MultiReader(strings.NewReader(want))} { // the second is chunked
 				e.revoke()
-				var want string
-				if body != nil {
-					text, _ := io.ReadAll(body)
-					want = string(text)
-					if body = strings.NewReader(want); want == "chunked" {
-						body = io.MultiReader(body)
-					}
-				}
-				resp, got := e.do("POST", "/", body)
-				if resp.StatusCode != http.StatusOK || got != want {
-					t.Errorf("got %s with %d bytes, want %d", resp.Status, len(got), len(want))
+				if resp, got := e.do("POST", "/", body); resp.StatusCode != http.StatusOK || got != want {
+					e.Errorf("got %s with %d bytes, want %d", resp.Status, len(got), len(want))
 				}
 			}
-			if e.reports != 4 {
-				t.Errorf("%d reports", e.reports)
-			}
-		})
-	}
+		}
+		if e.reports != 6 {
+			e.Errorf("%d reports", e.reports)
+		}
+	})
 }
 
 // A body that is longer than what is kept is not sent again: the program gets the 401, and
@@ -108,52 +95,31 @@ func TestManyRejections(t *testing.T) {
 	}
 }
 
-// A program that presents credentials of its own, of any kind, has them replaced.
-func TestOwnAuthorization(t *testing.T) {
-	e := start(t, ok, nil)
-	for _, header := range []string{"Authorization: Bearer mine", "authorization: Basic mine", "AUTHORIZATION: mine", "Authorization: "} {
-		e.do("GET", "/", nil, header, header)
-	}
-	for _, r := range e.requests() {
-		if got := r.Header["Authorization"]; len(got) != 1 || got[0] != "Bearer "+e.token() {
-			t.Errorf("Communic8 is sent %q", got)
-		}
-	}
-}
-
 // Without a valid token, nothing is sent to Communic8. The program is told to come back,
 // when, and what a person can do; the log and the answer show nothing secret.
 func TestNoToken(t *testing.T) {
-	t.Parallel()
-	gateway := func(status int, kind, body, retryAfter string) http.HandlerFunc {
-		return func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("X-Amzn-Errortype", kind)
-			if retryAfter != "" {
-				w.Header().Set("Retry-After", retryAfter)
-			}
-			w.WriteHeader(status)
-			_, _ = io.WriteString(w, body)
-		}
-	}
-	expired := func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, `{"access_token":"token-0","token_type":"Bearer","expires_in":9,"version":"1","base_url":"https://acme.communic8.com"}`)
-	}
 	for code, test := range map[string]struct {
-		api        http.HandlerFunc
+		status     int // of the API; 0: the request cannot be signed
+		kind, body string
 		retryAfter string
 	}{
-		"denied":      {gateway(403, "AccessDeniedException", "{}", ""), "10"},
-		"tenant":      {gateway(404, "", `{"error":"unknown_tenant"}`, ""), "10"},
-		"unreachable": {gateway(403, "ForbiddenException", "{}", ""), "10"},
-		"no_token":    {gateway(503, "", `{"error":"temporarily_unavailable"}`, "40"), "40"},
-		"credentials": {nil, "10"},
+		"denied":      {403, "AccessDeniedException", "{}", "10"},
+		"tenant":      {404, "", `{"error":"unknown_tenant"}`, "10"},
+		"unreachable": {403, "ForbiddenException", "{}", "10"},
+		"no_token":    {503, "", `{"error":"temporarily_unavailable"}`, "40"},
+		"credentials": {0, "", "", "10"},
 	} {
 		t.Run(code, func(t *testing.T) {
 			e := start(t, ok, nil)
-			e.refusal = test.api
-			if test.api == nil {
+			if test.status == 0 {
 				e.handler.Transport.Source.AWS.Region = "" // which the URL of the fake does not name
 			}
+			e.refusal = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("X-Amzn-Errortype", test.kind)
+				w.Header().Set("Retry-After", test.retryAfter)
+				w.WriteHeader(test.status)
+				_, _ = io.WriteString(w, test.body)
+			})
 			for range 2 { // the second is answered at once, from what is known
 				resp, body := e.do("POST", "/", strings.NewReader("x"), "Authorization: mine")
 				var answer struct{ Error, Error_description, Do string }
@@ -174,67 +140,37 @@ func TestNoToken(t *testing.T) {
 			}
 		})
 	}
-	t.Run("an expired token", func(t *testing.T) {
-		t.Parallel() // it takes 15 s, in which the API is asked again
-		e := start(t, ok, nil)
-		e.refusal = http.HandlerFunc(expired)
-		if resp, body := e.do("GET", "/", nil); resp.StatusCode != http.StatusServiceUnavailable || len(e.requests()) > 0 {
-			t.Errorf("got %s %s, sent %v", resp.Status, body, e.requests())
-		}
-	})
 }
 
 // Communic8 that is not there, or breaks the connection off, is a 502 in own words.
 func TestUnreachable(t *testing.T) {
-	t.Run("refused", func(t *testing.T) {
-		e := start(t, ok, nil)
-		e.do("GET", "/", nil)
-		e.communic8.CloseClientConnections()
-		_ = e.communic8.Listener.Close()
-		e.transport.CloseIdleConnections()
-		resp, body := e.do("GET", "/", nil)
-		if resp.StatusCode != http.StatusBadGateway || !strings.Contains(body, "cannot be reached: the connection is refused") {
-			t.Errorf("got %s %s", resp.Status, body)
-		}
-		e.kept("the answer", body)
-	})
-	t.Run("no HTTP", func(t *testing.T) {
-		e := start(t, func(w http.ResponseWriter, _ *http.Request) {
-			conn, _, err := http.NewResponseController(w).Hijack()
-			if err != nil {
-				t.Error(err)
-				return
+	for name, test := range map[string]struct {
+		communic8 http.HandlerFunc
+		header    []string // of the program's request
+		status    int
+		text      string
+	}{
+		"refused": {nil, nil, http.StatusBadGateway, "cannot be reached: the connection is refused"},
+		"no HTTP": {respond(t, "HTTP/1.1 MARK MARK\r\n\r\n"), nil, http.StatusBadGateway, "did not speak HTTP"},
+		"another protocol than was asked for": {respond(t, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: MARK\r\n\r\n"),
+			[]string{"Connection: Upgrade", "Upgrade: WebSocket"}, http.StatusBadGateway, "no answer that can be passed on"},
+		"too slow": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, nil, http.StatusGatewayTimeout, "in time"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := start(t, test.communic8, nil)
+			if test.communic8 == nil {
+				_ = e.communic8.Listener.Close()
 			}
-			_, _ = io.WriteString(conn, "HTTP/1.1 MARK MARK\r\n\r\n")
-			_ = conn.Close()
-		}, nil)
-		resp, body := e.do("POST", "/", nil)
-		if resp.StatusCode != http.StatusBadGateway || strings.Contains(body, "MARK") || !strings.Contains(body, "did not speak HTTP") {
-			t.Errorf("got %s %s", resp.Status, body)
-		}
-	})
-	t.Run("another protocol than was asked for", func(t *testing.T) {
-		e := start(t, func(w http.ResponseWriter, _ *http.Request) {
-			conn, _, err := http.NewResponseController(w).Hijack()
-			if err != nil {
-				t.Error(err)
-				return
+			if test.status == http.StatusGatewayTimeout {
+				e.transport.ResponseHeaderTimeout = 10 * time.Millisecond
 			}
-			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: MARK\r\n\r\n")
-			_ = conn.Close()
-		}, nil)
-		resp, body := e.do("GET", "/", nil, "Connection: Upgrade", "Upgrade: WebSocket")
-		if resp.StatusCode != http.StatusBadGateway || strings.Contains(body, "MARK") {
-			t.Errorf("got %s %s", resp.Status, body)
-		}
-	})
-	t.Run("too slow", func(t *testing.T) {
-		e := start(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, nil)
-		e.transport.ResponseHeaderTimeout = 10 * time.Millisecond
-		if resp, body := e.do("GET", "/", nil); resp.StatusCode != http.StatusGatewayTimeout || !strings.Contains(body, "in time") {
-			t.Errorf("got %s %s", resp.Status, body)
-		}
-	})
+			resp, body := e.do("POST", "/", nil, test.header...)
+			if resp.StatusCode != test.status || strings.Contains(body, "MARK") || !strings.Contains(body, test.text) {
+				t.Errorf("got %s %s", resp.Status, body)
+			}
+			e.kept("the answer", body)
+		})
+	}
 }
 
 // Redirects are the program's to follow. Those to Communic8 lead to the proxy, others
@@ -299,32 +235,23 @@ func TestPing(t *testing.T) {
 // The log has a line for each request, without query, segment or what an attacker wrote.
 func TestLog(t *testing.T) {
 	e := start(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/broken" {
+		switch r.URL.Path {
+		case "/broken":
 			w.WriteHeader(http.StatusAccepted)
 			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
+		case "/socket":
+			respond(t, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")(w, r)
+		default:
+			w.WriteHeader(http.StatusCreated)
 		}
-		if r.Header.Get("Upgrade") != "" {
-			conn, _, err := http.NewResponseController(w).Hijack()
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-			_ = conn.Close()
-			return
-		}
-		w.WriteHeader(http.StatusCreated)
 	}, nil)
 	e.do("POST", "/int/v1/broadcast?limit=mine", strings.NewReader("mine"))
 	e.do("GET", "/a%2Fb%0Ac", nil)
 	e.raw("GET /wrong/x?mine HTTP/1.1\r\nHost: ADDRESS\r\n\r\n")
 	e.raw("GET /ping HTTP/1.1\r\nHost: ADDRESS\r\n\r\n")
 	e.raw("GET /SEGMENT/socket HTTP/1.1\r\nHost: ADDRESS\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-	if resp, err := client.Post(e.base+"/broken", "", nil); err == nil { // a GET would be sent again
-		_, _ = io.ReadAll(resp.Body)
-		_ = resp.Body.Close()
-	}
+	e.raw("POST /SEGMENT/broken HTTP/1.1\r\nHost: ADDRESS\r\nContent-Length: 0\r\n\r\n") // a GET would be sent again
 	want := []string{"GET - 403", "GET /a%2Fb%0Ac 201", "GET /ping 200", "GET /socket 101", "POST /broken 202", "POST /int/v1/broadcast 201"}
 	var got []string
 	for deadline := time.Now().Add(10 * time.Second); !slices.Equal(got, want) && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
@@ -343,16 +270,12 @@ func TestLog(t *testing.T) {
 func TestWithoutSegment(t *testing.T) {
 	e := start(t, ok, nil)
 	e.handler.Base.Path = ""
-	recorder := httptest.NewRecorder()
-	e.handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/int/v1/x", nil))
-	if recorder.Code != http.StatusForbidden { // its Host is example.com
-		t.Errorf("got %d", recorder.Code)
+	for host, want := range map[string]int{"example.com": http.StatusForbidden, "localhost": http.StatusOK} {
+		if resp, body := e.raw("GET /int/v1/x HTTP/1.1\r\nHost: " + host + "\r\n\r\n"); resp.StatusCode != want {
+			t.Errorf("%s: got %s %s", host, resp.Status, body)
+		}
 	}
-	req := httptest.NewRequest(http.MethodGet, "/int/v1/x", nil)
-	req.Host = "localhost"
-	recorder = httptest.NewRecorder()
-	e.handler.ServeHTTP(recorder, req)
-	if recorder.Code != http.StatusOK || e.requests()[0].RequestURI != "/int/v1/x" {
-		t.Errorf("got %d %v", recorder.Code, e.requests())
+	if sent := e.requests(); len(sent) != 1 || sent[0].RequestURI != "/int/v1/x" {
+		t.Errorf("sent %v", sent)
 	}
 }
