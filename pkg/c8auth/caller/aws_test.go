@@ -25,7 +25,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sso"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
-	"github.com/c8auth/c8auth/internal/fakes/gwtest"
 	"github.com/c8auth/c8auth/internal/fakes/inmem"
 	"github.com/c8auth/c8auth/pkg/c8auth/caller"
 )
@@ -73,12 +72,6 @@ func TestCredentialsFail(t *testing.T) {
 		return path
 	}
 	t.Setenv("MARK", "MARK")
-	responds := func(status int, body string) aws.HTTPClient {
-		return inmem.Client(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(status)
-			_, _ = io.WriteString(w, body)
-		}))
-	}
 	given := func(provider aws.CredentialsProvider) func() aws.Config {
 		return func() aws.Config { return aws.Config{Credentials: aws.NewCredentialsCache(provider)} }
 	}
@@ -108,12 +101,14 @@ func TestCredentialsFail(t *testing.T) {
 		{"a process that prints a secret", profile(printing), "the credential_process of the AWS profile fails", false},
 		{"a process that fails", profile(`credential_process = sh -c 'echo MARK; exit 1'`), "the credential_process of the AWS profile fails", false},
 		{"AWS STS", given(stscreds.NewAssumeRoleProvider(sts.New(sts.Options{
-			Region: "eu-central-1", Credentials: credentials("AKIACALLER"), HTTPClient: responds(403, "<ErrorResponse><Error><Code>MARK</Code><Message>MARK</Message></Error></ErrorResponse>"),
+			Region: "eu-central-1", Credentials: credentials("AKIACALLER"), HTTPClient: inmem.Client(responds(403, "<ErrorResponse><Error><Code>MARK</Code><Message>MARK</Message></Error></ErrorResponse>")),
 		}), "MARK")), "AWS STS gives none for the role", false},
-		{"a container", given(endpointcreds.New("http://169.254.170.2/MARK", func(o *endpointcreds.Options) { o.HTTPClient = responds(400, `{"code":"MARK","message":"MARK"}`) })),
+		{"a container", given(endpointcreds.New("http://169.254.170.2/MARK", func(o *endpointcreds.Options) {
+			o.HTTPClient = inmem.Client(responds(400, `{"code":"MARK","message":"MARK"}`))
+		})),
 			"the provider of credentials that it names, fails", false},
 		{"an instance", given(ec2rolecreds.New(func(o *ec2rolecreds.Options) {
-			o.Client = imds.New(imds.Options{HTTPClient: responds(404, "MARK"), ClientEnableState: imds.ClientEnabled})
+			o.Client = imds.New(imds.Options{HTTPClient: inmem.Client(responds(404, "MARK")), ClientEnableState: imds.ClientEnabled})
 		})), "the instance metadata service gives none", true},
 		{"a sign-in that has expired", given(ssocreds.New(sso.New(sso.Options{Region: "eu-central-1"}), "MARK", "MARK", "MARK", func(o *ssocreds.Options) {
 			o.CachedTokenFilepath = file("token", `{"accessToken":"MARK","expiresAt":"1999-01-01T00:00:00Z"}`)
@@ -160,98 +155,28 @@ func TestMalformedCredentials(t *testing.T) {
 	}
 }
 
-// When the API says that a key has expired or is invalid, the configuration is read again, because
-// another process may have renewed the shared file, or the cache of the provider may be stale.
+// When the API says that a key has expired or is invalid, the cache of the provider may be stale, and
+// the request is signed and sent once more. A key that is refused again makes two requests.
 func TestCredentialsAreRenewed(t *testing.T) {
 	for _, refusal := range []string{"UnrecognizedClientException", "ExpiredTokenException"} {
-		t.Run(refusal, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "credentials")
-			setAWS(t, "AWS_SHARED_CREDENTIALS_FILE="+path)
-			store := func(key, more string) {
-				write(t, path, "[default]\naws_access_key_id = "+key+"\naws_secret_access_key = example\n"+more)
+		withEnv(t, func(e *env) {
+			key := "ASIAOLD"
+			source := e.source()
+			source.AWS.Credentials = aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+				return credentials(key).Retrieve(ctx)
+			}))
+			e.setAPI(responds(http.StatusForbidden, "", "X-Amzn-Errortype: "+refusal))
+			if _, err := source.Token(); !errors.Is(err, caller.ErrSignature) || e.count("GET") != 2 {
+				t.Errorf("got %v after %d requests", err, e.count("GET"))
 			}
-			withEnv(t, func(e *env) {
-				store("ASIAOLD", "aws_session_token = old\n")
-				key := e.gateway.Keys["AKIACALLER"]
-				temporary := key
-				temporary.SessionToken = "old"
-				e.gateway.Keys = map[string]gwtest.Key{"ASIAOLD": temporary}
-				cached := false
-				ambient, given := e.source(), e.source()
-				ambient.AWS = aws.Config{}
-				given.AWS.Credentials = aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-					if !cached {
-						cached = true
-						return aws.Credentials{AccessKeyID: "ASIAOLD", SecretAccessKey: "example", SessionToken: "old"}, nil
-					}
-					return aws.Credentials{AccessKeyID: "AKIANEW", SecretAccessKey: "example"}, nil
-				}))
-				e.token(ambient)
-				e.token(given)
-				store("AKIANEW", "")
-				e.gateway.Keys = map[string]gwtest.Key{"AKIANEW": key}
-				e.setAPI(func(w http.ResponseWriter, r *http.Request) {
-					if strings.Contains(r.Header.Get("Authorization"), "ASIAOLD") {
-						w.Header().Set("x-amzn-ErrorType", refusal)
-						w.WriteHeader(http.StatusForbidden)
-						return
-					}
-					e.gateway.ServeHTTP(w, r)
-				})
-				time.Sleep(23 * time.Hour)
-				e.rotate()
-				time.Sleep(time.Hour)
-				e.token(ambient)
-				e.token(given)
-				if got := e.count("GET"); got != 6 {
-					t.Errorf("%d requests, want 6: one, then two, of each", got)
-				}
-			})
+			e.setAPI(nil)
+			key = "AKIACALLER"
+			time.Sleep(10 * time.Second)
+			if e.token(source); e.count("GET") != 4 {
+				t.Errorf("%d requests, want 4", e.count("GET"))
+			}
 		})
 	}
-}
-
-// A request that arrives long after it was signed, because the machine was frozen, is signed and sent
-// once more. A signature that is always refused makes two requests in ten seconds.
-func TestStaleSignature(t *testing.T) {
-	withEnv(t, func(e *env) {
-		stale := true
-		e.setAPI(func(w http.ResponseWriter, r *http.Request) {
-			if stale {
-				signed, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
-				if err != nil {
-					t.Error(err)
-				}
-				// The gateway checks the date first, and answers "Signature expired".
-				r.Header.Set("X-Amz-Date", signed.Add(-10*time.Minute).Format("20060102T150405Z"))
-			}
-			stale = false
-			e.gateway.ServeHTTP(w, r)
-		})
-		source := e.source()
-		token, err := source.Token()
-		if err != nil || e.count("GET") != 2 {
-			t.Fatalf("got %v after %d requests", err, e.count("GET"))
-		}
-		e.revoke()
-		stale = true
-		time.Sleep(10 * time.Second)
-		if err := source.Reject(e.Context(), token); err != nil || e.count("POST") != 2 {
-			t.Errorf("a report: got %v after %d requests", err, e.count("POST"))
-		}
-		source, stale = e.source(), false
-		source.AWS.Credentials = credentials("AKIANOBODY")
-		before := e.count("GET")
-		for range 99 {
-			if _, err := source.Token(); !errors.Is(err, caller.ErrDenied) {
-				t.Fatal(err)
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
-		if got := e.count("GET") - before; got != 2 {
-			t.Errorf("%d requests in ten seconds, want 2", got)
-		}
-	})
 }
 
 // AWS_CA_BUNDLE holds for the API's certificate, as for AWS's tools, and not for that of Communic8.

@@ -2,11 +2,16 @@ package caller
 
 import (
 	"errors"
+	"io"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"github.com/c8auth/c8auth/internal/fakes/inmem"
 )
 
 // The time between attempts for one version doubles, up to two minutes. It is short again for
@@ -57,5 +62,34 @@ func TestFetchAfterAFailedOne(t *testing.T) {
 	_, second := s.fetch()
 	if first == nil || !errors.Is(second, first) || s.retryAt != retryAt {
 		t.Errorf("got %v, then %v", first, second)
+	}
+}
+
+// No time that a Source keeps has a monotonic reading, which stands still while the machine is
+// frozen. In a synctest bubble none has one, so this test uses real time.
+func TestWallClock(t *testing.T) {
+	responding := func(handler http.HandlerFunc) *Source {
+		return &Source{URL: "https://localhost", AWS: aws.Config{Region: "eu-central-1", Credentials: credentials.NewStaticCredentialsProvider("AKIACALLER", "example", "")}, Base: inmem.Transport{Handler: handler}}
+	}
+	failing := responding(http.NotFound)
+	keeping := responding(func(w http.ResponseWriter, _ *http.Request) { // to a fetch and to a report
+		_, _ = io.WriteString(w, `{"outcome":"kept","access_token":"a","token_type":"Bearer","expires_in":3600,"version":"v","base_url":"https://acme.communic8.com"}`)
+	})
+	if _, err := failing.Token(); !errors.Is(err, ErrUnreachable) {
+		t.Fatal(err)
+	}
+	token, err := keeping.Token()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := keeping.Reject(t.Context(), token); !errors.Is(err, ErrKept) {
+		t.Fatal(err)
+	}
+	for name, kept := range map[string]time.Time{
+		"retryAt": failing.retryAt, "expiry": keeping.held.expiry, "refresh": keeping.held.refresh, "lookups": keeping.lookups.until, "reports": keeping.reports.until,
+	} {
+		if kept.IsZero() || kept != kept.Round(0) { // which removes the reading
+			t.Errorf("%s is %v", name, kept)
+		}
 	}
 }

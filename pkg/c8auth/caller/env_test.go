@@ -11,20 +11,22 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awscredentials "github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
 	"github.com/c8auth/c8auth/internal/fakes/gwtest"
 	"github.com/c8auth/c8auth/internal/fakes/inmem"
 	"github.com/c8auth/c8auth/internal/fakes/smtest"
 	"github.com/c8auth/c8auth/internal/harness"
+	"github.com/c8auth/c8auth/internal/restapi"
 	"github.com/c8auth/c8auth/pkg/c8auth"
 	"github.com/c8auth/c8auth/pkg/c8auth/caller"
 )
@@ -45,10 +47,10 @@ type env struct {
 	sm      *smtest.Server
 	gateway *gwtest.Gateway
 	rotator *c8auth.Rotator
+	cache   atomic.Pointer[c8auth.Cache]
 
 	mu    sync.Mutex
-	cache *c8auth.Cache
-	api   http.Handler            // in place of the gateway, unless it is nil
+	api   http.HandlerFunc        // in place of the gateway, unless it is nil
 	hosts map[string]http.Handler // of the internet
 	calls []string                // methods of the requests to the API
 	sent  []*http.Request         // to the internet
@@ -70,7 +72,7 @@ func withEnv(t *testing.T, test func(e *env)) {
 			Log:      slog.New(slog.DiscardHandler),
 		}
 		e.restartVend()
-		all := []string{"default", "nobody", "Nobody"}
+		all := []string{"default"}
 		e.gateway = &gwtest.Gateway{Invoke: e.vend, Report: e.report, Keys: map[string]gwtest.Key{
 			"AKIACALLER": {SecretAccessKey: "example", ARN: "arn:aws:iam::123456789012:user/program", Tenants: all, Reports: all},
 			"AKIAREADER": {SecretAccessKey: "example", ARN: "arn:aws:iam::123456789012:user/reader", Tenants: all},
@@ -90,9 +92,7 @@ func forEach[Case any](t *testing.T, cases map[string]Case, test func(e *env, c 
 }
 
 func credentials(key string) aws.CredentialsProvider {
-	return aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-		return aws.Credentials{AccessKeyID: key, SecretAccessKey: "example"}, nil
-	})
+	return awscredentials.NewStaticCredentialsProvider(key, "example", "")
 }
 
 // storeCredentials stores credentials for the instance at base.
@@ -101,11 +101,7 @@ func (e *env) storeCredentials(base string) {
 }
 
 // restartVend empties the cache of vend.
-func (e *env) restartVend() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.cache = &c8auth.Cache{Store: e.rotator.Store, TTL: time.Minute}
-}
+func (e *env) restartVend() { e.cache.Store(&c8auth.Cache{Store: e.rotator.Store, TTL: time.Minute}) }
 
 // rotate is a heartbeat, which may fail.
 func (e *env) rotate() {
@@ -128,61 +124,40 @@ func (e *env) exclusive(exclusive bool) {
 
 // vend and report respond like the functions.
 func (e *env) vend(ctx context.Context, event []byte) ([]byte, error) {
-	var req events.APIGatewayProxyRequest
-	if err := json.Unmarshal(event, &req); err != nil {
+	req, err := restapi.Read(event)
+	if err != nil {
 		return nil, err
 	}
-	e.mu.Lock()
-	cache := e.cache
-	e.mu.Unlock()
-	v, err := cache.Token(ctx, req.PathParameters["tenant"], req.Headers["Cache-Control"] == "no-cache")
+	v, err := e.cache.Load().Token(ctx, req.Tenant, req.NoCache)
 	if err != nil {
-		return refuse(err)
+		return refuse(err), nil
 	}
 	out := map[string]any{"access_token": v.Token.AccessToken.Reveal(), "token_type": "Bearer", "version": v.Version, "base_url": v.Token.BaseURL}
 	if v.Token.Expires() {
 		out["expires_in"], out["expires_at"] = int64(v.Remaining/time.Second), v.Token.ExpiresAt
 	}
-	return respond(200, "", out)
+	return restapi.Answer{Status: http.StatusOK, Body: out}.Encode(), nil
 }
 
 func (e *env) report(ctx context.Context, event []byte) ([]byte, error) {
-	var req events.APIGatewayProxyRequest
-	var in struct {
-		Version string `json:"version"`
-	}
-	if err := errors.Join(json.Unmarshal(event, &req), json.Unmarshal([]byte(req.Body), &in)); err != nil {
+	var in struct{ Version string }
+	req, err := restapi.Read(event)
+	if err := errors.Join(err, json.Unmarshal(req.Body, &in)); err != nil {
 		return nil, err
 	}
-	result, err := e.rotator.Reject(ctx, c8auth.Report{Tenant: req.PathParameters["tenant"], Version: in.Version})
+	result, err := e.rotator.Reject(ctx, c8auth.Report{Tenant: req.Tenant, Version: in.Version})
 	if err != nil {
-		return refuse(err)
+		return refuse(err), nil
 	}
-	return respond(200, "", result)
+	return restapi.Answer{Status: http.StatusOK, Body: result}.Encode(), nil
 }
 
-func refuse(err error) ([]byte, error) {
-	switch {
-	case errors.Is(err, c8auth.ErrTenantName):
-		return respond(400, "", map[string]string{"error": "invalid_request"})
-	case errors.Is(err, c8auth.ErrUnknownTenant):
-		return respond(404, "", map[string]string{"error": "unknown_tenant"})
-	case errors.Is(err, c8auth.ErrHeld):
-		return respond(503, "2", map[string]string{"error": "temporarily_unavailable"})
+func refuse(err error) []byte {
+	retryAfter := 30 * time.Second
+	if errors.Is(err, c8auth.ErrHeld) {
+		retryAfter = 2 * time.Second
 	}
-	return respond(503, "30", map[string]string{"error": "temporarily_unavailable"})
-}
-
-func respond(status int, retryAfter string, body any) ([]byte, error) {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return nil, err
-	}
-	headers := map[string]string{"Content-Type": "application/json"}
-	if retryAfter != "" {
-		headers["Retry-After"] = retryAfter
-	}
-	return json.Marshal(events.APIGatewayProxyResponse{StatusCode: status, Headers: headers, Body: string(text)})
+	return restapi.Error(http.StatusServiceUnavailable, "temporarily_unavailable", "", retryAfter).Encode()
 }
 
 // source returns the Source of another program.
@@ -216,7 +191,7 @@ func (e *env) serveAPI(w http.ResponseWriter, r *http.Request) {
 	case r.Host != apiHost:
 		e.Errorf("a request to the API at %s", r.Host)
 	case api != nil:
-		api.ServeHTTP(w, r)
+		api(w, r)
 	default:
 		e.gateway.ServeHTTP(w, r)
 	}
@@ -226,21 +201,19 @@ func (e *env) serveAPI(w http.ResponseWriter, r *http.Request) {
 func (e *env) setAPI(handler http.HandlerFunc) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.api = nil
-	if handler != nil {
-		e.api = handler
-	}
+	e.api = handler
 }
 
-// setError makes the API respond with the status, and with the JSON if it is c8auth that refuses.
-func (e *env) setError(status int, header http.Header, body string) {
-	e.setAPI(func(w http.ResponseWriter, _ *http.Request) {
-		for name := range header {
-			w.Header().Set(name, header.Get(name))
+// responds is a handler with one response. A header is a line "name: value".
+func responds(status int, body string, header ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		for _, line := range header {
+			name, value, _ := strings.Cut(line, ": ")
+			w.Header().Set(name, value)
 		}
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, body)
-	})
+	}
 }
 
 // count returns the number of requests to the API with the method.
@@ -281,6 +254,14 @@ func (e *env) setHost(name string, handler http.Handler) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.hosts[name] = handler
+}
+
+// setPath makes the handler respond for a path of Communic8.
+func (e *env) setPath(pattern string, handler http.HandlerFunc) {
+	mux := http.NewServeMux()
+	mux.Handle("/", e.c8)
+	mux.Handle(pattern, handler)
+	e.setHost(acmeHost, mux)
 }
 
 // requests returns those that programs sent to the internet.

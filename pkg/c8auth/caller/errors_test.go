@@ -18,6 +18,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/c8auth/c8auth/internal/fakes/inmem"
 	"github.com/c8auth/c8auth/pkg/c8auth/caller"
 )
 
@@ -114,20 +115,16 @@ func TestLongNames(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				source.AWS = aws.Config{Credentials: credentials("AKIACALLER"), Region: "eu-central-1"}
-				source.Base = roundTripper(func(req *http.Request) (*http.Response, error) {
-					out := httptest.NewRecorder()
+				source.Base = inmem.Transport{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					switch {
-					case req.URL.Host != apiHost:
-						return nil, io.EOF
+					case r.Host != apiHost:
+						panic(http.ErrAbortHandler)
 					case source.Tenant == "denied":
-						out.Header().Set("x-amzn-ErrorType", "AccessDeniedException")
-						out.WriteHeader(http.StatusForbidden)
+						responds(http.StatusForbidden, "", "X-Amzn-Errortype: AccessDeniedException")(w, r)
 					default:
-						out.WriteHeader(http.StatusNotFound)
-						_, _ = io.WriteString(out, `{"error":"unknown_tenant"}`)
+						responds(http.StatusNotFound, `{"error":"unknown_tenant"}`)(w, r)
 					}
-					return out.Result(), nil
-				})
+				})}
 				_, err := source.Token()
 				mustBe(t, err, err, "")
 			})

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +17,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"golang.org/x/oauth2"
 
-	"github.com/c8auth/c8auth/internal/fakes/c8test"
 	"github.com/c8auth/c8auth/internal/fakes/inmem"
 	"github.com/c8auth/c8auth/internal/harness"
 	"github.com/c8auth/c8auth/pkg/c8auth/caller"
@@ -107,8 +105,8 @@ func TestAPIFails(t *testing.T) {
 	forEach(t, map[string]http.HandlerFunc{
 		"hangs":      func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 		"breaks off": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-		"502":        func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) },
-		"denies":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) },
+		"502":        responds(http.StatusBadGateway, ""),
+		"denies":     responds(http.StatusForbidden, ""),
 	}, func(e *env, api http.HandlerFunc) {
 		source := e.source()
 		token, err := source.Token()
@@ -139,33 +137,6 @@ func TestAPIFails(t *testing.T) {
 	})
 }
 
-// One failure, of the API or of the provider of credentials, is retried within a second.
-func TestOneFailure(t *testing.T) {
-	forEach(t, map[string]bool{"of the API": true, "of the provider": false}, func(e *env, ofAPI bool) {
-		failed := !ofAPI
-		e.setAPI(func(w http.ResponseWriter, r *http.Request) {
-			if !failed {
-				failed = true
-				w.WriteHeader(http.StatusBadGateway)
-				return
-			}
-			e.gateway.ServeHTTP(w, r)
-		})
-		source, provided := e.source(), ofAPI
-		source.AWS.Credentials = aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
-			if !provided {
-				provided = true
-				return aws.Credentials{}, errors.New("MARK")
-			}
-			return credentials("AKIACALLER").Retrieve(ctx)
-		})
-		start := time.Now()
-		if e.token(source); time.Since(start) > time.Second || !failed || !provided {
-			e.Errorf("it took %v", time.Since(start))
-		}
-	})
-}
-
 // Retry-After holds for all callers, and RetryAfter returns what is left of it, or zero if the next
 // call makes a request.
 func TestRetryAfter(t *testing.T) {
@@ -178,7 +149,7 @@ func TestRetryAfter(t *testing.T) {
 			}
 		}
 		mustBeLeft(0)
-		e.setError(503, http.Header{"Retry-After": {"30"}}, `{"error":"temporarily_unavailable"}`)
+		e.setAPI(responds(503, `{"error":"temporarily_unavailable"}`, "Retry-After: 30"))
 		for i := range 300 {
 			if _, err := source.Token(); !errors.Is(err, caller.ErrNoToken) {
 				t.Fatal(err)
@@ -196,8 +167,8 @@ func TestRetryAfter(t *testing.T) {
 	})
 }
 
-// A token without ten seconds left is an ErrNoToken. A call that waits for a better one makes at
-// most eleven requests in its 15 seconds, as the pauses grow from an eighth of a second to two, and
+// A token without ten seconds left is an ErrNoToken. A call that waits for a better one makes seven
+// to eleven requests in its 15 seconds, as the pauses grow from an eighth of a second to four, and
 // after it has failed there is none for a second. A token that is usable for a second is fetched
 // once in a second.
 func TestUnusableToken(t *testing.T) {
@@ -207,7 +178,7 @@ func TestUnusableToken(t *testing.T) {
 	}
 	forEach(t, map[string]test{"expired": {-1, caller.ErrNoToken}, "none left": {0, caller.ErrNoToken}, "9 s": {9, caller.ErrNoToken}, "11 s": {11, nil}}, func(e *env, test test) {
 		source := e.source()
-		e.setError(200, nil, fmt.Sprintf(`{"access_token":"a","token_type":"Bearer","expires_in":%d,"version":"v","base_url":%q}`, test.expiresIn, acme))
+		e.setAPI(responds(200, fmt.Sprintf(`{"access_token":"a","token_type":"Bearer","expires_in":%d,"version":"v","base_url":%q}`, test.expiresIn, acme)))
 		var failed time.Time
 		start := time.Now()
 		for time.Since(start) < 20*time.Second {
@@ -216,7 +187,7 @@ func TestUnusableToken(t *testing.T) {
 				e.Fatalf("got %v, want %v", err, test.want)
 			}
 			switch n := e.count("GET") - before; {
-			case n > 11:
+			case n > 11, n < 7 && test.want != nil && called.Equal(start):
 				e.Errorf("%d requests in %v", n, time.Since(called))
 			case n > 0 && called.Sub(failed) < time.Second:
 				e.Errorf("a request %v after a failure", called.Sub(failed))
@@ -230,57 +201,6 @@ func TestUnusableToken(t *testing.T) {
 			e.Errorf("%d requests in %v", got, time.Since(start))
 		}
 	})
-}
-
-// No time that a Source keeps has a monotonic reading, which stands still while the machine is
-// frozen. In a synctest bubble none has one, so this test uses real time.
-func TestWallClock(t *testing.T) {
-	failing := http.NotFoundHandler()
-	keeping := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost {
-			_, _ = w.Write([]byte(`{"outcome":"kept"}`))
-			return
-		}
-		_, _ = fmt.Fprintf(w, `{"access_token":"a","token_type":"Bearer","expires_in":3600,"version":"v","base_url":%q}`, acme)
-	})
-	for name, test := range map[string]struct {
-		api http.Handler
-		set int // times that are kept
-	}{
-		"a failed fetch":                        {failing, 1},
-		"a token, and a report without a newer": {keeping, 4},
-	} {
-		t.Run(name, func(t *testing.T) {
-			source := &caller.Source{URL: apiURL, AWS: aws.Config{Credentials: credentials("AKIACALLER")}, Base: inmem.Transport{Handler: test.api}}
-			if token, err := source.Token(); err == nil {
-				if err := source.Reject(t.Context(), token); !errors.Is(err, caller.ErrKept) {
-					t.Fatal(err)
-				}
-			}
-			set := 0
-			var walk func(path string, v reflect.Value)
-			walk = func(path string, v reflect.Value) {
-				switch {
-				case v.Type() == reflect.TypeFor[time.Time]():
-					wall, ext := v.Field(0).Uint(), v.Field(1).Int()
-					if wall>>63 == 1 { // hasMonotonic, of package time
-						t.Errorf("%s has a monotonic reading", path)
-					}
-					if wall != 0 || ext != 0 {
-						set++
-					}
-				case v.Kind() == reflect.Struct && v.Type() != reflect.TypeFor[aws.Config]():
-					for i := range v.NumField() {
-						walk(path+"."+v.Type().Field(i).Name, v.Field(i))
-					}
-				}
-			}
-			walk("Source", reflect.ValueOf(source).Elem())
-			if set != test.set {
-				t.Errorf("%d times are kept, want %d", set, test.set)
-			}
-		})
-	}
 }
 
 // A panic of the transport reaches the goroutines that wait for the token, which can recover. The
@@ -404,7 +324,7 @@ func TestErrors(t *testing.T) {
 		"expired long ago":                {200, "", response("expires_in", "-9223372036854775808"), caller.ErrNoToken, "has expired"},
 		"about to expire":                 {200, "", response("expires_in", "9"), caller.ErrNoToken, "or will within 10s"},
 	}, func(e *env, test test) {
-		e.setError(test.status, http.Header{"X-Amzn-Errortype": {test.kind}, "Location": {"https://evil.example/MARK"}}, test.body)
+		e.setAPI(responds(test.status, test.body, "X-Amzn-Errortype: "+test.kind, "Location: https://evil.example/MARK"))
 		_, err := e.source().Token()
 		mustBe(e.T, err, test.want, test.text)
 		if signature := errors.Is(test.want, caller.ErrSignature); errors.Is(err, caller.ErrSignature) != signature || signature && !errors.Is(err, caller.ErrDenied) {
@@ -487,8 +407,7 @@ func TestAmbient(t *testing.T) {
 				if strings.Contains(r.URL.Path, "//") {
 					t.Errorf("the path is %s", r.URL.Path)
 				}
-				w.Header().Set("x-amzn-ErrorType", "AccessDeniedException")
-				w.WriteHeader(http.StatusForbidden)
+				responds(http.StatusForbidden, "", "X-Amzn-Errortype: AccessDeniedException")(w, r)
 			})}}
 			if _, err := source.Token(); !errors.Is(err, caller.ErrDenied) || !strings.HasSuffix(err.Error(), want.resource) {
 				t.Errorf("got %v, want %s", err, want.resource)
@@ -558,59 +477,18 @@ func TestRejectDuringAFetch(t *testing.T) {
 	})
 }
 
-// A program that may not report is told what a policy must grant, gets the response of Communic8,
-// and uses the next token.
+// A program that may not report is told what a policy must grant.
 func TestRejectIsDenied(t *testing.T) {
 	withEnv(t, func(e *env) {
 		source := e.source()
 		source.AWS.Credentials = credentials("AKIAREADER")
-		client := e.clientOf(source)
 		token, err := source.Token()
 		if err != nil {
 			t.Fatal(err)
 		}
-		e.revoke()
 		err = source.Reject(e.Context(), token)
-		if !errors.Is(err, caller.ErrKept) || !errors.Is(err, caller.ErrDenied) || !strings.Contains(err.Error(), "c8auth0api/v1/POST/tokens/default/rejections") {
-			t.Errorf("got %v", err)
-		}
-		if err := get(client); err == nil || !strings.Contains(err.Error(), "Unauthorized") {
-			t.Errorf("got %v", err)
-		}
-		e.rotate()
-		time.Sleep(2 * time.Second)
-		if e.mustGet(client); e.count("POST") != 1 {
-			t.Errorf("%d reports", e.count("POST"))
-		}
-	})
-}
-
-// If Communic8 issues no token, Reject says so within a minute, and makes no more reports.
-func TestRejectFails(t *testing.T) {
-	withEnv(t, func(e *env) {
-		source := e.source()
-		token, err := source.Token()
-		if err != nil {
-			t.Fatal(err)
-		}
-		e.revoke()
-		e.c8.Set(func(b *c8test.Behaviour) {
-			b.Fault = func(r *http.Request, _ int) *c8test.Fault {
-				if r.URL.Path == c8test.TokenPath {
-					return &c8test.Fault{Status: http.StatusServiceUnavailable}
-				}
-				return nil
-			}
-		})
-		start := time.Now()
-		for range 10 {
-			if err := source.Reject(e.Context(), token); !errors.Is(err, caller.ErrKept) {
-				t.Errorf("got %v", err)
-			}
-		}
-		if took := time.Since(start); took > time.Minute || e.count("POST") > 2 {
-			t.Errorf("it took %v and %d reports", took, e.count("POST"))
-		}
+		mustBe(t, err, caller.ErrKept, "c8auth0api/v1/POST/tokens/default/rejections")
+		mustBe(t, err, caller.ErrDenied, "")
 	})
 }
 

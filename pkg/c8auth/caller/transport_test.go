@@ -13,20 +13,8 @@ import (
 	"time"
 
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
-	"github.com/c8auth/c8auth/internal/fakes/inmem"
 	"github.com/c8auth/c8auth/pkg/c8auth/caller"
 )
-
-// redirect makes Communic8 redirect one path.
-func (e *env) redirect(to string) {
-	e.setHost(acmeHost, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/int/v1/elsewhere" {
-			http.Redirect(w, r, to, http.StatusTemporaryRedirect)
-			return
-		}
-		e.c8.ServeHTTP(w, r)
-	}))
-}
 
 // mustSend fails unless n requests were sent, all of them to the host with a token.
 func (e *env) mustSend(n int, host string) {
@@ -71,7 +59,9 @@ func TestTokenIsSentNowhereElse(t *testing.T) {
 			e.Errorf("got %v, body closed %t", err, body.closed)
 		}
 		e.mustSend(0, "")
-		e.redirect(target)
+		e.setPath("/int/v1/elsewhere", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, target, http.StatusTemporaryRedirect)
+		})
 		if _, err := e.client().Get("/int/v1/elsewhere"); !errors.Is(err, caller.ErrHost) || !strings.Contains(err.Error(), acme) {
 			e.Errorf("redirected: got %v", err)
 		}
@@ -141,21 +131,6 @@ func TestRequest(t *testing.T) {
 	}
 }
 
-// A redirect to the same instance is followed with the token.
-func TestRedirect(t *testing.T) {
-	for _, to := range []string{broadcast, acme + broadcast} {
-		withEnv(t, func(e *env) {
-			e.redirect(to)
-			resp, err := e.client().Get("/int/v1/elsewhere")
-			if err != nil || resp.StatusCode != http.StatusOK {
-				t.Fatalf("got %v, %v", resp, err)
-			}
-			_ = resp.Body.Close()
-			e.mustSend(2, acmeHost)
-		})
-	}
-}
-
 // A revoked token is reported and replaced within seconds, and the request repeated with its body.
 // Communic8 issues one token.
 func TestRejection(t *testing.T) {
@@ -164,13 +139,11 @@ func TestRejection(t *testing.T) {
 		client := e.client()
 		e.mustGet(client)
 		var bodies []string
-		e.setHost(acmeHost, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Method == http.MethodPost && r.URL.Path == "/int/v1/broadcast" {
-				body, _ := io.ReadAll(r.Body)
-				bodies = append(bodies, string(body))
-			}
+		e.setPath("POST /int/v1/broadcast", func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			bodies = append(bodies, string(body))
 			e.c8.ServeHTTP(w, r)
-		}))
+		})
 		before := e.c8.Requests()
 		e.revoke()
 		start := time.Now()
@@ -205,90 +178,32 @@ func TestRejectionOfAStream(t *testing.T) {
 	})
 }
 
-// A 401 to a valid token is returned as it is, and costs a report in ten seconds at most.
-func TestRejectionOfAValidToken(t *testing.T) {
-	withEnv(t, func(e *env) {
-		e.c8.Set(func(b *c8test.Behaviour) {
-			b.Fault = func(r *http.Request, _ int) *c8test.Fault {
-				if r.URL.Path == "/int/v1/secret" {
-					return &c8test.Fault{Status: http.StatusUnauthorized, Body: "not for you"}
-				}
-				return nil
-			}
-		})
-		client := e.client()
-		before := e.c8.Requests()
-		for range 600 {
-			resp, err := client.Get("/int/v1/secret")
-			if err != nil || resp.StatusCode != http.StatusUnauthorized {
-				t.Fatalf("got %v, %v", resp, err)
-			}
-			if body, err := io.ReadAll(resp.Body); string(body) != "not for you" || err != nil {
-				t.Fatalf("got %q, %v", body, err)
-			}
-			_ = resp.Body.Close()
-			time.Sleep(100 * time.Millisecond)
-		}
-		e.mustSend(600, acmeHost)
-		if e.c8.Requests() != before || e.count("POST") > 6 || e.count("GET") > 62 {
-			t.Errorf("in a minute: %d tokens, %d reports, %d fetches", e.c8.Requests()-before, e.count("POST"), e.count("GET"))
-		}
-	})
-}
-
-// A 401 whose body does not end does not delay the repetition.
-func TestRejectionWithEndlessBody(t *testing.T) {
-	withEnv(t, func(e *env) {
-		internet := e.internet()
-		hanging := inmem.Transport{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.WriteHeader(http.StatusUnauthorized)
-			_, _ = io.WriteString(w, "{")
-			<-r.Context().Done()
-		})}
-		client := &http.Client{Transport: &caller.Transport{Source: e.source(), Base: roundTripper(func(req *http.Request) (*http.Response, error) {
-			if e.c8.Valid(strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")) {
-				return internet.RoundTrip(req)
-			}
-			return hanging.RoundTrip(req)
-		})}}
-		e.mustGet(client)
-		e.revoke()
-		start := time.Now()
-		if e.mustGet(client); time.Since(start) > 5*time.Second {
-			t.Errorf("it took %v", time.Since(start))
-		}
-	})
-}
-
-// While Communic8 rejects the same token again and again, by 401 or 403, the time between requests
-// to the API grows. The next token is used within two minutes.
+// A 401 or 403 to a valid token is returned as it is, and no token is requested. The time between
+// requests to the API grows. The next token is used within two minutes.
 func TestLongRejection(t *testing.T) {
 	type test struct{ status, gets, posts int }
 	forEach(t, map[string]test{"403": {403, 40, 0}, "401": {401, 40, 35}}, func(e *env, test test) {
-		e.setHost(acmeHost, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/int/v1/rejected" {
-				w.WriteHeader(test.status)
-				return
-			}
-			e.c8.ServeHTTP(w, r)
-		}))
+		e.setPath("/int/v1/rejected", responds(test.status, "not for you"))
 		client := e.client()
 		token := func() string {
 			resp, err := client.Get("/int/v1/rejected")
 			if err != nil || resp.StatusCode != test.status {
 				e.Fatalf("got %v, %v", resp, err)
 			}
+			if body, err := io.ReadAll(resp.Body); string(body) != "not for you" || err != nil {
+				e.Fatalf("got %q, %v", body, err)
+			}
 			_ = resp.Body.Close()
 			sent := e.requests()
 			return sent[len(sent)-1].Header.Get("Authorization")
 		}
-		first := token()
+		first, before := token(), e.c8.Requests()
 		for range 3600 {
 			time.Sleep(time.Second)
 			token()
 		}
-		if gets, posts := e.count("GET"), e.count("POST"); gets > test.gets || posts > test.posts {
-			e.Errorf("in an hour: %d fetches and %d reports", gets, posts)
+		if gets, posts := e.count("GET"), e.count("POST"); gets > test.gets || posts > test.posts || e.c8.Requests() != before {
+			e.Errorf("in an hour: %d fetches, %d reports and %d tokens", gets, posts, e.c8.Requests()-before)
 		}
 		time.Sleep(11 * time.Hour)
 		e.rotate()
@@ -337,7 +252,7 @@ func TestExclusiveRotation(t *testing.T) {
 // Without a token nothing is sent, and http.Client returns the reason.
 func TestNoToken(t *testing.T) {
 	withEnv(t, func(e *env) {
-		e.setError(403, http.Header{"X-Amzn-Errortype": {"AccessDeniedException"}}, "")
+		e.setAPI(responds(403, "", "X-Amzn-Errortype: AccessDeniedException"))
 		body := &closable{Reader: strings.NewReader("x")}
 		_, err := e.client().Post(broadcast, "text/plain", body)
 		want := `Post "/int/v1/broadcast?limit=1": c8auth: not allowed by IAM: a policy must grant execute-api:Invoke on arn:aws:execute-api:eu-central-1:*:c8auth0api/v1/GET/tokens/default`
@@ -418,8 +333,7 @@ func (e *env) throttle(rate, burst float64) {
 		}
 		mu.Unlock()
 		if !admit {
-			w.Header().Set("x-amzn-ErrorType", "TooManyRequestsException")
-			w.WriteHeader(http.StatusTooManyRequests)
+			responds(http.StatusTooManyRequests, "", "X-Amzn-Errortype: TooManyRequestsException")(w, r)
 			return
 		}
 		e.gateway.ServeHTTP(w, r)
