@@ -1,6 +1,6 @@
 package main
 
-// The stack's CloudWatch alarms, and the topic that they notify.
+// The stack's CloudWatch alarms, the topic that they notify, and its dead-letter queues.
 
 import (
 	"cmp"
@@ -16,6 +16,8 @@ import (
 	cloudwatchtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
 // alarm is an alarm in the state ALARM.
@@ -89,6 +91,31 @@ func (d *deployment) checkTopic(ctx context.Context) finding {
 	if confirmed == 0 {
 		return f.actFor(fmt.Sprintf("deploy with AlarmEmail=you@example.com, or `aws sns subscribe --topic-arn %s --protocol email --notification-endpoint you@example.com`; then confirm by the link in the mail that AWS sends, which is valid for three days", arn),
 			"alarms reach nobody: %s", f.Seen)
+	}
+	return f
+}
+
+// queue checks that a queue of the stack is empty. holds describes its messages, in the plural.
+func (doc *doctor) queue(ctx context.Context, queue, holds string) finding {
+	name := doc.name + "-" + queue
+	f := found("queue "+queue, "sqs:GetQueueAttributes", "no %s", holds)
+	const messages = sqstypes.QueueAttributeNameApproximateNumberOfMessages
+	client := sqs.NewFromConfig(doc.Config)
+	var out *sqs.GetQueueAttributesOutput
+	at, err := client.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: &name})
+	if err == nil {
+		out, err = client.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: at.QueueUrl, AttributeNames: []sqstypes.QueueAttributeName{messages}})
+	}
+	if err != nil {
+		return f.failed(awsFailure(doc.Config, err, "sqs:GetQueueUrl and GetQueueAttributes", name))
+	}
+	n, err := strconv.Atoi(out.Attributes[string(messages)])
+	switch {
+	case err != nil:
+		return f.failed(errors.New("it does not say how many messages it has"))
+	case n > 0:
+		return f.actFor(fmt.Sprintf("`aws sqs receive-message --message-attribute-names All --queue-url %q` shows one; fix what it names, then `aws sqs purge-queue --queue-url %[1]q`", aws.ToString(at.QueueUrl)),
+			"%d %s, of all tenants", n, holds)
 	}
 	return f
 }

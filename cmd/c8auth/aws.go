@@ -33,10 +33,15 @@ type deployment struct {
 	outputs    map[string]string
 }
 
-// aws returns the user's AWS configuration, with credentials in it. What the SDK has to
-// say besides is not for the user.
+// awsConfig returns the user's AWS configuration. What the SDK has to say besides is not for
+// the user. The error must not be shown, except for its type.
+func (p *program) awsConfig(ctx context.Context) (aws.Config, error) {
+	return config.LoadDefaultConfig(ctx, config.WithRegion(p.region), config.WithSharedConfigProfile(p.profile), config.WithLogger(logging.Nop{}))
+}
+
+// aws returns the user's AWS configuration, with credentials in it.
 func (p *program) aws(ctx context.Context) (aws.Config, error) {
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(p.region), config.WithSharedConfigProfile(p.profile), config.WithLogger(logging.Nop{}))
+	cfg, err := p.awsConfig(ctx)
 	if profile, ok := errors.AsType[config.SharedConfigProfileNotExistError](err); ok {
 		return cfg, fail(0, "`aws configure list-profiles` shows which there are", "there is no AWS profile %s", profile.Profile)
 	}

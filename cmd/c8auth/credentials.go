@@ -22,7 +22,7 @@ func (p *program) credentialsCommand() *cobra.Command {
 		RunE:  func(command *cobra.Command, _ []string) error { return command.Help() },
 	}
 	var want setting
-	set := &cobra.Command{
+	set := p.tenantCommand(&cobra.Command{
 		Use:   "set TENANT",
 		Short: "Prompt for a tenant's credentials, probe them at Communic8, and store them",
 		Long: `Set prompts for the credentials that Communic8's admin console shows, probes them at
@@ -49,13 +49,10 @@ rotation lambda:InvokeFunction on <stack>-rotate.`,
 		Example: `  c8auth credentials set default
   c8auth credentials set default --now
   pass show communic8/acme | c8auth credentials set acme`,
-		Args:              oneTenant,
-		ValidArgsFunction: p.completeTenant,
-		RunE: p.does(func(ctx context.Context, args []string) error {
-			want.tenant = args[0]
-			return p.set(ctx, want)
-		}),
-	}
+	}, func(ctx context.Context, tenant string) error {
+		want.tenant = tenant
+		return p.set(ctx, want)
+	})
 	set.Flags().BoolVar(&want.now, "now", false, "request a token with them now")
 	set.Flags().BoolVar(&want.insist, "insist", false, "store them even if Communic8 does not accept them, or cannot be reached from here")
 	// The error of cobra repeats what was typed, which can be a secret.

@@ -17,7 +17,7 @@ import (
 func (p *program) grantCommand() *cobra.Command {
 	var role string
 	var report bool
-	command := &cobra.Command{
+	command := p.tenantCommand(&cobra.Command{
 		Use:   "grant TENANT --role ARN",
 		Short: "Print the policies that allow a role to fetch a tenant's token",
 		Long: `Grant prints what allows a role to fetch a tenant's token, and changes nothing. That is a
@@ -29,26 +29,23 @@ It needs cloudformation:DescribeStacks and secretsmanager:DescribeSecret.`,
 		Example: `  c8auth grant default --role arn:aws:iam::123456789012:role/payroll
   c8auth grant default --role arn:aws:iam::210987654321:role/payroll --report
   c8auth grant acme --role arn:aws:iam::123456789012:role/payroll --json | jq .policy > policy.json`,
-		Args:              oneTenant,
-		ValidArgsFunction: p.completeTenant,
-		RunE: p.does(func(ctx context.Context, args []string) error {
-			d, err := p.deployment(ctx)
-			if err != nil {
-				return err
-			}
-			g, err := d.grant(args[0], role, report)
-			if err != nil {
-				return err
-			}
-			if _, err := d.existing(ctx, "token", g.Tenant); err != nil {
-				return err
-			}
-			if p.json {
-				return p.stdout.json(g)
-			}
-			return p.instruct(d, g)
-		}),
-	}
+	}, func(ctx context.Context, tenant string) error {
+		d, err := p.deployment(ctx)
+		if err != nil {
+			return err
+		}
+		g, err := d.grant(tenant, role, report)
+		if err != nil {
+			return err
+		}
+		if _, err := d.existing(ctx, "token", g.Tenant); err != nil {
+			return err
+		}
+		if p.json {
+			return p.stdout.json(g)
+		}
+		return p.instruct(d, g)
+	})
 	command.Flags().StringVar(&role, "role", "", "ARN of the IAM role")
 	command.Flags().BoolVar(&report, "report", false, "it may also report that Communic8 rejects the token")
 	_ = command.MarkFlagRequired("role") // fails only if there is no such flag

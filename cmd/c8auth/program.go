@@ -136,6 +136,14 @@ func version() string {
 	return info.Main.Version
 }
 
+// tenantCommand returns a command whose argument is the name of a tenant, and which does f. shown has
+// its texts.
+func (p *program) tenantCommand(shown *cobra.Command, f func(ctx context.Context, tenant string) error) *cobra.Command {
+	shown.Args, shown.ValidArgsFunction = oneTenant, p.completeTenant
+	shown.RunE = p.does(func(ctx context.Context, args []string) error { return f(ctx, args[0]) })
+	return shown
+}
+
 // does returns f as the RunE of a command. cobra's own errors come before p.started is set.
 func (p *program) does(f func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
 	return func(command *cobra.Command, args []string) error {

@@ -142,11 +142,7 @@ func (c *conversation) credentials(tenant string) ([]byte, error) {
 			return nil, err
 		}
 		fields["base_url"] = url
-		example, err := json.Marshal(map[string]string{"base_url": url, "access_key": "a"})
-		if err != nil {
-			return nil, err
-		}
-		if _, err = c8auth.ParseCredentials(example); err == nil {
+		if _, err = c8auth.ParseCredentials(encode(map[string]string{"base_url": url, "access_key": "a"})); err == nil {
 			break
 		}
 		c.say("%s", err)
@@ -168,15 +164,18 @@ func (c *conversation) credentials(tenant string) ([]byte, error) {
 		fields["client_id"] = id
 	}
 	hidden, err := c.ask("The "+noun+", in the console the token's value (not shown): ", true)
-	if err != nil {
-		return nil, err
-	}
 	fields[secret] = hidden
+	return encode(fields), err
+}
+
+// encode returns fields as JSON, without the escapes that would make a secret up to six times as
+// long.
+func encode(fields map[string]string) []byte {
 	var value bytes.Buffer
 	encoder := json.NewEncoder(&value)
-	encoder.SetEscapeHTML(false) // escapes would make a secret up to six times as long
-	err = encoder.Encode(fields)
-	return value.Bytes(), err
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(fields) // cannot fail
+	return value.Bytes()
 }
 
 // abandon returns the results of f, or the error of ctx as soon as that ends. f then goes on in

@@ -4,10 +4,7 @@ package main
 
 import (
 	"context"
-	"errors"
 
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/smithy-go/logging"
 	"github.com/spf13/cobra"
 
 	"github.com/c8auth/c8auth/internal/cli"
@@ -54,21 +51,13 @@ While there is no valid token, the proxy answers 503, with Retry-After and what 
 // source returns the Source of the proxy. Without --region and --profile, its AWS configuration is
 // the ambient one, which it reads again if the API refuses the signature.
 func (p *program) source(ctx context.Context, url, tenant string) (*caller.Source, error) {
-	source := &caller.Source{URL: url, Tenant: tenant}
-	if url == "" {
-		d, err := p.deployment(ctx)
-		if f, ok := errors.AsType[*failure](err); ok {
-			f.Do += "; or name the API by --url, which takes no right but that to the token"
-		}
-		if err != nil {
-			return nil, err
-		}
-		source.URL = d.outputs["Url"]
+	url, _, err := p.apiURL(ctx, url)
+	if err != nil {
+		return nil, err
 	}
+	source := &caller.Source{URL: url, Tenant: tenant}
 	if p.region != "" || p.profile != "" {
-		var err error
-		source.AWS, err = config.LoadDefaultConfig(ctx, config.WithRegion(p.region), config.WithSharedConfigProfile(p.profile), config.WithLogger(logging.Nop{}))
-		if err != nil {
+		if source.AWS, err = p.awsConfig(ctx); err != nil {
 			return nil, fail(0, "aws configure list-profiles shows which profiles there are", "the AWS configuration cannot be read")
 		}
 	}

@@ -16,7 +16,7 @@ import (
 
 func (p *program) rotateCommand() *cobra.Command {
 	var force bool
-	command := &cobra.Command{
+	command := p.tenantCommand(&cobra.Command{
 		Use:   "rotate TENANT",
 		Short: "Run a tenant's rotation check now",
 		Long: `Rotate runs a tenant's rotation check now, as the schedule does every five minutes: the
@@ -27,33 +27,30 @@ It needs lambda:InvokeFunction on <stack>-rotate, and to name the tenants that e
 secretsmanager:DescribeSecret and ListSecrets.`,
 		Example: `  c8auth rotate default
   c8auth rotate acme --force`,
-		Args:              oneTenant,
-		ValidArgsFunction: p.completeTenant,
-		RunE: p.does(func(ctx context.Context, args []string) error {
-			d, err := p.deployment(ctx)
-			if err != nil {
-				return err
-			}
-			if err := d.known(ctx, args[0]); err != nil {
-				return err
-			}
-			result, err := d.rotate(ctx, args[0], force)
-			if err == nil && p.json {
-				err = p.stdout.json(result)
-			}
-			if err != nil {
-				return err
-			}
-			switch {
-			case result.Outcome == c8auth.Waiting:
-				return fail(statusAttention, "`c8auth credentials set "+result.Tenant+"`", "no credentials are stored for %s", result.Tenant)
-			case force && result.Outcome == c8auth.Fresh:
-				return fail(statusAgain, "`c8auth rotate "+result.Tenant+" --force`, "+d.forcible(ctx, args[0], result.Version), "the token is less than a minute old, and was not replaced")
-			}
-			p.describe(result)
-			return nil
-		}),
-	}
+	}, func(ctx context.Context, tenant string) error {
+		d, err := p.deployment(ctx)
+		if err != nil {
+			return err
+		}
+		if err := d.known(ctx, tenant); err != nil {
+			return err
+		}
+		result, err := d.rotate(ctx, tenant, force)
+		if err == nil && p.json {
+			err = p.stdout.json(result)
+		}
+		if err != nil {
+			return err
+		}
+		switch {
+		case result.Outcome == c8auth.Waiting:
+			return fail(statusAttention, "`c8auth credentials set "+result.Tenant+"`", "no credentials are stored for %s", result.Tenant)
+		case force && result.Outcome == c8auth.Fresh:
+			return fail(statusAgain, "`c8auth rotate "+result.Tenant+" --force`, "+d.forcible(ctx, tenant, result.Version), "the token is less than a minute old, and was not replaced")
+		}
+		p.describe(result)
+		return nil
+	})
 	command.Flags().BoolVar(&force, "force", false, "replace the token though nothing else is due")
 	return command
 }

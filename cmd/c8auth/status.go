@@ -291,7 +291,7 @@ func (s *status) print(out *printer) {
 
 // row returns the tenant's row of the table.
 func (t *tenant) row(now time.Time) row {
-	token, next, credentials, last, alarms := "none", nothing, "none", nothing, nothing
+	token, next, credentials, last := "none", nothing, "none", nothing
 	switch {
 	case t.Version == "":
 	case t.Method == "":
@@ -305,14 +305,11 @@ func (t *tenant) row(now time.Time) row {
 		token = fmt.Sprintf("%s %d %%, %s left", bar(percent), int(percent), span(t.ExpiresAt.Sub(now)))
 	}
 	fallback := t.Last != nil && t.Last.Fallback
-	switch {
-	case t.Changed && !fallback: // at the next heartbeat
+	switch changed := t.Changed && !fallback; { // then at the next heartbeat
+	case changed, !t.Next.IsZero() && !now.Before(t.Next):
 		next = "due"
-	case t.Next.IsZero():
-	case now.Before(t.Next):
+	case !t.Next.IsZero():
 		next = "in " + span(t.Next.Sub(now))
-	default:
-		next = "due"
 	}
 	switch {
 	case t.Stored.IsZero():
@@ -333,17 +330,15 @@ func (t *tenant) row(now time.Time) row {
 		}
 		last += ", " + span(now.Sub(t.Last.At)) + " ago"
 	}
-	if len(t.Alarms) > 0 {
-		alarms = ""
-		for i, a := range t.Alarms {
-			alarms += strings.Repeat(", ", min(i, 1)) + a.short()
-		}
+	var alarms []string
+	for _, a := range t.Alarms {
+		alarms = append(alarms, a.short())
 	}
 	style := ""
 	if t.Act != nil {
 		style = red
 	}
-	return row{style, []string{t.Name, token, next, credentials, last, alarms}}
+	return row{style, []string{t.Name, token, next, credentials, last, cmp.Or(strings.Join(alarms, ", "), nothing)}}
 }
 
 // remaining returns the share of a lifetime that remains, in percent, like TokenLifePercent.

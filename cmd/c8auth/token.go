@@ -17,7 +17,7 @@ import (
 func (p *program) tokenCommand() *cobra.Command {
 	var url string
 	var header bool
-	command := &cobra.Command{
+	command := p.tenantCommand(&cobra.Command{
 		Use:   "token TENANT",
 		Short: "Print a tenant's token",
 		Long: `Token fetches a tenant's token as a program does, by a signed request to the API, and
@@ -29,26 +29,23 @@ Without, it finds the URL by the stack's name, which needs cloudformation:Descri
   c8auth token default --header | curl -H @- "https://acme.communic8.com/int/v1/broadcast?limit=1"
   c8auth token default --json | jq -r .expires_at
   c8auth token default --url https://c8auth0api.execute-api.eu-central-1.amazonaws.com/v1`,
-		Args:              oneTenant,
-		ValidArgsFunction: p.completeTenant,
-		RunE: p.does(func(ctx context.Context, args []string) error {
-			if header && p.json {
-				return fail(statusUsage, "leave out one of them", "--header and --json exclude each other")
-			}
-			token, err := p.token(ctx, args[0], url)
-			switch {
-			case err != nil:
-				return err
-			case p.json:
-				return p.stdout.json(token)
-			case header:
-				p.stdout.printf("Authorization: %s %s\n", token.TokenType, token.AccessToken)
-			default:
-				p.stdout.printf("%s\n", token.AccessToken)
-			}
-			return nil
-		}),
-	}
+	}, func(ctx context.Context, tenant string) error {
+		if header && p.json {
+			return fail(statusUsage, "leave out one of them", "--header and --json exclude each other")
+		}
+		token, err := p.token(ctx, tenant, url)
+		switch {
+		case err != nil:
+			return err
+		case p.json:
+			return p.stdout.json(token)
+		case header:
+			p.stdout.printf("Authorization: %s %s\n", token.TokenType, token.AccessToken)
+		default:
+			p.stdout.printf("%s\n", token.AccessToken)
+		}
+		return nil
+	})
 	command.Flags().StringVar(&url, "url", os.Getenv("C8AUTH_URL"), "the API's URL, the stack's output Url; also C8AUTH_URL")
 	command.Flags().BoolVar(&header, "header", false, "print a whole header line, Authorization: Bearer …")
 	return command
@@ -67,14 +64,10 @@ type tokenAnswer struct {
 // token fetches the tenant's token from the API at url. If url is empty, it uses that of the stack.
 func (p *program) token(ctx context.Context, tenant, url string) (*tokenAnswer, error) {
 	cfg, err := p.aws(ctx)
-	var d *deployment
-	if err == nil && url == "" {
-		if d, err = p.deployment(ctx); err == nil {
-			url = d.outputs["Url"]
-		} else if f, ok := errors.AsType[*failure](err); ok {
-			f.Do += "; or name the API by --url, which takes no right but that to the token"
-		}
+	if err != nil {
+		return nil, err
 	}
+	url, d, err := p.apiURL(ctx, url)
 	if err != nil {
 		return nil, err
 	}
@@ -93,4 +86,19 @@ func (p *program) token(ctx context.Context, tenant, url string) (*tokenAnswer, 
 		out.ExpiresAt = token.Expiry.UTC().Truncate(time.Second)
 	}
 	return out, nil
+}
+
+// apiURL returns the URL of the API, that of --url or of the stack. It returns the stack if it needs it.
+func (p *program) apiURL(ctx context.Context, url string) (string, *deployment, error) {
+	if url != "" {
+		return url, nil, nil
+	}
+	d, err := p.deployment(ctx)
+	if f, ok := errors.AsType[*failure](err); ok {
+		f.Do += "; or name the API by --url, which takes no right but that to the token"
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	return d.outputs["Url"], d, nil
 }

@@ -18,7 +18,7 @@ import (
 func (p *program) whoCommand() *cobra.Command {
 	var version string
 	var since time.Duration
-	command := &cobra.Command{
+	command := p.tenantCommand(&cobra.Command{
 		Use:   "who TENANT",
 		Short: "Show which callers were given a tenant's token",
 		Long: `Who shows, from the log of vend, which callers were given which version of a tenant's token,
@@ -32,33 +32,30 @@ than AWS's policy ReadOnlyAccess. The log goes back as far as its retention.`,
 		Example: `  c8auth who default
   c8auth who default --since 72h --version 306a4d88-cec6-8b9b-b6b8-5825ad19c40b
   c8auth who default --json | jq -r '.callers[].caller' | sort -u`,
-		Args:              oneTenant,
-		ValidArgsFunction: p.completeTenant,
-		RunE: p.does(func(ctx context.Context, args []string) error {
-			switch {
-			case since < time.Second:
-				return fail(statusUsage, "--since 24h", "--since must be a second at least")
-			case version != "" && !versionID.MatchString(version):
-				return fail(statusUsage, "`c8auth who "+args[0]+"` shows which there are", "--version must be that of a token")
-			}
-			d, err := p.deployment(ctx)
-			if err == nil {
-				err = d.known(ctx, args[0])
-			}
-			if err != nil {
-				return err
-			}
-			w, err := d.who(ctx, args[0], version, since)
-			if err != nil {
-				return err
-			}
-			if p.json {
-				return p.stdout.json(w)
-			}
-			w.print(p.stdout)
-			return nil
-		}),
-	}
+	}, func(ctx context.Context, tenant string) error {
+		switch {
+		case since < time.Second:
+			return fail(statusUsage, "--since 24h", "--since must be a second at least")
+		case version != "" && !versionID.MatchString(version):
+			return fail(statusUsage, "`c8auth who "+tenant+"` shows which there are", "--version must be that of a token")
+		}
+		d, err := p.deployment(ctx)
+		if err == nil {
+			err = d.known(ctx, tenant)
+		}
+		if err != nil {
+			return err
+		}
+		w, err := d.who(ctx, tenant, version, since)
+		if err != nil {
+			return err
+		}
+		if p.json {
+			return p.stdout.json(w)
+		}
+		w.print(p.stdout)
+		return nil
+	})
 	command.Flags().StringVar(&version, "version", "", "only this version of the token")
 	command.Flags().DurationVar(&since, "since", 24*time.Hour, "how far to go back")
 	return command
