@@ -133,6 +133,7 @@ func TestNotAllowed(t *testing.T) {
 	}{
 		{"cloudformation:DescribeStacks", []string{"rotate", "default"}},
 		{"cloudformation:DescribeStacks", []string{"token", "default"}},
+		{"secretsmanager:ListSecrets", []string{"rotate", "acme"}},
 		{"lambda:InvokeFunction", []string{"rotate", "default"}},
 		{"secretsmanager:DescribeSecret", []string{"credentials", "set", "default"}},
 		{"secretsmanager:PutSecretValue", []string{"credentials", "set", "default"}},
@@ -186,6 +187,8 @@ func TestCompletion(t *testing.T) {
 	s.Secrets.Create("c8auth-production/token/globex")
 	s.c8auth("__complete", "rotate", "")
 	s.c8auth("__complete", "rotate", "default", "")
+	s.AWS.Set(refuse("secretsmanager:ListSecrets"))
+	s.c8auth("__complete", "rotate", "")
 	s.golden("completion")
 	if script := s.c8auth("completion", "bash"); !strings.Contains(script, "__complete") {
 		t.Error("no script for bash")

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -22,7 +23,7 @@ type proxied struct {
 	lines, errors *bufio.Reader      // its standard output and standard error, and those of its COMMAND
 	stdin         *os.File           // the COMMAND reads what is written here
 	end           context.CancelFunc // as Ctrl-C does
-	status        chan int
+	ended         chan int
 }
 
 // proxy starts c8auth proxy.
@@ -33,18 +34,18 @@ func (s *session) proxy(args ...string) *proxied {
 		if err != nil {
 			s.Fatal(err)
 		}
-		s.Cleanup(func() { _, _ = reads.Close(), writes.Close() })
+		s.Cleanup(func() { _ = errors.Join(reads.Close(), writes.Close()) })
 		return reads, writes
 	}
 	stdin, input := pipe()
 	output, stdout := pipe()
-	errors, stderr := pipe()
+	failures, stderr := pipe()
 	ctx, cancel := context.WithCancel(s.Context())
 	s.Cleanup(cancel)
-	p := &proxied{s, bufio.NewReader(output), bufio.NewReader(errors), input, cancel, make(chan int, 1)}
+	p := &proxied{s, bufio.NewReader(output), bufio.NewReader(failures), input, cancel, make(chan int, 1)}
 	go func() {
-		p.status <- run(ctx, append([]string{"proxy"}, args...), stdin, stdout, stderr)
-		_, _ = stdout.Close(), stderr.Close()
+		p.ended <- run(ctx, append([]string{"proxy"}, args...), stdin, stdout, stderr)
+		_ = errors.Join(stdout.Close(), stderr.Close())
 	}()
 	return p
 }
@@ -63,7 +64,7 @@ func (p *proxied) line() string {
 // ends waits for the end, compares the status, and returns what is left of the standard error.
 func (p *proxied) ends(status int) string {
 	p.Helper()
-	got := <-p.status
+	got := <-p.ended
 	said, err := io.ReadAll(p.errors)
 	if got != status || err != nil {
 		p.Errorf("the status is %d, want %d: %s (%v)", got, status, said, err)
@@ -82,7 +83,7 @@ func (p *proxied) serves(client *http.Client, base, address string) {
 	if status, _ := fetch(p.T, client, base); status != http.StatusOK {
 		p.Errorf("got %d", status)
 	}
-	if p.c8auth("proxy", "--ping", "--listen", address); p.session.status != 0 {
+	if p.c8auth("proxy", "--ping", "--listen", address); p.status != 0 {
 		p.Error(p.seen.String())
 	}
 	client.CloseIdleConnections()
