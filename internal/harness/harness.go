@@ -125,7 +125,7 @@ func StartBuilt(dir string, ports Ports, log io.Writer) (_ *Stack, err error) {
 // start serves Communic8, and Secrets Manager with the two secrets of the tenant default.
 func start(address, host string, ports Ports) (_ *Stack, err error) {
 	s := &Stack{
-		Communic8: new(c8test.Server), Secrets: &smtest.Server{Region: Region}, address: address, host: host,
+		Communic8: new(c8test.Server), Secrets: new(smtest.Server), address: address, host: host,
 		Key: aws.Credentials{AccessKeyID: AccessKey, SecretAccessKey: SecretKey},
 	}
 	s.Secrets.Create(CredentialsName("default"))

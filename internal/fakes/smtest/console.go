@@ -13,9 +13,7 @@ import (
 func (s *Server) Create(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.secrets[name] != nil {
-		panic(fmt.Sprintf("smtest: secret %q exists already", name))
-	}
+	allow(s.secrets[name] == nil, "make", name)
 	s.add(name)
 }
 
@@ -28,9 +26,7 @@ func (s *Server) Put(name, text string) (id string) {
 		s.add(name)
 	}
 	on := s.secrets[name]
-	if !on.deleted.IsZero() || text == "" || !on.prune(time.Now()) {
-		panic(fmt.Sprintf("smtest: secret %q: nothing to put, scheduled for deletion, or full", name))
-	}
+	allow(on.deleted.IsZero() && text != "" && on.prune(time.Now()), "write", name)
 	return on.put(uuid(on.arn, on.written), value{data: text}, []string{current}).id
 }
 
@@ -40,14 +36,8 @@ func (s *Server) Rotate(name string) (id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	on := s.secrets[name]
-	if on == nil || !on.deleted.IsZero() || on.labels[pending] != nil || !on.prune(time.Now()) {
-		panic(fmt.Sprintf("smtest: secret %q: missing, scheduled for deletion, full, or being rotated", name))
-	}
-	v := &version{id: uuid(on.arn, on.written), created: time.Now()}
-	on.versions = append(on.versions, v)
-	on.written++
-	on.labels[pending] = v
-	return v.id
+	allow(on != nil && on.deleted.IsZero() && on.labels[pending] == nil && on.prune(time.Now()), "rotate", name)
+	return on.put(uuid(on.arn, on.written), value{}, []string{pending}).id
 }
 
 // Value returns what is AWSCURRENT, or nothing if there is none.
@@ -78,7 +68,13 @@ func (s *Server) Versions(name string) int {
 func (s *Server) Room(name string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.look(name).room(time.Now())
+	on, room := s.look(name), maxVersions
+	for _, v := range on.versions {
+		if !on.removable(v, time.Now()) {
+			room--
+		}
+	}
+	return room
 }
 
 // Move attaches the label to the version, wherever it was before.
@@ -86,9 +82,7 @@ func (s *Server) Move(name, stage, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	on := s.look(name)
-	if on.version(id) == nil || stage == "" {
-		panic(fmt.Sprintf("smtest: secret %q: cannot move %q to version %q", name, stage, id))
-	}
+	allow(on.version(id) != nil, "move a label of", name)
 	on.move(stage, on.version(id))
 }
 
@@ -120,10 +114,14 @@ func (s *Server) schedule(name string, deleted time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	on := s.secrets[name]
-	if on == nil {
-		panic(fmt.Sprintf("smtest: no secret %q", name))
-	}
+	allow(on != nil, "schedule", name)
 	on.deleted, on.changed = deleted, time.Now()
+}
+
+func allow(ok bool, what, name string) {
+	if !ok {
+		panic(fmt.Sprintf("smtest: AWS would refuse to %s the secret %q", what, name))
+	}
 }
 
 // look returns the secret, or an empty one if there is none.

@@ -3,7 +3,6 @@ package smtest
 // The state: secrets, their versions, and the labels that move between them.
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"maps"
@@ -49,16 +48,8 @@ type value struct {
 	binary bool
 }
 
-func (v *value) member() string {
-	if v.binary {
-		return "secretBinary"
-	}
-	return "secretString"
-}
-
-func (s *Server) prefix() string {
-	return "arn:aws:secretsmanager:" + cmp.Or(s.Region, "eu-central-1") + ":" + cmp.Or(s.Account, "123456789012") + ":secret:"
-}
+// prefix is that of every ARN.
+const prefix = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:"
 
 // add makes a secret without any version.
 func (s *Server) add(name string) *secret {
@@ -68,7 +59,7 @@ func (s *Server) add(name string) *secret {
 	s.created++
 	now := time.Now()
 	on := &secret{name: name, created: now, changed: now, labels: make(map[string]*version)}
-	on.arn = s.prefix() + name + "-" + uuid(name, s.created)[:6]
+	on.arn = prefix + name + "-" + uuid(name, s.created)[:6]
 	s.secrets[name] = on
 	return on
 }
@@ -79,7 +70,7 @@ var whole = regexp.MustCompile(`-[A-Za-z0-9]{6}$`)
 // end. As at AWS, a partial ARN that happens to end like a whole one is taken
 // for a whole one and finds nothing: that of stack/token/acme-berlin, say.
 func (s *Server) find(id string) *secret {
-	name, isARN := strings.CutPrefix(id, s.prefix())
+	name, isARN := strings.CutPrefix(id, prefix)
 	if !isARN || !whole.MatchString(name) {
 		return s.secrets[name]
 	}
@@ -113,7 +104,7 @@ func (s *secret) stages(v *version) (stages []string) {
 func (s *secret) prune(now time.Time) (room bool) {
 	excess := len(s.versions) - maxVersions + 1
 	s.versions = slices.DeleteFunc(s.versions, func(v *version) bool {
-		if excess <= 0 || now.Sub(v.created) < minAge || s.stages(v) != nil {
+		if excess <= 0 || !s.removable(v, now) {
 			return false
 		}
 		excess--
@@ -122,18 +113,11 @@ func (s *secret) prune(now time.Time) (room bool) {
 	return excess <= 0
 }
 
-// room returns how many more versions the quota leaves room for.
-func (s *secret) room(now time.Time) int {
-	room := maxVersions - len(s.versions)
-	for _, v := range s.versions {
-		if now.Sub(v.created) >= minAge && s.stages(v) == nil {
-			room++
-		}
-	}
-	return room
+func (s *secret) removable(v *version, now time.Time) bool {
+	return now.Sub(v.created) >= minAge && s.stages(v) == nil
 }
 
-// put adds a version with the labels; AWSCURRENT comes to the first one unasked.
+// put adds a version with the labels; AWSCURRENT comes to the first value unasked.
 // The version that loses AWSCURRENT to it loses all other labels, too: recorded, but
 // not of move.
 func (s *secret) put(id string, val value, stages []string) *version {
@@ -145,7 +129,7 @@ func (s *secret) put(id string, val value, stages []string) *version {
 		maps.DeleteFunc(s.labels, func(_ string, on *version) bool { return on == old })
 		s.labels[previous] = old
 	}
-	if len(s.versions) == 1 {
+	if len(s.versions) == 1 && !v.empty() {
 		s.labels[current] = v
 	}
 	for _, stage := range stages {
@@ -154,17 +138,13 @@ func (s *secret) put(id string, val value, stages []string) *version {
 	return v
 }
 
-// move takes the label to the version, or away if that is nil.
+// move takes the label to the version.
 func (s *secret) move(stage string, to *version) {
 	s.changed = time.Now()
-	from := s.labels[stage]
-	s.labels[stage] = to
-	if to == nil {
-		delete(s.labels, stage)
-	}
-	if stage == current && from != nil && from != to {
+	if from := s.labels[stage]; stage == current && from != nil && from != to {
 		s.labels[previous] = from
 	}
+	s.labels[stage] = to
 }
 
 // uuid derives an id, so that a run can be repeated.

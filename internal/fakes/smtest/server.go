@@ -34,11 +34,8 @@ import (
 )
 
 // Server is one region of one account. The zero value is ready to use. All
-// methods may be called concurrently; set the fields before the first request.
+// methods may be called concurrently; set Fault before the first request.
 type Server struct {
-	Region  string // in ARNs; empty: eu-central-1
-	Account string // in ARNs; empty: 123456789012
-
 	// Fault, if not nil, is called before each operation, which fails if it returns
 	// a fault. The name is the secret's, even where the request had an ARN. It may
 	// call the Server's methods.

@@ -4,13 +4,9 @@ package smtest
 
 import (
 	"encoding/json"
-	"io"
 	"net/http"
 	"strings"
 )
-
-// maxBody leaves room for the largest value with every byte of it escaped.
-const maxBody = 1 << 20
 
 // ServeHTTP answers one request as Secrets Manager does. It panics with
 // http.ErrAbortHandler where a Fault breaks the connection.
@@ -19,7 +15,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	w.Header().Set("X-Amzn-Requestid", s.count(op))
 
-	q, refused := read(w, r, op)
+	q, refused := read(r, op)
 	if refused != nil {
 		send(w, http.StatusBadRequest, refused)
 		return
@@ -43,16 +39,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // read refuses what no operation would accept.
-func read(w http.ResponseWriter, r *http.Request, op string) (*request, *failure) {
-	if _, known := operations[op]; !known || r.Method != http.MethodPost || r.URL.Path != "/" {
+func read(r *http.Request, op string) (*request, *failure) {
+	if _, known := operations[op]; !known {
 		return nil, &failure{"UnknownOperationException", ""}
 	}
-	if r.Header.Get("Authorization") == "" {
-		return nil, &failure{"MissingAuthenticationTokenException", "Missing Authentication Token"}
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	q := new(request)
-	if err != nil || json.Unmarshal(body, q) != nil {
+	if json.NewDecoder(r.Body).Decode(q) != nil {
 		return nil, &failure{"SerializationException", ""}
 	}
 	return q, q.check(op)
@@ -90,7 +82,7 @@ func (s *Server) name(q *request) string {
 	if on := s.find(q.SecretID); on != nil {
 		return on.name
 	}
-	return q.Name + strings.TrimPrefix(q.SecretID, s.prefix())
+	return strings.TrimPrefix(q.SecretID, prefix)
 }
 
 func send(w http.ResponseWriter, status int, message any) {
