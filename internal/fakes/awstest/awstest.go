@@ -1,4 +1,4 @@
-// Package awstest is a stand-in for what an operator's tool needs of AWS: one region
+// Package awstest is a fake of what an operator's tool needs of AWS: one region
 // of one account in which c8auth is deployed, behind one endpoint (AWS_ENDPOINT_URL).
 //
 //	aws := &awstest.Server{
@@ -23,22 +23,25 @@
 package awstest
 
 import (
-	"cmp"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
 )
 
+// The account and region. In other regions there is no stack.
+const (
+	region  = "eu-central-1"
+	account = "123456789012"
+)
+
 // Server is the account. Its fields must not change while it serves; its state may,
 // by its methods, which may be called concurrently.
 type Server struct {
-	Region    string              // empty: eu-central-1. In any other one there is no stack,
-	Account   string              // empty: 123456789012, and callers of others see none.
 	Keys      map[string]string   // the ARN of its holder by access key id; other keys are not valid
 	Secrets   http.Handler        // what Secrets Manager is asked
 	Functions map[string]Function // by name
@@ -67,10 +70,7 @@ type State struct {
 }
 
 // Stack is a CloudFormation stack.
-type Stack struct {
-	Status              string // empty: CREATE_COMPLETE
-	Outputs, Parameters map[string]string
-}
+type Stack struct{ Outputs, Parameters map[string]string }
 
 // Alarm is a CloudWatch alarm.
 type Alarm struct {
@@ -101,7 +101,7 @@ func (s *Server) Deploy(stack, url string, tenants ...string) {
 		for _, queue := range []string{"undelivered", "failed"} {
 			state.Queues[stack+"-"+queue] = 0
 		}
-		tokens, credentials := s.arn("secretsmanager", "secret:"+stack+"/token/*"), s.arn("secretsmanager", "secret:"+stack+"/credentials/*")
+		tokens, credentials := arn("secretsmanager", "secret:"+stack+"/token/*"), arn("secretsmanager", "secret:"+stack+"/credentials/*")
 		state.Roles[stack+"-vend"] = []string{"secretsmanager:GetSecretValue " + tokens}
 		state.Roles[stack+"-rotate"] = []string{
 			"secretsmanager:DescribeSecret " + credentials, "secretsmanager:GetSecretValue " + credentials,
@@ -156,50 +156,35 @@ func (s *Server) Ring(name, description, reason string) {
 
 // ServeHTTP answers one request as the service does that it is for.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	skew := s.state.Skew
-	s.mu.Unlock()
-	w.Header().Set("Date", time.Now().Add(skew).UTC().Format(http.TimeFormat))
-
 	credential := strings.TrimPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 Credential=")
 	scope := strings.Split(credential, "/") // key id, date, region, service, …
-	if len(scope) < 5 {
-		http.Error(w, "Missing Authentication Token", http.StatusForbidden)
+	if len(scope) < 5 || protocols[scope[3]].read == nil {
+		http.Error(w, "awstest has no service for this signature", http.StatusNotImplemented)
 		return
 	}
-	service := scope[3]
-	if service == "secretsmanager" {
-		s.secrets(w, r, scope[0])
-		return
-	}
-	protocol, ok := protocols[service]
-	if !ok {
-		http.Error(w, "awstest has no service "+service, http.StatusNotImplemented)
-		return
-	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return // the client is gone
-	}
+	protocol := protocols[scope[3]]
+	body, _ := io.ReadAll(r.Body) // what can be read of it
 	operation, in := protocol.read(r, body)
-	call := call{Server: s, ctx: r.Context(), action: protocol.prefix + ":" + operation, caller: s.Keys[scope[0]], region: scope[2], in: in}
-	out, failed := call.perform()
+	c := &call{Server: s, ctx: r.Context(), action: protocol.prefix + ":" + operation, caller: s.Keys[scope[0]], region: scope[2], in: in}
+
+	s.mu.Lock()
+	w.Header().Set("Date", time.Now().Add(s.state.Skew).UTC().Format(http.TimeFormat))
+	failed := c.refuse()
+	s.mu.Unlock()
+	if failed == nil && protocol.prefix == "secretsmanager" {
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		s.Secrets.ServeHTTP(w, r)
+		return
+	}
+	var out object
+	if failed == nil {
+		out, failed = c.perform()
+	}
 	if failed != nil {
 		protocol.fail(w, failed)
 		return
 	}
 	protocol.write(w, operation, out)
-}
-
-// secrets hands a request on, unless it is refused.
-func (s *Server) secrets(w http.ResponseWriter, r *http.Request, key string) {
-	action := strings.Replace(r.Header.Get("X-Amz-Target"), ".", ":", 1)
-	call := call{Server: s, action: action, caller: s.Keys[key]}
-	if refused := call.refuse(); refused != nil {
-		protocols["logs"].fail(w, refused) // which speaks the same
-		return
-	}
-	s.Secrets.ServeHTTP(w, r)
 }
 
 // call is one request, whatever its protocol.
@@ -211,21 +196,8 @@ type call struct {
 	in             object
 }
 
-func (c *call) perform() (object, *failure) {
-	if refused := c.refuse(); refused != nil {
-		return nil, refused
-	}
-	operation, ok := operations[c.action]
-	if !ok {
-		return nil, &failure{http.StatusBadRequest, "InvalidAction", "awstest does not perform " + c.action}
-	}
-	return operation(c)
-}
-
 // refuse is what IAM says.
 func (c *call) refuse() *failure {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	switch {
 	case c.caller == "":
 		return &failure{http.StatusForbidden, "UnrecognizedClientException", "The security token included in the request is invalid."}
@@ -236,21 +208,20 @@ func (c *call) refuse() *failure {
 	return nil
 }
 
-// look returns a copy of the state.
-func (s *Server) look() State {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	state := s.state
-	state.Stacks, state.Alarms = maps.Clone(state.Stacks), maps.Clone(state.Alarms)
-	state.Schedules, state.Queues = maps.Clone(state.Schedules), maps.Clone(state.Queues)
-	state.Topics, state.LogLevels = maps.Clone(state.Topics), maps.Clone(state.LogLevels)
-	state.Roles = maps.Clone(state.Roles)
-	return state
+// perform holds the lock, except for a function, which takes its time and logs.
+func (c *call) perform() (object, *failure) {
+	if c.action == "lambda:InvokeFunction" {
+		return c.invokeFunction()
+	}
+	operation, ok := operations[c.action]
+	if !ok {
+		return nil, &failure{http.StatusBadRequest, "InvalidAction", "awstest does not perform " + c.action}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return operation(c)
 }
 
-func (s *Server) region() string  { return cmp.Or(s.Region, "eu-central-1") }
-func (s *Server) account() string { return cmp.Or(s.Account, "123456789012") }
-
-func (s *Server) arn(service, resource string) string {
-	return "arn:aws:" + service + ":" + s.region() + ":" + s.account() + ":" + resource
+func arn(service, resource string) string {
+	return "arn:aws:" + service + ":" + region + ":" + account + ":" + resource
 }

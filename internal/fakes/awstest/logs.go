@@ -49,12 +49,10 @@ func (l log) Write(line []byte) (int, error) {
 }
 
 func filterLogEvents(c *call) (object, *failure) {
-	admits, ok := parsePattern(c.str("filterPattern"))
+	want, ok := parsePattern(c.str("filterPattern"))
 	if !ok {
 		return nil, &failure{http.StatusBadRequest, "InvalidParameterException", "Invalid filter pattern"}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	events, ok := c.logs[c.str("logGroupName")]
 	if !ok {
 		return nil, &failure{http.StatusBadRequest, "ResourceNotFoundException", "The specified log group does not exist."}
@@ -63,7 +61,7 @@ func filterLogEvents(c *call) (object, *failure) {
 	next, _ := strconv.Atoi(c.str("nextToken"))
 	list, size := []any{}, 0
 	for end := next + cmp.Or(c.PageEvents, maxPageEvents); next < min(end, len(events)) && size < maxPageBytes; next++ {
-		if e := events[next]; e.at.UnixMilli() >= int64(start) && admits(e.text) {
+		if e := events[next]; e.at.UnixMilli() >= int64(start) && want.in(e.text) {
 			list = append(list, object{"timestamp": e.at.UnixMilli(), "message": e.text})
 			size += len(e.text)
 		}
@@ -77,41 +75,37 @@ func filterLogEvents(c *call) (object, *failure) {
 
 // pattern is all that is understood of filter patterns: members of a JSON object, each
 // equal to a string or a number.
+type pattern object
+
 var (
-	pattern = regexp.MustCompile(`^\{ *(.*?) *\}$`)
-	term    = regexp.MustCompile(`^\(? *\$\.(\w+) *= *("[^"]*"|[0-9.]+) *\)?$`)
+	whole = regexp.MustCompile(`^\{ *(.*?) *\}$`)
+	term  = regexp.MustCompile(`^\(? *\$\.(\w+) *= *("[^"]*"|[0-9.]+) *\)?$`)
 )
 
-func parsePattern(text string) (admits func(line string) bool, ok bool) {
-	if text == "" {
-		return func(string) bool { return true }, true
-	}
-	inner := pattern.FindStringSubmatch(text)
+func parsePattern(text string) (want pattern, ok bool) {
+	inner := whole.FindStringSubmatch(text)
 	if inner == nil {
 		return nil, false
 	}
-	want := make(object)
+	want = make(pattern)
 	for part := range strings.SplitSeq(inner[1], "&&") {
-		equal := term.FindStringSubmatch(strings.TrimSpace(part))
-		if equal == nil {
-			return nil, false
-		}
 		var value any
-		if json.Unmarshal([]byte(equal[2]), &value) != nil {
+		equal := term.FindStringSubmatch(strings.TrimSpace(part))
+		if equal == nil || json.Unmarshal([]byte(equal[2]), &value) != nil {
 			return nil, false
 		}
 		want[equal[1]] = value
 	}
-	return func(line string) bool {
-		var members object
-		if json.Unmarshal([]byte(line), &members) != nil {
+	return want, true
+}
+
+func (want pattern) in(line string) bool {
+	var members object
+	_ = json.Unmarshal([]byte(line), &members) // a line of text has none
+	for name, value := range want {
+		if members[name] != value {
 			return false
 		}
-		for name, value := range want {
-			if members[name] != value {
-				return false
-			}
-		}
-		return true
-	}, true
+	}
+	return true
 }

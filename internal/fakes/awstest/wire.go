@@ -3,22 +3,21 @@ package awstest
 // The protocols, each to and from the same plain values.
 
 import (
-	"bytes"
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/aws/smithy-go/encoding/cbor"
 )
 
-// object is a structure of AWS's model. Its members are strings, ints, times, lists
-// ([]any), objects and attributes.
+// object is a structure of AWS's model. Its members are strings, ints, lists ([]any),
+// objects and attributes.
 type object = map[string]any
 
 // attributes is a map of AWS's model, in XML.
@@ -47,51 +46,35 @@ var protocols = map[string]protocol{
 	"logs":           {"logs", readJSON, writeJSON, failJSON},
 	"monitoring":     {"cloudwatch", readCBOR, writeCBOR, failCBOR},
 	"scheduler":      {"scheduler", readREST, writeJSON, failJSON},
+	"secretsmanager": {"secretsmanager", readJSON, nil, failJSON}, // Secrets answers
 	"sns":            {"sns", readQuery, writeXML, failSNS},
 	"sqs":            {"sqs", readJSON, writeJSON, failJSON},
 	"sts":            {"sts", readQuery, writeXML, failXML},
 }
 
-// The query protocol: a form in, XML out. A list's members are numbered.
+// The query protocol: a form in, XML out. A list's members are numbered, "ActionNames.member.1".
 func readQuery(_ *http.Request, body []byte) (string, object) {
 	form, _ := url.ParseQuery(string(body)) // what can be read of it
 	in := make(object)
 	for key, values := range form {
-		if list, _, ok := strings.Cut(key, ".member."); ok {
-			if _, seen := in[list]; !seen {
-				in[list] = members(form, list)
-			}
-			continue
-		}
 		in[key] = values[0]
 	}
 	return form.Get("Action"), in
 }
 
-func members(form url.Values, list string) (values []any) {
-	for n := 1; form.Has(fmt.Sprintf("%s.member.%d", list, n)); n++ {
-		values = append(values, form.Get(fmt.Sprintf("%s.member.%d", list, n)))
-	}
-	return values
-}
-
 func writeXML(w http.ResponseWriter, operation string, out object) {
 	w.Header().Set("Content-Type", "text/xml")
-	var text bytes.Buffer
-	encodeXML(&text, object{operation + "Response": object{operation + "Result": out}})
-	_, _ = w.Write(text.Bytes())
+	encodeXML(w, object{operation + "Response": object{operation + "Result": out}})
 }
 
 func failXML(w http.ResponseWriter, f *failure) {
 	w.Header().Set("Content-Type", "text/xml")
 	w.WriteHeader(f.status)
-	var text bytes.Buffer
 	code := strings.TrimSuffix(f.kind, "Exception")
 	if code == "UnrecognizedClient" {
 		code = "InvalidClientTokenId"
 	}
-	encodeXML(&text, object{"ErrorResponse": object{"Error": object{"Code": code, "Message": f.message}}})
-	_, _ = w.Write(text.Bytes())
+	encodeXML(w, object{"ErrorResponse": object{"Error": object{"Code": code, "Message": f.message}}})
 }
 
 // failSNS differs in what SNS calls a denial.
@@ -102,26 +85,25 @@ func failSNS(w http.ResponseWriter, f *failure) {
 	failXML(w, f)
 }
 
-func encodeXML(text *bytes.Buffer, v any) {
+// encodeXML ignores failures to write: a client that is gone needs no answer.
+func encodeXML(w io.Writer, v any) {
 	switch v := v.(type) {
 	case object:
 		for _, name := range slices.Sorted(maps.Keys(v)) {
-			fmt.Fprintf(text, "<%s>", name)
-			encodeXML(text, v[name])
-			fmt.Fprintf(text, "</%s>", name)
+			_, _ = fmt.Fprintf(w, "<%s>", name)
+			encodeXML(w, v[name])
+			_, _ = fmt.Fprintf(w, "</%s>", name)
 		}
 	case []any:
 		for _, member := range v {
-			encodeXML(text, object{"member": member})
+			encodeXML(w, object{"member": member})
 		}
 	case attributes:
 		for _, name := range slices.Sorted(maps.Keys(v)) {
-			encodeXML(text, object{"entry": object{"key": name, "value": v[name]}})
+			encodeXML(w, object{"entry": object{"key": name, "value": v[name]}})
 		}
-	case time.Time:
-		text.WriteString(v.UTC().Format(time.RFC3339))
 	default:
-		_ = xml.EscapeText(text, fmt.Append(nil, v)) // a buffer: cannot fail
+		_ = xml.EscapeText(w, fmt.Append(nil, v))
 	}
 }
 
@@ -140,12 +122,9 @@ func readREST(r *http.Request, body []byte) (operation string, in object) {
 		in[key] = values[0]
 	}
 	path := strings.Split(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	switch what := r.Method + " " + path[0]; {
-	case what == "GET schedules" && len(path) == 1:
+	switch {
+	case r.URL.Path == "/schedules":
 		return "ListSchedules", in
-	case what == "GET schedules":
-		in["Name"] = path[1]
-		return "GetSchedule", in
 	case len(path) == 4 && path[1] == "functions" && path[3] == "configuration":
 		in["FunctionName"] = path[2]
 		return "GetFunctionConfiguration", in
@@ -166,7 +145,7 @@ func writeJSON(w http.ResponseWriter, operation string, out object) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(epochs(out)) // a client that is gone needs no answer
+	_ = json.NewEncoder(w).Encode(out) // a client that is gone needs no answer
 }
 
 func failJSON(w http.ResponseWriter, f *failure) {
@@ -176,62 +155,30 @@ func failJSON(w http.ResponseWriter, f *failure) {
 	_ = json.NewEncoder(w).Encode(object{"__type": f.kind, "message": f.message})
 }
 
-// epochs turns times into seconds, as JSON has them.
-func epochs(v any) any {
-	switch v := v.(type) {
-	case object:
-		out := make(object)
-		for name, member := range v {
-			out[name] = epochs(member)
-		}
-		return out
-	case []any:
-		out := make([]any, len(v))
-		for i, member := range v {
-			out[i] = epochs(member)
-		}
-		return out
-	case time.Time:
-		return float64(v.UnixMilli()) / 1000
-	}
-	return v
-}
-
-// Smithy's RPC protocol, version 2, in CBOR.
+// Smithy's RPC protocol, version 2, in CBOR. Of a request it keeps the members that are strings.
 func readCBOR(r *http.Request, body []byte) (string, object) {
 	in := make(object)
-	if v, err := cbor.Decode(body); err == nil {
-		in, _ = fromCBOR(v).(object)
+	v, _ := cbor.Decode(body)
+	members, _ := v.(cbor.Map) // what can be read of it
+	for name, member := range members {
+		if text, ok := member.(cbor.String); ok {
+			in[name] = string(text)
+		}
 	}
 	return r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:], in
 }
 
-func writeCBOR(w http.ResponseWriter, _ string, out object) {
-	w.Header().Set("Content-Type", "application/cbor")
-	w.Header().Set("Smithy-Protocol", "rpc-v2-cbor")
-	_, _ = w.Write(cbor.Encode(toCBOR(out)))
-}
+func writeCBOR(w http.ResponseWriter, _ string, out object) { sendCBOR(w, http.StatusOK, out) }
 
 func failCBOR(w http.ResponseWriter, f *failure) {
-	w.Header().Set("Content-Type", "application/cbor")
-	w.Header().Set("Smithy-Protocol", "rpc-v2-cbor")
-	w.WriteHeader(f.status)
-	_, _ = w.Write(cbor.Encode(toCBOR(object{"__type": f.kind, "message": f.message})))
+	sendCBOR(w, f.status, object{"__type": f.kind, "message": f.message})
 }
 
-// fromCBOR keeps of a value what requests here hold: strings, and objects of them.
-func fromCBOR(v cbor.Value) any {
-	switch v := v.(type) {
-	case cbor.Map:
-		out := make(object)
-		for name, member := range v {
-			out[name] = fromCBOR(member)
-		}
-		return out
-	case cbor.String:
-		return string(v)
-	}
-	return nil
+func sendCBOR(w http.ResponseWriter, status int, out object) {
+	w.Header().Set("Content-Type", "application/cbor")
+	w.Header().Set("Smithy-Protocol", "rpc-v2-cbor")
+	w.WriteHeader(status)
+	_, _ = w.Write(cbor.Encode(toCBOR(out)))
 }
 
 func toCBOR(v any) cbor.Value {
