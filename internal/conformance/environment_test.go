@@ -123,7 +123,7 @@ func (e *environment) admit(keyID string) *gwtest.Gateway {
 			*tenants = []string{"*"}
 		}
 	}
-	return &gwtest.Gateway{Region: region, Keys: map[string]gwtest.Key{keyID: key}, Invoke: e.vend, Report: e.reject}
+	return &gwtest.Gateway{Keys: map[string]gwtest.Key{keyID: key}, Invoke: e.vend, Report: e.reject}
 }
 
 // change makes the changes that a step begins with.

@@ -79,7 +79,7 @@ func TestCallers(t *testing.T) {
 					t.Fatal("it names no service")
 				}
 				out := run(t, snippet.Language, wrong, env)
-				if answers(out) || !strings.Contains(out, "403") && !strings.Contains(out, "Credential should be scoped to correct service") {
+				if answers(out) || !strings.Contains(out, "403") && !strings.Contains(out, "The request signature we calculated does not match") {
 					t.Errorf("want a refusal, got\n%s", out)
 				}
 			})

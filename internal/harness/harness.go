@@ -107,7 +107,7 @@ func StartBuilt(dir string, ports Ports, log io.Writer) (_ *Stack, err error) {
 	s.AWS = &awstest.Server{Keys: map[string]string{AccessKey: Caller}, Secrets: s.Secrets, Functions: make(map[string]awstest.Function)}
 	s.Rotate = s.function(dir, "rotate", time.Minute, log) // the times are those of template.yaml
 	s.Vend = s.function(dir, "vend", 10*time.Second, log)
-	s.Gateway = &gwtest.Gateway{Region: Region, Invoke: s.Vend.Invoke, Report: s.Rotate.Invoke, Keys: map[string]gwtest.Key{
+	s.Gateway = &gwtest.Gateway{Invoke: s.Vend.Invoke, Report: s.Rotate.Invoke, Keys: map[string]gwtest.Key{
 		AccessKey: {SecretAccessKey: SecretKey, ARN: Caller, Tenants: []string{"default"}, Reports: []string{"default"}},
 	}}
 	if s.APIURL, err = s.listen(ports.API, s.Gateway); err == nil {

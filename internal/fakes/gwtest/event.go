@@ -4,15 +4,11 @@ package gwtest
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
 
 import (
-	"crypto/rand"
-	"encoding/base64"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 )
@@ -23,10 +19,12 @@ type object = map[string]any
 
 func (g *Gateway) event(r *http.Request, id, keyID string, route route, body []byte) object {
 	now := time.Now().UTC()
-	headers := forwarded(r, now)
+	headers := forwarded(r)
 	query := r.URL.Query()
-	text, isBase64 := encode(body)
-	domain := g.api() + ".execute-api." + g.region() + ".amazonaws.com"
+	var text any // null, if there is none
+	if len(body) > 0 {
+		text = string(body)
+	}
 	return object{
 		"resource":                        route.resource,
 		"path":                            route.path,
@@ -38,12 +36,12 @@ func (g *Gateway) event(r *http.Request, id, keyID string, route route, body []b
 		"pathParameters":                  object{"tenant": route.tenant},
 		"stageVariables":                  nil,
 		"requestContext": object{
-			"accountId":         g.account(),
-			"apiId":             g.api(),
+			"accountId":         account,
+			"apiId":             api,
 			"deploymentId":      "d3pl0y",
-			"domainName":        domain,
-			"domainPrefix":      g.api(),
-			"extendedRequestId": base64.StdEncoding.EncodeToString(random(11)),
+			"domainName":        api + ".execute-api." + region + ".amazonaws.com",
+			"domainPrefix":      api,
+			"extendedRequestId": "RHcZfExAmPlEBwg=",
 			"httpMethod":        r.Method,
 			"identity":          identity(r, keyID, g.Keys[keyID].ARN),
 			"path":              route.full,
@@ -53,10 +51,10 @@ func (g *Gateway) event(r *http.Request, id, keyID string, route route, body []b
 			"requestTimeEpoch":  now.UnixMilli(),
 			"resourceId":        route.resourceID,
 			"resourcePath":      route.resource,
-			"stage":             g.stage(),
+			"stage":             stage,
 		},
 		"body":            text,
-		"isBase64Encoded": isBase64,
+		"isBase64Encoded": false,
 	}
 }
 
@@ -86,13 +84,13 @@ func identity(r *http.Request, keyID, caller string) object {
 
 // forwarded is the headers that reach the function: the caller's, without the
 // signature, and those that API Gateway adds.
-func forwarded(r *http.Request, now time.Time) http.Header {
+func forwarded(r *http.Request) http.Header {
 	h := r.Header.Clone()
 	for _, name := range []string{"Authorization", "Connection", "Content-Length"} {
 		h.Del(name)
 	}
 	h.Set("Host", r.Host)
-	h.Set("X-Amzn-Trace-Id", fmt.Sprintf("Root=1-%08x-%x", now.Unix(), random(12)))
+	h.Set("X-Amzn-Trace-Id", "Root=1-67891233-abcdef012345678912345678")
 	h.Add("X-Forwarded-For", sourceIP(r))
 	h.Set("X-Forwarded-For", strings.Join(h.Values("X-Forwarded-For"), ", "))
 	h.Set("X-Forwarded-Port", "443")
@@ -121,27 +119,4 @@ func orNull[M ~map[string]V, V any](m M) any {
 		return nil
 	}
 	return m
-}
-
-func encode(body []byte) (text any, isBase64 bool) {
-	switch {
-	case len(body) == 0:
-		return nil, false
-	case utf8.Valid(body):
-		return string(body), false
-	}
-	return base64.StdEncoding.EncodeToString(body), true
-}
-
-// newID is a random UUID.
-func newID() string {
-	b := random(16)
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
-
-func random(n int) []byte {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // never fails
-	return b
 }

@@ -123,9 +123,6 @@ func TestUnauthenticated(t *testing.T) {
 	incomplete := want{403, "IncompleteSignatureException", `{"message":"Authorization header requires …`}
 	invalid := want{403, "UnrecognizedClientException", `{"message":"The security token included in the request is invalid."}`}
 	mismatch := want{403, "InvalidSignatureException", `{"message":"The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."}`}
-	refused := func(message string) want {
-		return want{403, "InvalidSignatureException", `{"message":"` + message + `"}`}
-	}
 	edit := func(old, with string) func(*http.Request) {
 		return func(r *http.Request) {
 			header := r.Header.Get("Authorization")
@@ -152,10 +149,10 @@ func TestUnauthenticated(t *testing.T) {
 		"another's key":  {edit("ASIAROLE", "AKIAUSER"), invalid},
 		"no token":       {func(r *http.Request) { r.Header.Del("X-Amz-Security-Token") }, invalid},
 		"another token":  {func(r *http.Request) { r.Header.Set("X-Amz-Security-Token", "stolen") }, invalid},
-		"region":         {scoped("execute-api", "us-east-1"), refused("Credential should be scoped to a valid region. ")},
-		"service":        {scoped("s3", "eu-central-1"), refused("Credential should be scoped to correct service: 'execute-api'. ")},
-		"scope's date":   {edit("ASIAROLE/2", "ASIAROLE/1"), refused("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP. ")},
-		"host unsigned":  {edit("host;", ""), refused("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")},
+		"region":         {scoped("execute-api", "us-east-1"), mismatch},
+		"service":        {scoped("s3", "eu-central-1"), mismatch},
+		"scope's date":   {edit("ASIAROLE/2", "ASIAROLE/1"), mismatch},
+		"host unsigned":  {edit("host;", ""), mismatch},
 		"token unsigned": {edit(";x-amz-security-token", ""), mismatch},
 		"signature":      {edit("Signature=", "Signature=0"), mismatch},
 		"path":           {func(r *http.Request) { r.URL.RawPath = "/v1/tokens/%61cme/rejections" }, mismatch},
