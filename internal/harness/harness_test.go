@@ -101,7 +101,7 @@ func TestSettings(t *testing.T) {
 		f := &lambdatest.Function{Bootstrap: function.Bootstrap, Log: &printed, Env: []string{"C8AUTH_CACHE_TTL=soon", "C8AUTH_PROBE_PATH=elsewhere"}}
 		defer f.Stop()
 		_, err := f.Invoke(t.Context(), []byte(`{}`))
-		if failure, ok := errors.AsType[*lambdatest.Error](err); !ok || failure.Kind != lambdatest.InitError {
+		if failure, ok := errors.AsType[*lambdatest.Error](err); !ok || !failure.Init {
 			t.Errorf("%s: got %v, want an init error", function.Name, err)
 		}
 		line := printed.Take()

@@ -657,7 +657,7 @@ func settings() leakCases {
 				for _, value := range []string{clientSecret, accessToken, "http://user:" + accessToken + "@localhost"} {
 					f.Env = append(slices.Clone(environment), variable+"="+value)
 					_, err := f.Invoke(o.Context(), []byte(heartbeat))
-					if failure := o.failure(f, err); failure.Kind != lambdatest.InitError {
+					if failure := o.failure(f, err); !failure.Init {
 						o.Errorf("%s=%s: got %v, want an init error", variable, value, err)
 					}
 				}

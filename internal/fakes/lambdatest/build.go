@@ -19,11 +19,7 @@ import (
 // function's logical id. It returns the path of the bootstrap binary, which
 // lies in dir.
 func Build(ctx context.Context, root, dir, name string) (string, error) {
-	ids := map[string]string{"rotate": "RotateFunction", "vend": "VendFunction"}
-	id, ok := ids[name]
-	if !ok {
-		return "", fmt.Errorf("lambdatest: no function is called %q", name)
-	}
+	id := map[string]string{"rotate": "RotateFunction", "vend": "VendFunction"}[name]
 	dir, err := filepath.Abs(dir) // make runs elsewhere
 	if err != nil {
 		return "", fmt.Errorf("lambdatest: build %s: %w", name, err)
@@ -50,14 +46,12 @@ func Root() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("lambdatest: %w", err)
 	}
-	for {
+	for ; ; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
 			return dir, nil
 		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
+		if dir == filepath.Dir(dir) {
 			return "", errors.New("lambdatest: no go.mod in the working directory or above it")
 		}
-		dir = parent
 	}
 }
