@@ -112,7 +112,8 @@ func TestAnswers(t *testing.T) {
 		posts("acme", old, 200, `{"tenant":"acme","outcome":"kept","version":"{now}","expires_at":"2000-01-02T00:00:00Z","expires_in":86400}`, "")
 		time.Sleep(10 * time.Second)
 		posts("acme", f.revoke(), 200, `{"tenant":"acme","outcome":"rotated","reason":"rejected","version":"{now}","expires_at":"2000-01-02T00:00:10Z","expires_in":86400}`, "")
-		posts("acme", old, 200, `{"tenant":"acme","outcome":"superseded","version":"{now}","expires_at":"2000-01-02T00:00:10Z","expires_in":86400}`, "")
+		time.Sleep(time.Second)
+		posts("acme", old, 200, `{"tenant":"acme","outcome":"superseded","version":"{now}","expires_at":"2000-01-02T00:00:10Z","expires_in":86399}`, "")
 
 		posts("nobody", old, 404, `{"error":"unknown_tenant","error_description":"there is no such tenant; check its name"}`, "")
 

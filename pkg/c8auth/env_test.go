@@ -272,25 +272,20 @@ func (e *env) storeWorks() { e.faults.Store(nil) }
 // members are those of a log line.
 type members = map[string]any
 
-// lines returns the last n lines of the log.
-func (e *env) lines(n int) []members {
+// line returns the nth line of the log before the last one.
+func (e *env) line(n int) (line members) {
 	e.Helper()
 	texts := strings.Split(strings.TrimSpace(e.log.String()), "\n")
-	lines := make([]members, n)
-	for i, text := range texts[len(texts)-n:] {
-		if err := json.Unmarshal([]byte(text), &lines[i]); err != nil {
-			e.Fatal(err)
-		}
+	if err := json.Unmarshal([]byte(texts[len(texts)-1-n]), &line); err != nil {
+		e.Fatal(err)
 	}
-	return lines
+	return line
 }
-
-func (e *env) line() members { e.Helper(); return e.lines(1)[0] }
 
 // mustLog fails unless the last line of the log has these members; nil stands for none.
 func (e *env) mustLog(want members) {
 	e.Helper()
-	line := e.line()
+	line := e.line(0)
 	for key, value := range want {
 		if line[key] != value {
 			e.Errorf("logged %s %v, want %v, in %v", key, line[key], value, line)

@@ -38,7 +38,7 @@ func TestRotationLine(t *testing.T) {
 				members{"Name": "UpstreamMilliseconds", "Unit": "Milliseconds"},
 			},
 		}}}
-		if diff := cmp.Diff(want, e.line()["_aws"]); diff != "" {
+		if diff := cmp.Diff(want, e.line(0)["_aws"]); diff != "" {
 			t.Error(diff)
 		}
 		e.mustRotate(Fresh, "")
@@ -47,7 +47,8 @@ func TestRotationLine(t *testing.T) {
 }
 
 // TokenLifePercent is in the line of every rotation, also one that fails, unless the token secret
-// cannot be read.
+// cannot be read. Then the store does not say either that the name is a tenant's, and the metrics
+// are counted under "-".
 func TestTokenLifePercent(t *testing.T) {
 	refuse := func(e *env) { e.sm.Put(acmeCredentials, wrongClient) }
 	hour := func(left time.Duration, given func(e *env)) func(e *env) {
@@ -83,27 +84,11 @@ func TestTokenLifePercent(t *testing.T) {
 		if _, err := e.rotate(false); (err != nil) != test.fails {
 			e.Errorf("got %v", err)
 		}
-		e.mustLog(members{"TokenLifePercent": test.want})
-	})
-}
-
-// A name that is unknown, or of which the store cannot say whether it is a tenant's, is counted
-// under "-".
-func TestMetricsOfUnknownNames(t *testing.T) {
-	withEnv(t, func(e *env) {
-		e.start(client)
-		mustCount := func(tenant, dimension string) {
-			t.Helper()
-			_, _ = e.rotator.Rotate(e.Context(), Request{Tenant: tenant})
-			e.mustLog(members{"msg": "rotation", "tenant": tenant, "Tenant": dimension})
-			_, _ = e.rotator.Reject(e.Context(), Report{Tenant: tenant, Version: "x"})
-			e.mustLog(members{"msg": "rejection", "tenant": tenant, "Tenant": dimension})
+		dimension := "acme"
+		if test.want == nil {
+			dimension = "-"
 		}
-		mustCount("acme", "acme")
-		mustCount("nobody", "-")
-		e.storeFault("GetSecretValue", "", smtest.Fault{Status: 400, Type: "AccessDeniedException"})
-		mustCount("acme", "-")
-		mustCount("nobody", "-")
+		e.mustLog(members{"TokenLifePercent": test.want, "tenant": "acme", "Tenant": dimension})
 	})
 }
 

@@ -167,7 +167,7 @@ func TestTokenRejected(t *testing.T) {
 			}
 			e.c8Faults(nil)
 			e.mustRotate(Rotated, Rejected)
-			if hint, _ := e.line()["hint"].(string); !strings.Contains(hint, "same client") {
+			if hint, _ := e.line(0)["hint"].(string); !strings.Contains(hint, "same client") {
 				t.Errorf("logged the hint %q", hint)
 			}
 			e.mustLog(members{"level": "WARN"})

@@ -52,8 +52,8 @@ func TestParseTokenRefuses(t *testing.T) {
 	with := func(member, value string) string {
 		return strings.Replace(`{"base_url":"https://a.b","access_token":"MARK","token_type":"Bearer","issued_at":"2026-01-02T03:04:05Z","expires_at":"2026-01-03T03:04:05Z"}`, member, value, 1)
 	}
-	if _, err := ParseToken([]byte(with("", ""))); err != nil {
-		t.Fatal(err)
+	if token, err := ParseToken([]byte(with("Bearer", "bearer"))); err != nil || token.TokenType != "Bearer" {
+		t.Fatalf("got %q, %v", token.TokenType, err)
 	}
 	for name, in := range map[string]string{
 		"nothing":                       ``,
