@@ -348,12 +348,11 @@ func (e *environment) check(want expectation) {
 
 // environ is the environment of the driver, which inherits nothing but the search path.
 func (e *environment) environ() []string {
-	credentials := filepath.Join(e.dir, "credentials")
-	config := filepath.Join(e.dir, "config")
 	out := []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + e.dir, "PYTHONDONTWRITEBYTECODE=1",
 		"C8AUTH_URL=" + e.api, "C8AUTH_TENANT=" + e.scenario.Tenant,
-		"AWS_REGION=" + region, "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=" + config, "AWS_SHARED_CREDENTIALS_FILE=" + credentials,
+		"AWS_REGION=" + region, "AWS_EC2_METADATA_DISABLED=true",
+		"AWS_CONFIG_FILE=" + filepath.Join(e.dir, "config"), "AWS_SHARED_CREDENTIALS_FILE=" + filepath.Join(e.dir, "credentials"),
 	}
 	process := func(script string) {
 		e.write("config", fmt.Sprintf("[default]\ncredential_process = sh %s\n", filepath.Join(e.dir, "script")))

@@ -12,7 +12,7 @@ const credentials = async () => ({ accessKeyId: "AKIDEXAMPLE", secretAccessKey: 
 let api; // a fake of the API and of Communic8
 
 // The API gives out token-1, and token-2 after a report. Communic8 accepts the tokens in
-// valid. Both are reached by send, which stands in for globalThis.fetch.
+// valid. Both are reached by send, which is used instead of globalThis.fetch.
 class Fake {
   fetches = [];
   reports = [];
@@ -249,7 +249,7 @@ test("redirects are followed within the base URL", async () => {
   }
 });
 
-test("a rejected request is repeated if its body is at hand", async () => {
+test("a rejected request is repeated if its body is available", async () => {
   for (const [body, want] of [["x", 200], [new Uint8Array(1), 200], [new URLSearchParams("a=b"), 200], [new Blob(["x"]), 200], [new FormData(), 200], [new Blob(["x"]).stream(), 401]]) {
     api = new Fake();
     api.valid.delete("token-1");

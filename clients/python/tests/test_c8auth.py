@@ -117,7 +117,7 @@ class Case(unittest.TestCase):
 
 
 class Clock:
-    """Stands in for the module time. A test moves the wall clock; monotonic time stands still,
+    """Replaces the module time. A test moves the wall clock; monotonic time stands still,
     as in a frozen sandbox."""
 
     def __init__(self):

@@ -20,6 +20,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awscredentials "github.com/aws/aws-sdk-go-v2/credentials"
+	"golang.org/x/oauth2"
 
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
 	"github.com/c8auth/c8auth/internal/fakes/gwtest"
@@ -166,20 +167,18 @@ func (e *env) source() *caller.Source {
 }
 
 // token returns the token of the Source.
-func (e *env) token(source *caller.Source) string {
+func (e *env) token(source *caller.Source) *oauth2.Token {
 	e.Helper()
 	token, err := source.Token()
 	if err != nil {
 		e.Fatal(err)
 	}
-	return token.AccessToken
+	return token
 }
 
 // client returns the client of another program.
-func (e *env) client() *http.Client { return e.clientOf(e.source()) }
-
-func (e *env) clientOf(source *caller.Source) *http.Client {
-	return &http.Client{Transport: &caller.Transport{Source: source, Base: e.internet()}}
+func (e *env) client() *http.Client {
+	return &http.Client{Transport: &caller.Transport{Source: e.source(), Base: e.internet()}}
 }
 
 func (e *env) serveAPI(w http.ResponseWriter, r *http.Request) {

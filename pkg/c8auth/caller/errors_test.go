@@ -36,6 +36,11 @@ func responding(response string) func(context.Context, string, string) (net.Conn
 	}
 }
 
+// failing is a transport whose exchanges fail.
+func failing(err error) http.RoundTripper {
+	return roundTripper(func(*http.Request) (*http.Response, error) { return nil, err })
+}
+
 // A failed exchange, with the API or with Communic8, is described in words of this package, because
 // the text of its cause may quote the other side. A proxy is named, without its user and password.
 func TestFailedExchange(t *testing.T) {
@@ -43,9 +48,6 @@ func TestFailedExchange(t *testing.T) {
 	proxy, err := url.Parse(address)
 	if err != nil {
 		t.Fatal(err)
-	}
-	failing := func(err error) http.RoundTripper {
-		return roundTripper(func(*http.Request) (*http.Response, error) { return nil, err })
 	}
 	through := func(proxy *url.URL, err error, response string) http.RoundTripper {
 		base := &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return proxy, err }, DialContext: responding(response)}
@@ -106,25 +108,17 @@ func TestTimeout(t *testing.T) {
 
 // Names that the program chose are shown in errors, in 500 printable characters.
 func TestLongNames(t *testing.T) {
-	long := strings.Repeat("x\u202e", 3000)
+	responding := func(status int, body string, header ...string) http.RoundTripper {
+		return inmem.Transport{Handler: responds(status, body, header...)}
+	}
 	for name, source := range map[string]*caller.Source{
-		"an unknown tenant":    {URL: apiURL, Tenant: long},
-		"a tenant not granted": {URL: "https://" + apiHost + "/" + strings.Repeat("s", 3000), Tenant: "denied"},
-		"a host":               {URL: "https://" + strings.Repeat("é\u202e", 3000) + ".example"},
+		"an unknown tenant":    {URL: apiURL, Tenant: strings.Repeat("x\u202e", 3000), Base: responding(404, `{"error":"unknown_tenant"}`)},
+		"a tenant not granted": {URL: "https://" + apiHost + "/" + strings.Repeat("s", 3000), Base: responding(403, "", "X-Amzn-Errortype: AccessDeniedException")},
+		"a host":               {URL: "https://" + strings.Repeat("é\u202e", 3000) + ".example", Base: failing(io.EOF)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				source.AWS = aws.Config{Credentials: credentials("AKIACALLER"), Region: "eu-central-1"}
-				source.Base = inmem.Transport{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					switch {
-					case r.Host != apiHost:
-						panic(http.ErrAbortHandler)
-					case source.Tenant == "denied":
-						responds(http.StatusForbidden, "", "X-Amzn-Errortype: AccessDeniedException")(w, r)
-					default:
-						responds(http.StatusNotFound, `{"error":"unknown_tenant"}`)(w, r)
-					}
-				})}
 				_, err := source.Token()
 				mustBe(t, err, err, "")
 			})

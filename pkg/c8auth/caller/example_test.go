@@ -31,7 +31,7 @@ func Example() {
 	fmt.Println(resp.Status, len(body), err)
 }
 
-// What Communic8 sees, with stand-ins of both sides.
+// What Communic8 sees, with fakes of both sides.
 func ExampleTransport() {
 	communic8 := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		fmt.Println(r.Method, r.URL, r.Header.Get("Authorization"))

@@ -109,10 +109,7 @@ func TestAPIFails(t *testing.T) {
 		"denies":     responds(http.StatusForbidden, ""),
 	}, func(e *env, api http.HandlerFunc) {
 		source := e.source()
-		token, err := source.Token()
-		if err != nil {
-			e.Fatal(err)
-		}
+		token := e.token(source)
 		e.setAPI(api)
 		time.Sleep(24*time.Hour - 5*time.Minute)
 		for time.Until(token.Expiry) >= 10*time.Second {
@@ -131,7 +128,7 @@ func TestAPIFails(t *testing.T) {
 		e.setAPI(nil)
 		e.rotate()
 		time.Sleep(10 * time.Second)
-		if got := e.token(source); got == token.AccessToken {
+		if got := e.token(source); got.AccessToken == token.AccessToken {
 			e.Error("got the same token")
 		}
 	})
@@ -178,7 +175,7 @@ func TestUnusableToken(t *testing.T) {
 	}
 	forEach(t, map[string]test{"expired": {-1, caller.ErrNoToken}, "none left": {0, caller.ErrNoToken}, "9 s": {9, caller.ErrNoToken}, "11 s": {11, nil}}, func(e *env, test test) {
 		source := e.source()
-		e.setAPI(responds(200, fmt.Sprintf(`{"access_token":"a","token_type":"Bearer","expires_in":%d,"version":"v","base_url":%q}`, test.expiresIn, acme)))
+		e.setAPI(responds(200, strings.Replace(tokenJSON, "3600", fmt.Sprint(test.expiresIn), 1)))
 		var failed time.Time
 		start := time.Now()
 		for time.Since(start) < 20*time.Second {
@@ -230,10 +227,7 @@ func TestPanickingTransport(t *testing.T) {
 		}
 		panics = false
 		time.Sleep(10 * time.Second)
-		token, err := source.Token()
-		if err != nil {
-			t.Fatal(err)
-		}
+		token := e.token(source)
 		panics = true
 		if got := recovered(func() error { return source.Reject(e.Context(), token) }); got != "MARK" {
 			t.Errorf("got the panic %v", got)
@@ -271,6 +265,9 @@ func TestContextEnds(t *testing.T) {
 	})
 }
 
+// tokenJSON is a response of the API.
+const tokenJSON = `{"access_token":"MARK","token_type":"Bearer","expires_in":3600,"version":"v","base_url":"https://acme.communic8.com"}`
+
 // Each response of the API has an error, with what to do, that shows nothing of the response.
 func TestErrors(t *testing.T) {
 	type test struct {
@@ -280,17 +277,8 @@ func TestErrors(t *testing.T) {
 		want   error
 		text   string
 	}
-	response := func(member, value string) string {
-		members := map[string]string{"access_token": `"MARK"`, "token_type": `"Bearer"`, "expires_in": "3600", "version": `"v"`, "base_url": `"` + acme + `"`}
-		members[member] = value
-		var list []string
-		for name, value := range members {
-			if value != "" {
-				list = append(list, fmt.Sprintf("%q:%s", name, value))
-			}
-		}
-		return "{" + strings.Join(list, ",") + "}"
-	}
+	// response is a usable one with something else in it.
+	response := func(old, replacement string) string { return strings.Replace(tokenJSON, old, replacement, 1) }
 	const noJSON = "not the documented JSON"
 	forEach(t, map[string]test{
 		"denied by IAM": {403, "AccessDeniedException", `{"Message":"MARK"}`, caller.ErrDenied,
@@ -314,15 +302,15 @@ func TestErrors(t *testing.T) {
 		"another server":                  {404, "", `MARK`, caller.ErrUnreachable, "404"},
 		"a redirect":                      {307, "", `MARK`, caller.ErrUnreachable, "307"},
 		"HTML":                            {200, "", `<p>MARK`, caller.ErrUnreachable, noJSON},
-		"no token":                        {200, "", response("access_token", ""), caller.ErrUnreachable, noJSON},
-		"a token with a header":           {200, "", response("access_token", `"a\r\nX-MARK: b"`), caller.ErrUnreachable, noJSON},
-		"another type":                    {200, "", response("token_type", `"MARK"`), caller.ErrUnreachable, noJSON},
-		"no version":                      {200, "", response("version", ""), caller.ErrUnreachable, noJSON},
-		"no base_url":                     {200, "", response("base_url", ""), caller.ErrUnreachable, "no base_url"},
-		"base_url over http":              {200, "", response("base_url", `"http://acme.communic8.com"`), caller.ErrUnreachable, "no base_url"},
-		"base_url with a path":            {200, "", response("base_url", `"https://acme.communic8.com/MARK"`), caller.ErrUnreachable, "no base_url"},
-		"expired long ago":                {200, "", response("expires_in", "-9223372036854775808"), caller.ErrNoToken, "has expired"},
-		"about to expire":                 {200, "", response("expires_in", "9"), caller.ErrNoToken, "or will within 10s"},
+		"no token":                        {200, "", response(`"access_token":"MARK",`, ""), caller.ErrUnreachable, noJSON},
+		"a token with a header":           {200, "", response("MARK", `a\r\nX-MARK: b`), caller.ErrUnreachable, noJSON},
+		"another type":                    {200, "", response("Bearer", "MARK"), caller.ErrUnreachable, noJSON},
+		"no version":                      {200, "", response(`"version":"v",`, ""), caller.ErrUnreachable, noJSON},
+		"no base_url":                     {200, "", response(`,"base_url":"https://acme.communic8.com"`, ""), caller.ErrUnreachable, "no base_url"},
+		"base_url over http":              {200, "", response("https:", "http:"), caller.ErrUnreachable, "no base_url"},
+		"base_url with a path":            {200, "", response(".com", ".com/MARK"), caller.ErrUnreachable, "no base_url"},
+		"expired long ago":                {200, "", response("3600", "-9223372036854775808"), caller.ErrNoToken, "has expired"},
+		"about to expire":                 {200, "", response("3600", "9"), caller.ErrNoToken, "or will within 10s"},
 	}, func(e *env, test test) {
 		e.setAPI(responds(test.status, test.body, "X-Amzn-Errortype: "+test.kind, "Location: https://evil.example/MARK"))
 		_, err := e.source().Token()
@@ -420,10 +408,7 @@ func TestAmbient(t *testing.T) {
 func TestReject(t *testing.T) {
 	withEnv(t, func(e *env) {
 		source := e.source()
-		first, err := source.Token()
-		if err != nil {
-			t.Fatal(err)
-		}
+		first := e.token(source)
 		if err := source.Reject(e.Context(), first); !errors.Is(err, caller.ErrKept) {
 			t.Errorf("a valid token: got %v, want ErrKept", err)
 		}
@@ -435,7 +420,7 @@ func TestReject(t *testing.T) {
 		if err := source.Reject(e.Context(), first); err != nil {
 			t.Error(err)
 		}
-		if second := e.token(source); !e.c8.Valid(second) {
+		if second := e.token(source); !e.c8.Valid(second.AccessToken) {
 			t.Error("the new token is not valid")
 		}
 		posts := e.count("POST")
@@ -449,10 +434,7 @@ func TestReject(t *testing.T) {
 func TestRejectDuringAFetch(t *testing.T) {
 	withEnv(t, func(e *env) {
 		source := e.source()
-		first, err := source.Token()
-		if err != nil {
-			t.Fatal(err)
-		}
+		first := e.token(source)
 		time.Sleep(24*time.Hour - 2*time.Minute) // the next one is due
 		e.setAPI(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method != http.MethodGet || r.Header.Get("Cache-Control") != "" {
@@ -471,7 +453,7 @@ func TestRejectDuringAFetch(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)
-		if token := e.token(source); !e.c8.Valid(token) {
+		if token := e.token(source); !e.c8.Valid(token.AccessToken) {
 			t.Error("the token is not valid")
 		}
 	})
@@ -482,11 +464,8 @@ func TestRejectIsDenied(t *testing.T) {
 	withEnv(t, func(e *env) {
 		source := e.source()
 		source.AWS.Credentials = credentials("AKIAREADER")
-		token, err := source.Token()
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = source.Reject(e.Context(), token)
+		token := e.token(source)
+		err := source.Reject(e.Context(), token)
 		mustBe(t, err, caller.ErrKept, "c8auth0api/v1/POST/tokens/default/rejections")
 		mustBe(t, err, caller.ErrDenied, "")
 	})
@@ -497,10 +476,7 @@ func TestTokenIsNotPrinted(t *testing.T) {
 	withEnv(t, func(e *env) {
 		source := e.source()
 		transport := &caller.Transport{Source: source, Base: e.internet()}
-		token, err := source.Token()
-		if err != nil {
-			t.Fatal(err)
-		}
+		token := e.token(source)
 		synctest.Wait() // printing what other goroutines use is a race
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
 			for _, value := range []any{source, transport, *transport, &http.Client{Transport: transport}} {

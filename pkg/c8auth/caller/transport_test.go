@@ -323,16 +323,18 @@ func TestAThousandPrograms(t *testing.T) {
 func (e *env) throttle(rate, burst float64) {
 	var mu sync.Mutex
 	left, last := burst, time.Now()
-	e.setAPI(func(w http.ResponseWriter, r *http.Request) {
+	admit := func() bool {
 		mu.Lock()
-		left = min(burst, left+rate*time.Since(last).Seconds())
-		last = time.Now()
-		admit := r.Method != http.MethodPost || left >= 1
-		if admit && r.Method == http.MethodPost {
-			left--
+		defer mu.Unlock()
+		left, last = min(burst, left+rate*time.Since(last).Seconds()), time.Now()
+		if left < 1 {
+			return false
 		}
-		mu.Unlock()
-		if !admit {
+		left--
+		return true
+	}
+	e.setAPI(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && !admit() {
 			responds(http.StatusTooManyRequests, "", "X-Amzn-Errortype: TooManyRequestsException")(w, r)
 			return
 		}
