@@ -34,14 +34,13 @@ import (
 const (
 	force     = `{"tenant":"default","force":true}`
 	probePath = "/int/v1/broadcast"
+	// oneAttempt is a setting of the SDK: where every request fails, it would only wait.
+	oneAttempt = "AWS_MAX_ATTEMPTS=1"
 
 	storeUnavailable = "the secret store is unavailable"
 	// proxyRefuses is what is said of a proxy that wants a password.
 	proxyRefuses = "cannot be reached: the proxy wants a user and a password (HTTP 407), or does not accept those that HTTPS_PROXY holds; the proxy is http://127.0.0.1:"
 )
-
-// oneAttempt is a setting of the SDK: where every request fails, it would only wait.
-const oneAttempt = "AWS_MAX_ATTEMPTS=1"
 
 // TestNoLeak takes every path of both real binaries, good and bad, with marked secrets. A mark
 // may be in the Authorization header of a request to Communic8, in Secrets Manager's values, and
@@ -452,6 +451,7 @@ func unavailabilities(echo string) []*smtest.Fault {
 		{Status: 200, Body: `{"VersionIdsToStages":` + q + `,"VersionStages":` + q + `,"SecretString":` + q},
 		{Break: true},
 		{Break: true, After: true},
+		{Hang: true},
 	}
 }
 
@@ -485,33 +485,26 @@ func storeFaults() leakCases {
 		},
 	}
 	for _, op := range []string{"GetSecretValue", "DescribeSecret", "PutSecretValue"} {
-		prepare := func(o *observed) {
-			o.store(o.oauth())
-			if op == "DescribeSecret" { // which is asked about credentials whose token is not due
-				o.put(o.valid())
-			}
-		}
-		fails := func(o *observed, fault func(echo string) *smtest.Fault, want string) {
-			prepare(o)
-			o.onStore(op, fault)
-			o.rotates(heartbeat, want)
-			o.Secrets.Destroy(tokenName) // in case that it was written
-			o.Secrets.Create(tokenName)
-		}
 		cases["Secrets Manager fails: "+op] = func(o *observed) {
 			o.Rotate.Env = append(o.Rotate.Env, oneAttempt)
+			fails := func(want string, fault func(echo string) *smtest.Fault) {
+				o.store(o.oauth())
+				if op == "DescribeSecret" { // which is asked about credentials whose token is not due
+					o.put(o.valid())
+				}
+				o.onStore(op, fault)
+				o.rotates(heartbeat, want)
+				o.Secrets.Destroy(tokenName) // in case that it was written
+				o.Secrets.Create(tokenName)
+			}
 			for n := range unavailabilities("") {
-				fails(o, func(echo string) *smtest.Fault { return unavailabilities(echo)[n] }, storeUnavailable)
+				fails(storeUnavailable, func(echo string) *smtest.Fault { return unavailabilities(echo)[n] })
 			}
 			for kind, message := range map[string]string{"ResourceNotFoundException": "", "InvalidRequestException": "marked for deletion"} {
-				fails(o, func(echo string) *smtest.Fault {
+				fails("unknown tenant", func(echo string) *smtest.Fault {
 					return &smtest.Fault{Status: 400, Type: kind, Message: message + echo}
-				}, "unknown tenant")
+				})
 			}
-		}
-		cases["Secrets Manager hangs: "+op] = func(o *observed) {
-			o.Rotate.Env = append(o.Rotate.Env, oneAttempt)
-			fails(o, func(string) *smtest.Fault { return &smtest.Fault{Hang: true} }, storeUnavailable)
 		}
 	}
 	return cases
@@ -551,15 +544,11 @@ func vends() leakCases {
 				o.vends(url.PathEscape(secret), nil, http.StatusBadRequest, "invalid_request")
 			}
 		},
-		"vend: unknown tenant": func(o *observed) {
+		"vend: no valid token": func(o *observed) {
 			o.vends("nobody", nil, http.StatusNotFound, "unknown_tenant")
-		},
-		"vend: nothing stored": func(o *observed) {
 			o.vends("default", nil, http.StatusServiceUnavailable, "no token has been stored yet")
-		},
-		"vend: expired": func(o *observed) {
-			o.put(o.token(time.Now().Add(-time.Hour), time.Hour))
-			o.vends("default", nil, http.StatusServiceUnavailable, "expired")
+			o.Secrets.Put(harness.TokenName("acme"), o.token(time.Now().Add(-time.Hour), time.Hour))
+			o.vends("acme", nil, http.StatusServiceUnavailable, "expired")
 		},
 		"vend: unreadable": func(o *observed) {
 			for i, stored := range unreadableTokens(o) {
@@ -607,8 +596,8 @@ func reports() leakCases {
 	rejected := func(o *observed) string {
 		o.store(o.oauth())
 		o.rotates(heartbeat, `"first_token"`)
+		revoke(o.Stack)
 		_, version := o.Secrets.Value(tokenName)
-		o.Communic8.Revoke(o.Communic8.Issued()[0])
 		return version
 	}
 	return leakCases{
