@@ -4,8 +4,8 @@ package docs
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -34,21 +34,18 @@ var (
 
 // All returns the snippets of the documentation below the root, in its order.
 func All(root string) (all []Snippet, err error) {
+	below := os.DirFS(root)
 	for _, pattern := range pages {
-		files, err := filepath.Glob(filepath.Join(root, pattern))
+		files, err := fs.Glob(below, pattern)
 		if err != nil {
 			return nil, err
 		}
 		for _, file := range files {
-			text, err := os.ReadFile(file)
+			text, err := fs.ReadFile(below, file)
 			if err != nil {
 				return nil, err
 			}
-			name, err := filepath.Rel(root, file)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, read(filepath.ToSlash(name), string(text))...)
+			all = append(all, read(file, string(text))...)
 		}
 	}
 	return all, nil
@@ -148,20 +145,22 @@ var checks = []Check{
 
 func starts(pattern string) *regexp.Regexp { return regexp.MustCompile(`^(` + pattern + `)`) }
 
-// Of returns the check of a snippet; not ok if there is none.
-func Of(s Snippet) (check Check, ok bool) {
-	i := slices.IndexFunc(checks, func(c Check) bool { return c.Language == s.Language && c.Pattern.MatchString(s.Text) })
-	if i < 0 {
-		return Check{}, false
+// Of returns the check of a snippet. It is the zero value if there is none.
+func Of(s Snippet) Check {
+	for _, c := range checks {
+		if c.Language == s.Language && c.Pattern.MatchString(s.Text) {
+			return c
+		}
 	}
-	return checks[i], true
+	return Check{}
 }
 
-// For returns the snippets that the check of that name checks.
+// For returns the snippets that the check of that name checks. It is an error if there are none.
 func For(root, name string) ([]Snippet, error) {
 	all, err := All(root)
-	return slices.DeleteFunc(all, func(s Snippet) bool {
-		check, ok := Of(s)
-		return !ok || check.Name != name
-	}), err
+	found := slices.DeleteFunc(all, func(s Snippet) bool { return Of(s).Name != name })
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("the documentation has nothing for %s", name)
+	}
+	return found, err
 }

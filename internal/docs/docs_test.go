@@ -23,13 +23,13 @@ func TestEverySnippetIsChecked(t *testing.T) {
 	}
 	defined, makefile := definitions(t), read(t, "Makefile")
 	for _, s := range all {
-		check, ok := docs.Of(s)
+		check := docs.Of(s)
 		target, isMake := strings.CutPrefix(check.Name, "make ")
 		switch {
-		case !ok:
-			t.Errorf("%s: nothing checks it", s)
 		case check.Reason != "":
 			t.Logf("%s: not run: %s", s, check.Reason)
+		case check.Name == "":
+			t.Errorf("%s: nothing checks it", s)
 		case isMake && !strings.Contains(makefile, "\n"+target+":"):
 			t.Errorf("%s: there is no target %s", s, target)
 		case strings.HasPrefix(check.Name, ".ci/"):
@@ -93,9 +93,9 @@ func TestMake(t *testing.T) {
 func TestGoCommands(t *testing.T) {
 	defined := definitions(t)
 	for _, s := range snippets(t, "TestGoCommands") {
-		for _, path := range regexp.MustCompile(`\./[\w/]+`).FindAllString(s.Text, -1) {
-			if len(glob(t, path+"/*.go")) == 0 {
-				t.Errorf("%s: there is no package %s", s, path)
+		for _, path := range regexp.MustCompile(`\./([\w/]+)`).FindAllStringSubmatch(s.Text, -1) {
+			if len(glob(t, path[1]+"/*.go")) == 0 {
+				t.Errorf("%s: there is no package %s", s, path[1])
 			}
 		}
 		for _, name := range regexp.MustCompile(`-run (\w+)`).FindAllStringSubmatch(s.Text, -1) {
@@ -109,7 +109,7 @@ func TestGoCommands(t *testing.T) {
 // prose returns the files that people read.
 func prose(t *testing.T) []string {
 	t.Helper()
-	return slices.Concat(glob(t, "*.md"), glob(t, "docs/*.md"), glob(t, "clients/*/README.md"), glob(t, ".github/*.md"))
+	return glob(t, "*.md", "docs/*.md", "clients/*/README.md", ".github/*.md")
 }
 
 // The README can be read in two minutes.
@@ -183,10 +183,10 @@ func TestGlossary(t *testing.T) {
 	if len(patterns) < 20 {
 		t.Fatalf("the glossary has %d patterns", len(patterns))
 	}
-	files := slices.Concat(prose(t), glob(t, "*.yaml"), glob(t, "samconfig.toml"), glob(t, "Makefile"), glob(t, ".ci/run"),
-		glob(t, "pkg/c8auth/*.go"), glob(t, "pkg/c8auth/*/*.go"), glob(t, "functions/*/*.go"), glob(t, "cmd/c8auth/*.go"),
-		glob(t, "internal/proxy/*.go"), glob(t, "internal/restapi/*.go"), glob(t, "internal/local/*.go"),
-		glob(t, "clients/*/*.js"), glob(t, "clients/*/*.ts"), glob(t, "clients/python/c8auth/*.py"))
+	files := append(prose(t), glob(t, "*.yaml", "samconfig.toml", "Makefile", ".ci/run",
+		"pkg/c8auth/*.go", "pkg/c8auth/*/*.go", "functions/*/*.go", "cmd/c8auth/*.go", "internal/cli/*.go",
+		"internal/proxy/*.go", "internal/restapi/*.go", "internal/local/*.go",
+		"clients/*/*.js", "clients/*/*.ts", "clients/python/c8auth/*.py")...)
 	for _, file := range files {
 		if strings.HasSuffix(file, "_test.go") {
 			continue
@@ -209,9 +209,6 @@ func snippets(t *testing.T, check string) []docs.Snippet {
 	found, err := docs.For(root, check)
 	if err != nil {
 		t.Fatal(err)
-	}
-	if len(found) == 0 {
-		t.Errorf("the documentation has nothing for %s", check)
 	}
 	return found
 }
@@ -252,15 +249,15 @@ func read(t *testing.T, name string) string {
 	return string(text)
 }
 
-// glob returns the files of a pattern, from the root.
-func glob(t *testing.T, pattern string) []string {
+// glob returns the files of the patterns, from the root.
+func glob(t *testing.T, patterns ...string) (files []string) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(root, pattern))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, file := range files {
-		files[i], _ = filepath.Rel(root, file)
+	for _, pattern := range patterns {
+		found, err := fs.Glob(os.DirFS(root), pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
 	}
 	return files
 }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -98,23 +99,19 @@ func simulate(t *testing.T, until time.Duration) (h history) {
 	return h
 }
 
-// alarm returns when as many heartbeats in a row had reported what an alarm is about; 0 for
-// never.
-func (h history) alarm(about func(point) bool) time.Duration {
+// alarm returns the heartbeat at which as many in a row had reported what an alarm is about.
+func (h history) alarm(about func(point) bool) point {
 	run := 0
 	for _, p := range h.points {
 		if run++; !about(p) {
 			run = 0
 		}
 		if run == alarmAfter {
-			return p.at
+			return p
 		}
 	}
-	return 0
+	return point{}
 }
-
-// at returns the lifetime that was left then.
-func (h history) at(at time.Duration) float64 { return h.points[at/heartbeat].life }
 
 func failed(p point) bool { return p.failed }
 func low(p point) bool    { return p.life < alarmBelow }
@@ -125,23 +122,18 @@ func TestOutagePicture(t *testing.T) {
 	if short.refused != 0 {
 		t.Errorf("vend refused a token after %v though the outage ended after %v", short.refused, ends)
 	}
-	if rotated := begins + 4*time.Hour; short.alarm(failed) < rotated || long.refused < rotated+lifetime/2-time.Minute {
-		t.Errorf("rotations fail from %v, and callers notice at %v", short.alarm(failed), long.refused)
+	if rotated, fails := begins+4*time.Hour, short.alarm(failed).at; fails < rotated || long.refused < rotated+lifetime/2-time.Minute {
+		t.Errorf("rotations fail from %v, and callers notice at %v", fails, long.refused)
 	}
 	picture := draw(short, long)
-	const file = root + "/docs/images/outage.svg"
+	const file = "docs/images/outage.svg"
 	if *update {
-		if err := os.WriteFile(file, []byte(picture), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(root, file), []byte(picture), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		return
 	}
-	drawn, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(drawn) != picture {
-		t.Error("docs/images/outage.svg is not what happens: make pictures draws it anew")
+	if read(t, file) != picture {
+		t.Errorf("%s is not what happens: make pictures draws it anew", file)
 	}
 }
 
@@ -188,16 +180,15 @@ func draw(short, long history) string {
 	}
 	line(long, ends, `stroke="#b00" stroke-width="1.5" stroke-dasharray="5 4"`)
 	line(short, 0, `stroke="#06c" stroke-width="2.5"`)
-	mark := func(at time.Duration, percent float64, dx, dy float64, anchor, what string) {
-		add(`<circle cx="%.1f" cy="%.1f" r="4"/>`, x(at), y(percent))
-		text(x(at)+dx, y(percent)+dy, anchor, what)
+	mark := func(p point, dx, dy float64, anchor, what string) {
+		add(`<circle cx="%.1f" cy="%.1f" r="4"/>`, x(p.at), y(p.life))
+		text(x(p.at)+dx, y(p.life)+dy, anchor, what)
 	}
-	due := begins + 4*time.Hour
-	mark(lifetime/2, 50, -10, 18, "end", "half of the lifetime: a new token")
-	mark(due, 50, -10, 18, "end", "a new token is due")
-	mark(short.alarm(failed), short.at(short.alarm(failed)), 10, -6, "start", "alarm rotations-fail")
-	mark(short.alarm(low), short.at(short.alarm(low)), -10, 18, "end", fmt.Sprintf("alarm life: %.0f hours are left", (long.refused-short.alarm(low)).Hours()))
-	mark(long.refused, 0, 10, -26, "start", "if it goes on:")
+	mark(point{at: lifetime / 2, life: 50}, -10, 18, "end", "half of the lifetime: a new token")
+	mark(point{at: begins + 4*time.Hour, life: 50}, -10, 18, "end", "a new token is due")
+	mark(short.alarm(failed), 10, -6, "start", "alarm rotations-fail")
+	mark(short.alarm(low), -10, 18, "end", fmt.Sprintf("alarm life: %.0f hours are left", (long.refused-short.alarm(low).at).Hours()))
+	mark(point{at: long.refused}, 10, -26, "start", "if it goes on:")
 	text(x(long.refused)+10, y(0)-8, "start", "callers get 503")
 	out.WriteString("</svg>\n")
 	return out.String()

@@ -171,8 +171,8 @@ func TestAWS(t *testing.T) {
 func snippets(t *testing.T, test string) []docs.Snippet {
 	t.Helper()
 	found, err := docs.For(root, test)
-	if err != nil || len(found) == 0 {
-		t.Fatalf("%d snippets for %s: %v", len(found), test, err)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return found
 }
