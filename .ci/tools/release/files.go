@@ -79,20 +79,21 @@ func tarGz(at time.Time, entries []entry) ([]byte, error) {
 
 // packaged returns template.yaml for a release: its functions are the zips beside it, for one
 // processor, and its description names the version.
-func packaged(template, processor, version string) (string, error) {
+func packaged(template, processor, version string) ([]byte, error) {
+	const built = `    Metadata:\n      BuildMethod: makefile\n    Properties:\n`
 	for _, change := range []struct{ pattern, replacement string }{
 		{`(?m)^Description: (.*)\.$`, "Description: ${1}. Version " + version},
 		{`(?m)^    CodeUri: .*\n`, ""},
-		{`(?m)^(  RotateFunction:\n    Type: .*\n)    Metadata:\n      BuildMethod: makefile\n    Properties:\n`, "${1}    Properties:\n      CodeUri: rotate_" + processor + ".zip\n"},
-		{`(?m)^(  VendFunction:\n    Type: .*\n)    Metadata:\n      BuildMethod: makefile\n    Properties:\n`, "${1}    Properties:\n      CodeUri: vend_" + processor + ".zip\n"},
+		{`(?m)^(  RotateFunction:\n    Type: .*\n)` + built, "${1}    Properties:\n      CodeUri: rotate_" + processor + ".zip\n"},
+		{`(?m)^(  VendFunction:\n    Type: .*\n)` + built, "${1}    Properties:\n      CodeUri: vend_" + processor + ".zip\n"},
 		{`(?m)^(  Architecture:\n    Type: String\n)    Default: .*\n    AllowedValues: .*\n    Description: .*\n`,
 			"${1}    Default: " + processor + "\n    AllowedValues: [" + processor + "]\n    Description: Processor of both functions. The release has a template for each.\n"},
 	} {
 		pattern := regexp.MustCompile(change.pattern)
 		if n := len(pattern.FindAllString(template, 2)); n != 1 {
-			return "", fmt.Errorf("template.yaml: %d places, want one, match %s", n, change.pattern)
+			return nil, fmt.Errorf("template.yaml: %d places, want one, match %s", n, change.pattern)
 		}
 		template = pattern.ReplaceAllString(template, change.replacement)
 	}
-	return template, nil
+	return []byte(template), nil
 }

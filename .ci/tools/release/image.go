@@ -47,7 +47,6 @@ func image(at time.Time, version, processor string, binary []byte, licences entr
 	if err != nil {
 		return nil, err
 	}
-	type object = map[string]any
 	const address, path = "127.0.0.1:8918", "/run/c8auth/path"
 	var blobs []entry
 	blob := func(mediaType string, data []byte) object {
@@ -63,12 +62,12 @@ func image(at time.Time, version, processor string, binary []byte, licences entr
 		return data
 	}
 	packed := blob("application/vnd.oci.image.layer.v1.tar", layer)
-	labels := map[string]string{"org.opencontainers.image.version": version, "org.opencontainers.image.licenses": "MIT"}
 	config := blob("application/vnd.oci.image.config.v1+json", encoded(object{
 		"created": at.Format(time.RFC3339), "os": "linux", "architecture": processor,
 		"rootfs": object{"type": "layers", "diff_ids": []any{packed["digest"]}},
 		"config": object{
-			"User": fmt.Sprintf("%d:%d", user, user), "Labels": labels,
+			"User":       fmt.Sprintf("%d:%d", user, user),
+			"Labels":     object{"org.opencontainers.image.version": version, "org.opencontainers.image.licenses": "MIT"},
 			"Volumes":    object{"/run/c8auth": object{}},
 			"Entrypoint": []string{"/c8auth", "proxy"},
 			"Cmd":        []string{"--listen", address, "--path-file", path},
@@ -80,7 +79,7 @@ func image(at time.Time, version, processor string, binary []byte, licences entr
 	}))
 	const manifestType = "application/vnd.oci.image.manifest.v1+json"
 	manifest := blob(manifestType, encoded(object{"schemaVersion": 2, "mediaType": manifestType, "config": config, "layers": []object{packed}}))
-	manifest["annotations"] = map[string]string{"io.containerd.image.name": "docker.io/library/c8auth:" + version, "org.opencontainers.image.ref.name": version}
+	manifest["annotations"] = object{"io.containerd.image.name": "docker.io/library/c8auth:" + version, "org.opencontainers.image.ref.name": version}
 	docker := object{"Config": blobs[1].name, "RepoTags": []string{"c8auth:" + version}, "Layers": []string{blobs[0].name}}
 	return tarGz(at, append(blobs,
 		entry{name: "index.json", mode: 0o644, data: encoded(object{"schemaVersion": 2, "manifests": []object{manifest}})},

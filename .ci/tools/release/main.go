@@ -1,6 +1,6 @@
 // Release is `make release`: it builds every file of a release from the commit that is
 // checked out, into .aws-sam/release. The same commit gives the same bytes on any machine.
-// docs/releases.md says what the files are for, and why this is not GoReleaser.
+// docs/releases.md says what the files are for, docs/decisions.md why this is not GoReleaser.
 package main
 
 import (
@@ -12,11 +12,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,8 +27,8 @@ import (
 // platforms are those of the tool, as GOOS and GOARCH. Linux comes first.
 var platforms = [][2]string{{"linux", "amd64"}, {"linux", "arm64"}, {"darwin", "amd64"}, {"darwin", "arm64"}, {"windows", "amd64"}, {"windows", "arm64"}}
 
-// processors are those of the functions, as template.yaml and Go call them.
-var processors = [][2]string{{"arm64", "arm64"}, {"x86_64", "amd64"}}
+// processors are those of the functions, as template.yaml calls them.
+var processors = []string{"arm64", "x86_64"}
 
 func main() {
 	tag := flag.String("tag", "", "fail unless the commit has this tag")
@@ -43,33 +44,31 @@ func main() {
 }
 
 // run builds a release and prints its files with their sizes.
-func run(ctx context.Context, tag string) error {
+func run(ctx context.Context, tag string) (err error) {
 	root, err := filepath.Abs("../..") // go run -C .ci/tools
 	if err != nil {
 		return err
 	}
-	b := &builder{ctx: ctx, out: filepath.Join(root, ".aws-sam", "release")}
-	if err := b.build(root); err != nil {
+	out := filepath.Join(root, ".aws-sam", "release")
+	if err := os.RemoveAll(out); err != nil {
+		return err
+	}
+	scratch, err := os.MkdirTemp("", "c8auth-release-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+	b := &builder{ctx: ctx, source: filepath.Join(scratch, "source"), scratch: scratch, files: make(map[string][]byte)}
+	if err := b.clone(root); err != nil {
+		return err
+	}
+	if err := b.build(); err != nil {
 		return err
 	}
 	if tag != "" && tag != b.version {
 		return fmt.Errorf("the tag is %s, but the tool says that it is %s: is the tag on this commit, and of the form v1.2.3?", tag, b.version)
 	}
-	names, err := b.names()
-	if err != nil {
-		return err
-	}
-	total := int64(0)
-	for _, name := range names {
-		info, err := os.Stat(filepath.Join(b.out, name))
-		if err != nil {
-			return err
-		}
-		total += info.Size()
-		fmt.Printf("%10d  %s\n", info.Size(), name)
-	}
-	fmt.Printf("%10d  in %d files of %s, in %s\n", total, len(names), b.version, b.out)
-	return nil
+	return b.write(out)
 }
 
 // builder is the state of one build.
@@ -77,61 +76,11 @@ type builder struct {
 	ctx     context.Context
 	source  string // a clone of the repository
 	scratch string // for binaries
-	out     string
 	env     []string
-	time    time.Time // of the commit
-	version string    // of the tool, as Go derives it from the commit and its tags
-}
-
-// build builds the commit that is checked out in root.
-func (b *builder) build(root string) (err error) {
-	if err := os.RemoveAll(b.out); err != nil {
-		return err
-	}
-	if b.scratch, err = os.MkdirTemp("", "c8auth-release-"); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(b.scratch)) }()
-	b.source = filepath.Join(b.scratch, "source")
-	// Git would not clone a checkout that belongs to somebody else.
-	trust := filepath.Join(b.scratch, "gitconfig")
-	if err := os.WriteFile(trust, []byte("[safe]\n\tdirectory = *\n"), 0o600); err != nil {
-		return err
-	}
-	b.env = []string{"GIT_CONFIG_GLOBAL=" + trust}
-	// From a clone: it has no other files than the commit, and Go finds no version in a worktree.
-	if _, err := b.run(root, "git", "clone", "--quiet", root, b.source); err != nil {
-		return err
-	}
-	seconds, err := b.run(b.source, "git", "log", "-1", "--format=%ct")
-	if err != nil {
-		return err
-	}
-	unix, err := strconv.ParseInt(strings.TrimSpace(seconds), 10, 64)
-	if err != nil {
-		return err
-	}
-	b.time = time.Unix(unix, 0).UTC()
-	module, err := b.run(b.source, "go", "mod", "edit", "-json")
-	if err != nil {
-		return err
-	}
-	var declared struct{ Toolchain string }
-	if err := json.Unmarshal([]byte(module), &declared); err != nil {
-		return err
-	}
-	// What the surroundings set must not matter, above all which Go is installed.
-	b.env = append(b.env,
-		"GOTOOLCHAIN="+declared.Toolchain, "GOFLAGS=-trimpath", "GOWORK=off", "CGO_ENABLED=0", "GOAMD64=v1", "GOARM64=v8.0",
-		"GNUMAKEFLAGS=", "MAKEFLAGS=", "MAKEOVERRIDES=", "MFLAGS=",
-	)
-	if err := os.MkdirAll(b.out, 0o755); err != nil {
-		return err
-	}
-	if err := b.files(); err != nil {
-		return err
-	}
-	return b.checksums()
+	time    time.Time          // of the commit
+	version string             // of the tool, as Go derives it from the commit and its tags
+	modules map[string]*module // that are linked, by their paths
+	files   map[string][]byte  // of the release, by their names
 }
 
 // run runs a command and returns what it printed.
@@ -144,13 +93,51 @@ func (b *builder) run(dir, name string, args ...string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s: %w\n%s", strings.Join(command.Args, " "), err, &stderr)
 	}
-	return string(printed), nil
+	return strings.TrimSpace(string(printed)), nil
 }
 
-// files makes all files but the checksums.
-func (b *builder) files() error {
+// clone clones the commit that is checked out in root, and prepares the environment of builds.
+// A clone has no other files than the commit, and Go finds no version in a worktree.
+func (b *builder) clone(root string) error {
+	// Git would not clone a checkout that belongs to somebody else.
+	trust := filepath.Join(b.scratch, "gitconfig")
+	if err := os.WriteFile(trust, []byte("[safe]\n\tdirectory = *\n"), 0o600); err != nil {
+		return err
+	}
+	b.env = []string{"GIT_CONFIG_GLOBAL=" + trust}
+	if _, err := b.run(root, "git", "clone", "--quiet", root, b.source); err != nil {
+		return err
+	}
+	committed, err := b.run(b.source, "git", "log", "-1", "--format=%cI")
+	if err != nil {
+		return err
+	}
+	at, err := time.Parse(time.RFC3339, committed)
+	if err != nil {
+		return err
+	}
+	b.time = at.UTC()
+	module, err := b.run(b.source, "go", "mod", "edit", "-json")
+	if err != nil {
+		return err
+	}
+	var declared struct{ Toolchain string }
+	if err := json.Unmarshal([]byte(module), &declared); err != nil {
+		return err
+	}
+	// What the environment sets must not matter, above all which Go is installed.
+	b.env = append(b.env,
+		"GOTOOLCHAIN="+declared.Toolchain, "GOFLAGS=-trimpath", "GOWORK=off", "CGO_ENABLED=0", "GOAMD64=v1", "GOARM64=v8.0",
+		"GNUMAKEFLAGS=", "MAKEFLAGS=", "MAKEOVERRIDES=", "MFLAGS=",
+	)
+	return nil
+}
+
+// build makes all files but the checksums.
+func (b *builder) build() error {
 	tools := func(platform [2]string) string { return filepath.Join(b.scratch, "tool", platform[0], platform[1]) }
-	function := func(name string, processor [2]string) string { return filepath.Join(b.scratch, name, processor[0]) }
+	function := func(name, processor string) string { return filepath.Join(b.scratch, name, processor) }
+	functions := map[string]string{"rotate": "build-RotateFunction", "vend": "build-VendFunction"}
 	var builds errgroup.Group
 	builds.SetLimit(runtime.NumCPU())
 	for _, platform := range platforms {
@@ -161,9 +148,9 @@ func (b *builder) files() error {
 		})
 	}
 	for _, processor := range processors {
-		for name, target := range map[string]string{"rotate": "build-RotateFunction", "vend": "build-VendFunction"} {
+		for name, target := range functions {
 			builds.Go(func() error {
-				_, err := b.run(b.source, "make", target, "ARCH="+processor[0], "ARTIFACTS_DIR="+function(name, processor))
+				_, err := b.run(b.source, "make", target, "ARCH="+processor, "ARTIFACTS_DIR="+function(name, processor))
 				return err
 			})
 		}
@@ -176,38 +163,32 @@ func (b *builder) files() error {
 		return err
 	}
 	b.version = info.Main.Version
+	if err := b.findModules(); err != nil {
+		return err
+	}
+	licences := entry{name: "LICENSES.txt", mode: 0o644, data: licenceTexts(b.modules)}
+	b.files[licences.name] = licences.data
 
-	modules, err := b.modules()
-	if err != nil {
-		return err
-	}
-	texts := licenceTexts(modules)
-	if err := os.WriteFile(filepath.Join(b.out, "LICENSES.txt"), texts, 0o644); err != nil {
-		return err
-	}
-	licences := entry{name: "LICENSES.txt", mode: 0o644, data: texts}
 	for _, platform := range platforms {
 		name, kind, as, pack := "c8auth_"+platform[0]+"_"+platform[1], ".tar.gz", "c8auth", tarGz
 		if platform[0] == "windows" {
 			kind, as, pack = ".zip", "c8auth.exe", zipped
 		}
-		if err := b.archive(name+kind, filepath.Join(tools(platform), as), modules, func(binary []byte) ([]byte, error) {
+		err := b.archive(name+kind, filepath.Join(tools(platform), as), func(binary []byte) ([]byte, error) {
 			return pack(b.time, []entry{{name: as, mode: 0o755, data: binary}, licences})
-		}); err != nil {
-			return err
+		})
+		if err == nil && platform[0] == "linux" {
+			err = b.archive("c8auth_image_"+platform[1]+".tar.gz", filepath.Join(tools(platform), "c8auth-sidecar"), func(binary []byte) ([]byte, error) {
+				return image(b.time, b.version, platform[1], binary, licences)
+			})
 		}
-		if platform[0] != "linux" {
-			continue
-		}
-		if err := b.archive("c8auth_image_"+platform[1]+".tar.gz", filepath.Join(tools(platform), "c8auth-sidecar"), modules, func(binary []byte) ([]byte, error) {
-			return image(b.time, b.version, platform[1], binary, licences)
-		}); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	for _, processor := range processors {
-		for _, name := range []string{"rotate", "vend"} {
-			if err := b.archive(name+"_"+processor[0]+".zip", filepath.Join(function(name, processor), "bootstrap"), modules, func(binary []byte) ([]byte, error) {
+		for name := range functions {
+			if err := b.archive(name+"_"+processor+".zip", filepath.Join(function(name, processor), "bootstrap"), func(binary []byte) ([]byte, error) {
 				return zipped(b.time, []entry{{name: "bootstrap", mode: 0o755, data: binary}})
 			}); err != nil {
 				return err
@@ -217,80 +198,61 @@ func (b *builder) files() error {
 	return b.templates()
 }
 
-// archive writes an archive, which pack makes of a binary, and the binary's bill of materials.
-func (b *builder) archive(name, path string, modules map[string]*module, pack func(binary []byte) ([]byte, error)) error {
+// archive adds an archive, which pack makes of a binary, and the binary's bill of materials.
+func (b *builder) archive(name, path string, pack func(binary []byte) ([]byte, error)) error {
 	binary, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	packed, err := pack(binary)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(b.out, name), packed, 0o644); err != nil {
+	if b.files[name], err = pack(binary); err != nil {
 		return err
 	}
 	info, err := buildinfo.Read(bytes.NewReader(binary))
 	if err != nil {
 		return err
 	}
-	bill, err := billOfMaterials(info, name, b.version, b.time, modules)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(b.out, name+".cdx.json"), bill, 0o644)
+	b.files[name+".cdx.json"], err = b.billOfMaterials(info, name)
+	return err
 }
 
-// templates writes what sam deploy reads: a template for each processor, and the files beside it.
-func (b *builder) templates() error {
+// templates adds what sam deploy reads: a template for each processor, and the files beside it.
+func (b *builder) templates() (err error) {
 	for _, name := range []string{"template.yaml", "tenant.yaml", "samconfig.toml", "openapi.yaml", "CHANGELOG.md"} {
-		text, err := os.ReadFile(filepath.Join(b.source, name))
-		if err != nil {
+		if b.files[name], err = os.ReadFile(filepath.Join(b.source, name)); err != nil {
 			return err
 		}
-		files := map[string]string{name: string(text)}
-		if name == "template.yaml" {
-			for _, processor := range processors {
-				of := name
-				if processor[0] != "arm64" {
-					of = "template-" + processor[0] + ".yaml"
-				}
-				if files[of], err = packaged(string(text), processor[0], b.version); err != nil {
-					return err
-				}
-			}
+	}
+	template := string(b.files["template.yaml"])
+	for _, processor := range processors {
+		name := "template-" + processor + ".yaml"
+		if processor == "arm64" {
+			name = "template.yaml"
 		}
-		for name, text := range files {
-			if err := os.WriteFile(filepath.Join(b.out, name), []byte(text), 0o644); err != nil {
-				return err
-			}
+		if b.files[name], err = packaged(template, processor, b.version); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// checksums writes the file that names every other one.
-func (b *builder) checksums() error {
-	names, err := b.names()
-	if err != nil {
+// write writes the files and checksums.txt, which names every other one, and prints their sizes.
+func (b *builder) write(out string) error {
+	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
 	}
-	var text strings.Builder
-	for _, name := range names {
-		data, err := os.ReadFile(filepath.Join(b.out, name))
-		if err != nil {
+	var checksums bytes.Buffer
+	for _, name := range slices.Sorted(maps.Keys(b.files)) {
+		fmt.Fprintf(&checksums, "%x  %s\n", sha256.Sum256(b.files[name]), name)
+	}
+	b.files["checksums.txt"] = checksums.Bytes()
+	total := 0
+	for _, name := range slices.Sorted(maps.Keys(b.files)) {
+		if err := os.WriteFile(filepath.Join(out, name), b.files[name], 0o644); err != nil {
 			return err
 		}
-		fmt.Fprintf(&text, "%x  %s\n", sha256.Sum256(data), name)
+		total += len(b.files[name])
+		fmt.Printf("%10d  %s\n", len(b.files[name]), name)
 	}
-	return os.WriteFile(filepath.Join(b.out, "checksums.txt"), []byte(text.String()), 0o644)
-}
-
-// names returns the names of the files, sorted.
-func (b *builder) names() (names []string, _ error) {
-	entries, err := os.ReadDir(b.out)
-	for _, entry := range entries {
-		names = append(names, entry.Name())
-	}
-	return names, err
+	fmt.Printf("%10d  in %d files of %s, in %s\n", total, len(b.files), b.version, out)
+	return nil
 }

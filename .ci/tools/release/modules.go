@@ -3,7 +3,6 @@ package main
 // What is linked into the binaries: modules, their licences, and bills of materials.
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -16,6 +15,9 @@ import (
 	"strings"
 	"time"
 )
+
+// object is one of JSON. Its keys are sorted when it is encoded.
+type object = map[string]any
 
 // module is one that is linked into a binary.
 type module struct {
@@ -36,20 +38,20 @@ var licenceFile = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|patents)`)
 // std is what the standard library is called in place of a module's path.
 const std = "std"
 
-// modules returns what is linked into any of the binaries, by the module's path. Licences are
-// the files in the directory of each package and in those above it, up to its module's. A module
-// without a licence that is known here is an error.
-func (b *builder) modules() (map[string]*module, error) {
+// findModules finds what is linked into any of the binaries. Licences are the files in the
+// directory of each package and in those above it, up to its module's; of the standard library,
+// only those at its top. A module without a licence that is known here is an error.
+func (b *builder) findModules() error {
 	root, err := b.run(b.source, "go", "env", "GOROOT")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	modules := make(map[string]*module)
+	b.modules = make(map[string]*module)
 	for _, platform := range platforms {
 		printed, err := b.run(b.source, "env", "GOOS="+platform[0], "GOARCH="+platform[1],
 			"go", "list", "-deps", "-json=Dir,Standard,Module", "./cmd/...", "./functions/...")
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for in := json.NewDecoder(strings.NewReader(printed)); in.More(); {
 			var listed struct {
@@ -58,35 +60,31 @@ func (b *builder) modules() (map[string]*module, error) {
 				Module   struct{ Path, Dir string }
 			}
 			if err := in.Decode(&listed); err != nil {
-				return nil, err
+				return err
 			}
-			path, dir, top := listed.Module.Path, listed.Dir, listed.Module.Dir
 			if listed.Standard {
-				path, dir, top = std, strings.TrimSpace(root), strings.TrimSpace(root)
+				listed.Dir, listed.Module.Path, listed.Module.Dir = root, std, root
 			}
-			if modules[path] == nil {
-				modules[path] = new(module)
+			m := b.modules[listed.Module.Path]
+			if m == nil {
+				m = new(module)
+				b.modules[listed.Module.Path] = m
 			}
-			for ; ; dir = filepath.Dir(dir) {
-				if err := modules[path].addLicences(dir); err != nil {
-					return nil, err
-				}
-				if dir == top {
-					break
-				}
+			if err := m.addLicences(listed.Dir, listed.Module.Dir); err != nil {
+				return err
 			}
 		}
 	}
-	for path, m := range modules {
+	for path, m := range b.modules {
 		if m.ids == nil {
-			return nil, fmt.Errorf("%s has no licence that is known here: read it, and add it if it may be linked", path)
+			return fmt.Errorf("%s has no licence that is known here: read it, and add it if it may be linked", path)
 		}
 	}
-	return modules, nil
+	return nil
 }
 
-// addLicences adds those in a directory.
-func (m *module) addLicences(dir string) error {
+// addLicences adds those in a directory and above it, up to top.
+func (m *module) addLicences(dir, top string) error {
 	files, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -111,7 +109,10 @@ func (m *module) addLicences(dir string) error {
 		}
 	}
 	slices.Sort(m.ids)
-	return nil
+	if dir == top {
+		return nil
+	}
+	return m.addLicences(filepath.Dir(dir), top)
 }
 
 // licenceTexts returns all licences, each with the modules that it is of.
@@ -122,96 +123,60 @@ func licenceTexts(modules map[string]*module) []byte {
 			of[text] = append(of[text], path)
 		}
 	}
-	texts := slices.SortedFunc(maps.Keys(of), func(a, b string) int {
-		if order := slices.Compare(of[a], of[b]); order != 0 {
-			return order
-		}
-		return strings.Compare(a, b)
-	})
-	var out bytes.Buffer
-	for _, text := range texts {
-		fmt.Fprintf(&out, "%s\n\n%s\n\n%s\n\n", strings.Join(of[text], "\n"), text, strings.Repeat("-", 80))
+	var sections []string
+	for text, paths := range of {
+		sections = append(sections, fmt.Sprintf("%s\n\n%s\n\n%s\n\n", strings.Join(paths, "\n"), text, strings.Repeat("-", 80)))
 	}
-	return out.Bytes()
+	slices.Sort(sections)
+	return []byte(strings.Join(sections, ""))
 }
 
-// component is one of a bill of materials in the format CycloneDX 1.6.
-type component struct {
-	Type     string    `json:"type"`
-	Ref      string    `json:"bom-ref"`
-	Name     string    `json:"name"`
-	Version  string    `json:"version"`
-	Hashes   []hash    `json:"hashes,omitempty"`
-	Licences []licence `json:"licenses,omitempty"`
-	PURL     string    `json:"purl"`
-}
-
-type hash struct {
-	Algorithm string `json:"alg"`
-	Content   string `json:"content"`
-}
-
-type licence struct {
-	Licence struct {
-		ID string `json:"id"`
-	} `json:"license"`
-}
-
-type dependency struct {
-	Ref string   `json:"ref"`
-	On  []string `json:"dependsOn,omitempty"`
-}
-
-// newComponent returns the component for a module. sum is that of go.sum, empty for none.
-func newComponent(kind, path, version, sum string, m *module) (c component, _ error) {
-	c = component{Type: kind, Name: path, Version: version, PURL: "pkg:golang/" + path + "@" + version}
-	c.Ref = c.PURL
+// component returns the component of a bill of materials for a module. sum is that of go.sum,
+// empty for none.
+func (b *builder) component(kind, path, version, sum string) (object, error) {
+	m := b.modules[path]
 	if m == nil {
-		return c, fmt.Errorf("%s is linked into a binary, but into no package", path)
+		return nil, fmt.Errorf("%s is linked into a binary, but into no package", path)
 	}
+	var licences []object
 	for _, id := range m.ids {
-		var l licence
-		l.Licence.ID = id
-		c.Licences = append(c.Licences, l)
+		licences = append(licences, object{"license": object{"id": id}})
 	}
-	if digest, ok := strings.CutPrefix(sum, "h1:"); ok {
+	url := "pkg:golang/" + path + "@" + version
+	c := object{"type": kind, "bom-ref": url, "purl": url, "name": path, "version": version, "licenses": licences}
+	if digest, ok := strings.CutPrefix(sum, "h1:"); ok { // of the module's files, as Go's checksum database has it
 		raw, err := base64.StdEncoding.DecodeString(digest)
 		if err != nil {
-			return c, err
+			return nil, err
 		}
-		c.Hashes = []hash{{"SHA-256", fmt.Sprintf("%x", raw)}} // of the module's files, as Go's checksum database has it
+		c["hashes"] = []object{{"alg": "SHA-256", "content": fmt.Sprintf("%x", raw)}}
 	}
 	return c, nil
 }
 
-// billOfMaterials returns that of the binary in a file of the release, as JSON.
-func billOfMaterials(info *debug.BuildInfo, file, version string, at time.Time, modules map[string]*module) ([]byte, error) {
-	main, err := newComponent("application", info.Main.Path, version, "", modules[info.Main.Path])
+// billOfMaterials returns that of the binary in a file of the release, in the format CycloneDX
+// 1.6.
+func (b *builder) billOfMaterials(info *debug.BuildInfo, file string) ([]byte, error) {
+	main, err := b.component("application", info.Main.Path, b.version, "")
 	if err != nil {
 		return nil, err
 	}
-	main.PURL += "#" + strings.TrimPrefix(info.Path, info.Main.Path+"/")
-	main.Ref, main.Name = file, file
-	library, err := newComponent("library", std, strings.TrimPrefix(info.GoVersion, "go"), "", modules[std])
-	if err != nil {
-		return nil, err
-	}
-	components := []component{library}
-	for _, dep := range info.Deps {
-		c, err := newComponent("library", dep.Path, dep.Version, dep.Sum, modules[dep.Path])
+	main["purl"] = fmt.Sprint(main["purl"], "#", strings.TrimPrefix(info.Path, info.Main.Path+"/"))
+	main["bom-ref"], main["name"] = file, file
+	linked := []*debug.Module{{Path: std, Version: strings.TrimPrefix(info.GoVersion, "go")}}
+	var components []object
+	var refs []any
+	for _, dep := range append(linked, info.Deps...) {
+		c, err := b.component("library", dep.Path, dep.Version, dep.Sum)
 		if err != nil {
 			return nil, err
 		}
-		components = append(components, c)
+		components, refs = append(components, c), append(refs, c["bom-ref"])
 	}
-	all := dependency{Ref: main.Ref}
-	for _, c := range components {
-		all.On = append(all.On, c.Ref)
-	}
-	return json.MarshalIndent(map[string]any{
+	return json.MarshalIndent(object{
 		"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1,
-		"metadata":     map[string]any{"timestamp": at.Format(time.RFC3339), "component": main},
+		"metadata":     object{"timestamp": b.time.Format(time.RFC3339), "component": main},
 		"components":   components,
-		"dependencies": []dependency{all},
+		"dependencies": []object{{"ref": file, "dependsOn": refs}},
 	}, "", " ")
 }
