@@ -9,8 +9,6 @@ import (
 	"github.com/c8auth/c8auth/pkg/c8auth"
 )
 
-const vendTimeout = 10 * time.Second // as in template.yaml
-
 // call is the tenant's callers: now and then one fetches the token, and some do so several
 // times.
 func (e *env) call(t *tenant) {
@@ -37,25 +35,18 @@ func (v vended) rejected(t *tenant) bool { return v.version != "" && !t.c8.Valid
 
 // vend is one invocation of the function vend.
 func (e *env) vend(t *tenant, fresh bool) (got vended) {
-	e.mu.Lock()
-	if len(e.vendSandboxes.idle) == 0 && e.busy() >= e.vends { // Lambda would start one more
-		e.mu.Unlock()
+	if len(e.vendSandboxes.idle) == 0 && e.vendSandboxes.busy >= e.vends { // Lambda would start one more
 		return got
 	}
 	e.check()
-	i := e.begin(&e.vendSandboxes, "vend", t, vendTimeout)
-	i.vend = true
-	e.counts.Vends++
-	e.mu.Unlock()
-
-	token, err := i.serve(fresh)
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	i := e.begin(&e.vendSandboxes, t)
+	var token c8auth.CachedToken
+	var err error
+	i.run(func(ctx context.Context) { token, err = i.process.cache.Token(ctx, t.name, fresh) })
 	switch {
 	case i.killed:
-		e.note(i.process.name, "is gone")
 	case err != nil:
-		e.counts.Refusals++
+		e.counts["vend failed"]++
 		e.note(i.process.name, "vend %s, fresh %t: %v", t.name, fresh, err)
 	default:
 		e.note(i.process.name, "vend %s, fresh %t: %s, %v left", t.name, fresh, token.Version, token.Remaining)
@@ -64,24 +55,6 @@ func (e *env) vend(t *tenant, fresh bool) (got vended) {
 	if !i.killed {
 		e.checkVend(i, fresh, token, err)
 	}
-	e.end(i, &e.vendSandboxes)
 	e.check()
 	return got
-}
-
-func (i *invocation) serve(fresh bool) (c8auth.CachedToken, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), vendTimeout)
-	defer cancel()
-	defer i.recoverKill()
-	return i.process.cache.Token(ctx, i.tenant.name, fresh)
-}
-
-// busy is how many sandboxes of vend serve a request.
-func (e *env) busy() (n int) {
-	for _, i := range e.running {
-		if i.vend {
-			n++
-		}
-	}
-	return n
 }

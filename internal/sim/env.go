@@ -23,6 +23,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,47 +38,16 @@ const stack = "stack"
 
 // Report is the result of a run.
 type Report struct {
-	Seed    uint64
-	Digest  string // of the history
-	Tenants int
-	Span    time.Duration // simulated time
-	Counts
+	Digest     string         // of the history
+	TenantTime time.Duration  // simulated time of all tenants together
+	Counts     map[string]int // of events
 	// Violation is the first violated invariant with the end of the history; nil if there is
 	// none.
 	Violation error
 }
 
-// TenantTime returns the simulated time of all tenants together.
-func (r Report) TenantTime() time.Duration { return time.Duration(r.Tenants) * r.Span }
-
-// Counts counts events.
-type Counts struct {
-	Rotations, Rotated, Failed, DeadLetters, Killed int
-	Vends, Refusals                                 int // Refusals: vends that failed, for whatever reason
-	Requests, Writes, Faults, Full                  int // Requests: of tokens. Full: writes that the quota refused
-	Reports, Claims, Recovered                      int // Recovered: rejected tokens after which a caller got a valid one
-}
-
-// Add adds others.
-func (c *Counts) Add(o Counts) {
-	c.Rotations += o.Rotations
-	c.Rotated += o.Rotated
-	c.Failed += o.Failed
-	c.DeadLetters += o.DeadLetters
-	c.Killed += o.Killed
-	c.Vends += o.Vends
-	c.Refusals += o.Refusals
-	c.Requests += o.Requests
-	c.Writes += o.Writes
-	c.Faults += o.Faults
-	c.Full += o.Full
-	c.Reports += o.Reports
-	c.Claims += o.Claims
-	c.Recovered += o.Recovered
-}
-
-// env is the environment of one run. Its mutex guards everything that changes, and is never
-// held while time passes.
+// env is the environment of one run. Whoever acts in it holds its mutex, and lets go of it
+// while time passes (sleep, pass) and while the product's code runs (invocation.run).
 type env struct {
 	plan
 	seed  uint64
@@ -92,7 +62,7 @@ type env struct {
 	vendSandboxes   pool
 	running         []*invocation
 	writers         map[string]time.Duration // by version id of a token: the offset of its writer's clock
-	counts          Counts
+	counts          map[string]int
 	violation       error
 
 	actors sync.WaitGroup
@@ -123,27 +93,23 @@ func Options() (secretsmanager.Options, error) {
 func Run(seed uint64, beats int, options secretsmanager.Options, out io.Writer) Report {
 	e := &env{
 		plan: newPlan(seed, beats), seed: seed, start: time.Now(), aws: options, sm: new(smtest.Server),
-		history: &history{sum: sha256.New(), out: out}, writers: make(map[string]time.Duration),
+		history: &history{sum: sha256.New(), out: out}, writers: make(map[string]time.Duration), counts: make(map[string]int),
+		rotateSandboxes: pool{function: "rotate", timeout: time.Minute}, // as in template.yaml
+		vendSandboxes:   pool{function: "vend", timeout: 10 * time.Second},
 	}
 	e.describe()
 	for i, t := range e.plan.tenants {
 		e.tenants = append(e.tenants, e.newTenant(i, t))
 	}
 	for _, t := range e.tenants {
-		e.actors.Go(func() { e.schedule(t) })
-		e.actors.Go(func() { e.call(t) })
-		e.actors.Go(func() { e.reportFalsely(t) })
-		e.actors.Go(func() { e.onboard(t) })
+		for _, act := range []func(*tenant){e.schedule, e.call, e.reportFalsely, e.onboard} {
+			e.actor(func() { act(t) })
+		}
 		e.operate(t)
 	}
 	e.actors.Wait()
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	e.check()
-	return Report{
-		Seed: seed, Digest: e.history.digest(), Tenants: len(e.tenants), Span: e.now(),
-		Counts: e.counts, Violation: e.violation,
-	}
+	return Report{e.history.digest(), time.Duration(len(e.tenants)) * e.now(), e.counts, e.violation}
 }
 
 // describe begins the history with the plan.
@@ -167,11 +133,33 @@ func (e *env) describe() {
 // now is the time since the start.
 func (e *env) now() time.Duration { return time.Since(e.start) }
 
+// actor has somebody act beside everybody else.
+func (e *env) actor(act func()) {
+	e.actors.Go(func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		act()
+	})
+}
+
+// sleep lets time pass.
+func (e *env) sleep(d time.Duration) { _ = e.pass(context.Background(), d) }
+
+// pass lets time pass, until ctx is done.
+func (e *env) pass(ctx context.Context, d time.Duration) error {
+	e.mu.Unlock()
+	defer e.mu.Lock()
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // wait sleeps, and reports whether the run goes on.
 func (e *env) wait(d time.Duration) bool {
-	time.Sleep(d)
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.sleep(d)
 	return e.violation == nil && e.now() < e.horizon
 }
 
@@ -183,10 +171,7 @@ func (e *env) violate(t *tenant, format string, args ...any) {
 	if e.violation != nil {
 		return
 	}
-	why := fmt.Sprintf(format, args...)
-	if t != nil {
-		why = t.name + ": " + why
-	}
+	why := t.name + ": " + fmt.Sprintf(format, args...)
 	e.note("VIOLATION", "%s", why)
 	e.violation = fmt.Errorf("%s\n%s", why, strings.Join(e.history.tail, ""))
 }
@@ -217,14 +202,18 @@ func (h *history) digest() string { return hex.EncodeToString(h.sum.Sum(nil)[:16
 
 // pool is the sandboxes of a function.
 type pool struct {
-	idle    []*process
-	started int
+	function string
+	timeout  time.Duration // of an invocation
+	idle     []*process
+	busy     int
+	started  int
 }
 
 // process is one sandbox of a function: it serves one request at a time, is frozen in between,
 // and is not used again after it was killed.
 type process struct {
 	*env
+	pool    *pool
 	name    string
 	dice    *rand.Rand
 	clock   time.Duration // offset of its clock at the start of the run
@@ -254,11 +243,11 @@ type quota struct {
 	at      time.Duration
 }
 
-// start starts a process.
-func (e *env) startProcess(in *pool, function string) *process {
+// startProcess starts a process.
+func (e *env) startProcess(in *pool) *process {
 	in.started++
 	p := &process{
-		env: e, name: fmt.Sprintf("%s-%d", function, in.started), dice: dice(e.seed, function, in.started), faultAt: -time.Hour,
+		env: e, pool: in, name: fmt.Sprintf("%s-%d", in.function, in.started), dice: dice(e.seed, in.function, in.started), faultAt: -time.Hour,
 		cached: make(map[*tenant]stored), probed: make(map[*tenant]probe),
 		retryAfter: make(map[*tenant]retryAfter), quota: make(map[*tenant]quota),
 	}
@@ -282,18 +271,18 @@ func (e *env) startProcess(in *pool, function string) *process {
 }
 
 // take returns an idle process or a new one, for one request.
-func (e *env) take(from *pool, function string) *process {
+func (e *env) take(from *pool) *process {
 	var p *process
 	if n := len(from.idle); n > 0 {
 		i := int(e.now()/time.Millisecond) % n
 		p = from.idle[i]
-		from.idle = append(from.idle[:i], from.idle[i+1:]...)
+		from.idle = slices.Delete(from.idle, i, i+1)
 		if p.dice.IntN(50) == 0 { // recycled
 			p = nil
 		}
 	}
 	if p == nil {
-		p = e.startProcess(from, function)
+		p = e.startProcess(from)
 	}
 	p.offset = (p.clock + time.Duration(p.drift*float64(e.now()))).Truncate(time.Second)
 	return p

@@ -43,7 +43,7 @@ func (e *env) occurs(r *rand.Rand, f fault, t *tenant) bool {
 	}
 	now := e.now()
 	for _, w := range e.windows {
-		if w.fault == f && (w.tenant == -1 || w.tenant == t.index) && w.from <= now && now < w.to && r.Float64() < w.p {
+		if w.fault == f && w.concerns(t) && w.from <= now && now < w.to && r.Float64() < w.p {
 			return true
 		}
 	}

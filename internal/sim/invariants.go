@@ -71,7 +71,7 @@ func (e *env) wrong(t *tenant) (since time.Duration, why string) {
 }
 
 // issued is called when Communic8 has issued a token.
-func (p *process) issued(c call, body []byte) {
+func (p *process) issued(c call, f callFault, body []byte) {
 	var in struct {
 		AccessToken string `json:"access_token"`
 		ExpiresIn   any    `json:"expires_in"`
@@ -92,6 +92,9 @@ func (p *process) issued(c call, body []byte) {
 	}
 	t.expiries[in.AccessToken] = max(t.expiries[in.AccessToken], p.now()+lifetime)
 	p.inv.issuedTokens++
+	if f.invalid {
+		t.c8.Revoke(in.AccessToken)
+	}
 }
 
 // readLifetime returns the lifetime that expires_in says; 0: none.
@@ -352,17 +355,6 @@ func (p *process) checkLine(i *invocation, rotation bool, percent *float64, line
 	}
 }
 
-// checkOverlap is called when an invocation that may store a token has ended. However many
-// overlapped, a valid token is stored in the end.
-func (e *env) checkOverlap(i *invocation) {
-	t, o := i.tenant, i.overlap
-	if o.running == 0 && o.members > 1 && o.issued && !o.disturbed && t.unusable == 0 && t.accepts(t.current) {
-		if s := t.stored; !t.c8.Valid(s.token) && !s.expired(e.now()) {
-			e.violate(t, "rotations that overlap end with a valid token")
-		}
-	}
-}
-
 // checkRotation is called when a rotation has ended. One without a fault, or with faults that
 // could be overcome at once, does what it is for.
 func (e *env) checkRotation(i *invocation, result c8auth.Result, err error) {
@@ -417,7 +409,7 @@ func (e *env) checkVend(i *invocation, fresh bool, token c8auth.CachedToken, err
 	}
 	// Nor while there is one in a store that answers.
 	s := t.stored
-	answers := i.begun-p.faultAt > time.Second && (i.faults == 0 || i.faults == 1 && i.transient == 1)
+	answers := i.begun-i.faultBefore > time.Second && (i.faults == 0 || i.faults == 1 && i.transient == 1)
 	if i.disturbed || !answers || t.deleted != 0 {
 		return
 	}
@@ -460,10 +452,10 @@ func (e *env) checkVended(i *invocation, fresh bool, cached c8auth.CachedToken) 
 		ttl = 2 * time.Second
 	}
 	since := i.begun - ttl
-	if cached.Version != s.version && usable && s.since < since && i.faults == 0 && p.faultAt < s.since && t.deleted == 0 {
+	if cached.Version != s.version && usable && s.since < since && i.faults == 0 && i.faultBefore < s.since && t.deleted == 0 {
 		e.violate(t, "%s is vended, fresh %t, though %s is stored since %v", cached.Version, fresh, s.version, s.since)
 	}
-	if t.deleted != 0 && t.deleted < i.begun-e.cacheTTL-2*time.Second && i.faults == 0 && p.faultAt < t.deleted {
+	if t.deleted != 0 && t.deleted < i.begun-e.cacheTTL-2*time.Second && i.faults == 0 && i.faultBefore < t.deleted {
 		e.violate(t, "a tenant that was removed is not served")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/c8auth/c8auth/pkg/c8auth"
@@ -19,15 +20,15 @@ type invocation struct {
 	force    bool
 	report   string // version that a caller reports; empty: none does
 	begun    time.Duration
-	deadline time.Duration // when Lambda ends it
-	begin    stored        // what was current at the beginning
-	rejected bool          // whether Communic8 rejected that
-	overlap  *overlap      // nil for a report without a claim
+	begin    stored   // what was current at the beginning
+	rejected bool     // whether Communic8 rejected that
+	overlap  *overlap // nil for a report without a claim
 
 	// What went wrong.
-	faults      int // calls that went wrong
-	transient   int // those of them that another request may overcome at once
-	storeFaults int // those of them to Secrets Manager
+	faultBefore time.Duration // when the sandbox last met a fault
+	faults      int           // calls that went wrong
+	transient   int           // those of them that another request may overcome at once
+	storeFaults int           // those of them to Secrets Manager
 	stalled     bool
 	killed      bool
 	disturbed   bool
@@ -72,13 +73,17 @@ func (e *env) join(i *invocation) {
 	}
 }
 
-// leave ends that.
+// leave ends that. However many rotations overlapped, a valid token is stored in the end.
 func (e *env) leave(i *invocation) {
-	i.overlap.running--
-	i.overlap.disturbed = i.overlap.disturbed || i.disturbed || i.killed || i.faults > 0
+	t, o := i.tenant, i.overlap
+	o.running--
+	o.disturbed = o.disturbed || i.disturbed || i.killed || i.faults > 0
+	if o.running == 0 && o.members > 1 && o.issued && !o.disturbed && t.unusable == 0 && t.accepts(t.current) {
+		if s := t.stored; !t.c8.Valid(s.token) && !s.expired(e.now()) {
+			e.violate(t, "rotations that overlap end with a valid token")
+		}
+	}
 }
-
-const rotateTimeout = time.Minute // as in template.yaml
 
 // schedule is EventBridge Scheduler with the tenant's schedule.
 func (e *env) schedule(t *tenant) {
@@ -89,137 +94,126 @@ func (e *env) schedule(t *tenant) {
 		if !e.wait(phase + beat*e.heartbeat + jitter - e.now()) {
 			return
 		}
-		e.mu.Lock()
 		e.check()
 		isLost, isLate, isTwice := e.occurs(r, lost, t), e.occurs(r, late, t), e.occurs(r, twice, t)
-		if isLost {
-			e.disturb(t)
-			e.note("schedule", "%s: lost", t.name)
-		}
-		e.mu.Unlock()
 		var delay time.Duration
 		if isLate {
 			delay = between(r, time.Second, 3*e.heartbeat)
 		}
-		if !isLost {
-			e.actors.Go(func() { e.deliver(t, delay, false) })
+		if isLost {
+			e.disturb(t)
+			e.note("schedule", "%s: lost", t.name)
+		} else {
+			e.actor(func() { e.deliver(t, delay) })
 		}
 		for isTwice { // or more often, and mostly at about the same time
 			again := delay + time.Duration(r.Int64N(int64(time.Second)))
 			if r.IntN(3) == 0 {
 				again = delay + between(r, time.Second, 2*e.heartbeat)
 			}
-			e.actors.Go(func() { e.deliver(t, again, false) })
+			e.actor(func() { e.deliver(t, again) })
 			isTwice = r.IntN(3) == 0
 		}
 	}
 }
 
 // deliver invokes rotate after a while, and again if that fails, as often as Lambda does.
-func (e *env) deliver(t *tenant, delay time.Duration, force bool) {
-	for attempt := 0; ; attempt++ {
-		if !e.wait(delay) {
-			return
-		}
-		if e.rotate(t, force) {
-			return
-		}
+func (e *env) deliver(t *tenant, delay time.Duration) {
+	for attempt := 0; e.wait(delay) && !e.rotate(t, false, ""); attempt++ {
 		if attempt == e.retries {
-			e.mu.Lock()
-			e.counts.DeadLetters++
-			e.mu.Unlock()
+			e.counts["dead letters"]++
 			return
 		}
 		delay = time.Duration(attempt+1) * time.Minute
 	}
 }
 
-// rotate is one invocation of the function rotate.
-func (e *env) rotate(t *tenant, force bool) bool {
-	e.mu.Lock()
-	i := e.begin(&e.rotateSandboxes, "rotate", t, rotateTimeout)
-	i.force = force
-	e.join(i)
+// rotate is one invocation of the function rotate: for a heartbeat or an operator, or by API
+// Gateway for a report of that version. It reports whether the invocation succeeded.
+func (e *env) rotate(t *tenant, force bool, report string) bool {
+	e.check()
+	i := e.begin(&e.rotateSandboxes, t)
+	i.force, i.report = force, report
+	if report == "" {
+		e.join(i)
+		e.note(i.process.name, "rotate %s, force %t", t.name, force)
+	} else {
+		e.note(i.process.name, "report %s, %s", t.name, report)
+	}
 	if force {
 		e.event(t)
 	}
-	e.counts.Rotations++
-	e.note(i.process.name, "rotate %s, force %t", t.name, force)
-	e.mu.Unlock()
-
-	result, err := i.rotate()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.noteResult(i, result, err)
+	var result c8auth.Result
+	var err error
+	i.run(func(ctx context.Context) {
+		if report == "" {
+			result, err = i.process.rotator.Rotate(ctx, c8auth.Request{Tenant: t.name, Force: force})
+		} else {
+			result, err = i.process.rotator.Reject(ctx, c8auth.Report{Tenant: t.name, Version: report})
+		}
+	})
 	switch {
 	case i.killed:
 	case err != nil:
-		e.counts.Failed++
-	case result.Outcome == c8auth.Rotated:
-		e.counts.Rotated++
+		e.counts["failed"]++
+		e.note(i.process.name, "fails: %v", err)
+	default:
+		e.counts[string(result.Outcome)]++
+		e.note(i.process.name, "%s %s %s", result.Outcome, result.Reason, result.Version)
 	}
-	e.leave(i)
-	e.end(i, &e.rotateSandboxes)
-	e.checkOverlap(i)
-	e.checkRotation(i, result, err)
+	if i.overlap != nil {
+		e.leave(i)
+	}
+	if report == "" {
+		e.checkRotation(i, result, err)
+	} else {
+		e.checkReport(i, result, err)
+	}
 	e.check()
 	return err == nil && !i.killed
 }
 
-// noteResult writes the result of rotate to the history.
-func (e *env) noteResult(i *invocation, result c8auth.Result, err error) {
-	switch {
-	case i.killed:
-		e.note(i.process.name, "is gone")
-	case err != nil:
-		e.note(i.process.name, "fails: %v", err)
-	default:
-		e.note(i.process.name, "%s %s %s", result.Outcome, result.Reason, result.Version)
-	}
-}
-
-func (i *invocation) rotate() (c8auth.Result, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), rotateTimeout)
-	defer cancel()
-	defer i.recoverKill()
-	return i.process.rotator.Rotate(ctx, c8auth.Request{Tenant: i.tenant.name, Force: i.force})
-}
-
-// recoverKill recovers from the panic by which a process was killed.
-func (i *invocation) recoverKill() {
-	if !i.killed {
-		return
-	}
-	_ = recover()
-}
-
 // begin starts an invocation in an idle sandbox.
-func (e *env) begin(in *pool, function string, t *tenant, timeout time.Duration) *invocation {
-	p := e.take(in, function)
+func (e *env) begin(in *pool, t *tenant) *invocation {
+	p := e.take(in)
 	i := &invocation{
-		process: p, tenant: t, begun: e.now(), deadline: e.now() + timeout, begin: t.stored,
-		rejected: !t.c8.Valid(t.stored.token),
+		process: p, tenant: t, vend: in == &e.vendSandboxes, begun: e.now(), begin: t.stored,
+		rejected: !t.c8.Valid(t.stored.token), faultBefore: p.faultAt,
 		requests: make(map[string]int), refused: make(map[string]bool), rejections: make(map[string]bool),
 		proven: make(map[string]bool), good: make(map[string]bool), assumed: make(map[string]bool),
 	}
 	p.inv = i
+	in.busy++
 	e.running = append(e.running, i)
+	e.counts[in.function]++
 	return i
 }
 
-// end freezes the sandbox until the next request, or removes it.
-func (e *env) end(i *invocation, in *pool) {
-	for n, each := range e.running {
-		if each == i {
-			e.running = append(e.running[:n], e.running[n+1:]...)
-			break
-		}
-	}
+// run has the product serve the request, until it has or is killed. After that, the sandbox is
+// frozen until the next request, or is gone.
+func (i *invocation) run(serve func(context.Context)) {
+	p := i.process
+	func() {
+		p.mu.Unlock()
+		defer p.mu.Lock()
+		ctx, cancel := context.WithTimeout(context.Background(), p.pool.timeout)
+		defer cancel()
+		defer func() {
+			if i.killed {
+				_ = recover()
+			}
+		}()
+		serve(ctx)
+	}()
+	p.running = slices.DeleteFunc(p.running, func(each *invocation) bool { return each == i })
+	p.pool.busy--
 	if i.faults > 0 {
-		i.process.faultAt = e.now()
+		p.faultAt = p.now()
 	}
-	if !i.killed {
-		in.idle = append(in.idle, i.process)
+	if i.killed {
+		p.note(p.name, "is gone")
+	} else {
+		p.pool.idle = append(p.pool.idle, p)
 	}
 }
 

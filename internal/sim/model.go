@@ -192,29 +192,18 @@ func (p *process) until(s stored, at time.Duration) time.Duration {
 // detectable reports whether rotate can find out that Communic8 rejects a token.
 func (e *env) detectable(t *tenant) bool { return e.probe && t.rejection == c8test.Reject401 }
 
-// disturb notes that something has gone wrong with the tenant, or with all if it is nil,
-// that the product did not cause.
+// disturb notes that something has gone wrong with the tenant that the product did not cause.
 func (e *env) disturb(t *tenant) {
-	for _, each := range e.tenants {
-		if t == nil || t == each {
-			each.faulted = e.now()
-		}
-	}
+	t.faulted = e.now()
 	e.disturbToken(t)
 }
 
 // disturbToken is disturb for what a report can resolve.
 func (e *env) disturbToken(t *tenant) {
-	for _, each := range e.tenants {
-		if t == nil || t == each {
-			each.disturbed = e.now()
-			e.event(each)
-		}
-	}
+	t.disturbed = e.now()
+	e.event(t)
 	for _, i := range e.running {
-		if t == nil || t == i.tenant {
-			i.disturbed = true
-		}
+		i.disturbed = i.disturbed || i.tenant == t
 	}
 }
 
@@ -241,7 +230,7 @@ func (e *env) undisturbedSince(t *tenant) time.Duration {
 		since = max(since, min(now, t.refusedAt+refill+e.heartbeat))
 	}
 	for _, w := range e.windows {
-		if (w.tenant == -1 || w.tenant == t.index) && w.fault != twice && w.fault != force && w.from <= now {
+		if w.concerns(t) && w.fault != twice && w.fault != force && w.from <= now {
 			since = max(since, min(w.to, now))
 		}
 	}

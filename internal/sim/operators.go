@@ -25,7 +25,7 @@ func (e *env) operate(t *tenant) {
 		if windows == nil {
 			continue
 		}
-		e.actors.Go(func() {
+		e.actor(func() {
 			r := dice(e.seed, f.String(), t.index)
 			for _, w := range windows {
 				for {
@@ -47,44 +47,34 @@ func (e *env) onboard(t *tenant) {
 	r := dice(e.seed, "onboard", t.index)
 	e.wait(between(r, time.Second, 10*e.heartbeat))
 	e.do(t, "operator", "stores credentials", func() {
-		e.disturb(t)
 		e.storeCredentials(t, t.newCredential())
 		t.unusable--
 	})
 }
 
-// do does something at once.
+// do does something that changes what rotate or vend may do.
 func (e *env) do(t *tenant, who, what string, act func()) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	e.check()
 	e.note(who, "%s: %s", t.name, what)
+	e.disturb(t)
 	act()
 	e.check()
 }
 
-// breakFor does something that a person undoes after a while.
-func (e *env) breakFor(t *tenant, r *rand.Rand, what string, act, undo func()) {
-	e.do(t, "operator", what, func() {
-		t.unusable++
-		e.disturb(t)
-		act()
-	})
+// doFor does something that a person undoes after a while.
+func (e *env) doFor(t *tenant, r *rand.Rand, what string, act func(), undoing string, undo func()) {
+	e.do(t, "operator", what, act)
 	left := e.horizon - e.plan.calm - e.now()
 	e.wait(min(between(r, time.Second, 40*e.heartbeat), max(left, time.Second)))
-	e.do(t, "operator", "undoes that", func() {
-		t.unusable--
-		e.disturb(t)
-		undo()
-	})
+	e.do(t, "operator", undoing, undo)
 }
 
 func (e *env) force(t *tenant, r *rand.Rand) {
-	e.do(t, "operator", "force", func() {})
-	e.rotate(t, true)
+	e.note("operator", "%s: force", t.name)
+	e.rotate(t, true, "")
 	if r.IntN(4) == 0 { // the request comes twice
-		time.Sleep(between(r, time.Millisecond, time.Minute))
-		e.rotate(t, true)
+		e.sleep(between(r, time.Millisecond, time.Minute))
+		e.rotate(t, true, "")
 	}
 }
 
@@ -94,15 +84,11 @@ func (e *env) replace(t *tenant, r *rand.Rand) {
 	if old.version == "" || e.sm.Room(t.credsName()) < room {
 		return
 	}
-	e.do(t, "operator", "replaces the credentials", func() {
-		e.disturb(t)
-		e.storeCredentials(t, t.newCredential())
-	})
+	e.do(t, "operator", "replaces the credentials", func() { e.storeCredentials(t, t.newCredential()) })
 	if r.IntN(2) == 0 {
 		e.wait(between(r, time.Second, 10*e.heartbeat))
 	}
 	e.do(t, "owner", "removes the old ones", func() {
-		e.disturb(t)
 		if old.id == t.current.id && old.key == t.current.key { // which somebody has stored again meanwhile
 			return
 		}
@@ -130,13 +116,7 @@ func (e *env) mistake(t *tenant, r *rand.Rand) {
 	case 2:
 		wrong.id, wrong.secret, wrong.key = "", "", "typo"
 	}
-	e.do(t, "operator", "stores wrong credentials", func() {
-		e.disturb(t)
-		e.storeCredentials(t, wrong)
-	})
-	e.wait(min(between(r, time.Second, 40*e.heartbeat), max(e.horizon-e.plan.calm-e.now(), time.Second)))
-	e.do(t, "operator", "stores the right ones again", func() {
-		e.disturb(t)
+	e.doFor(t, r, "stores wrong credentials", func() { e.storeCredentials(t, wrong) }, "stores the right ones again", func() {
 		if !t.accepts(right) { // they were removed meanwhile
 			right = t.newCredential()
 		}
@@ -154,7 +134,6 @@ func (e *env) moveLabel(t *tenant, r *rand.Rand) {
 		return
 	}
 	e.do(t, "operator", "moves AWSCURRENT to "+to, func() {
-		e.disturb(t)
 		e.sm.Move(t.tokenName(), "AWSCURRENT", to)
 		e.load(t, true)
 	})
@@ -163,7 +142,6 @@ func (e *env) moveLabel(t *tenant, r *rand.Rand) {
 func (e *env) garbleToken(t *tenant, r *rand.Rand) {
 	text := pick(r, "hello", "{}", `{"access_token":""}`, `{"base_url":"ftp://x"}`)
 	e.do(t, "operator", "writes nonsense over the token", func() {
-		e.disturb(t)
 		if t.deleted == 0 && e.sm.Room(t.tokenName()) > 0 {
 			e.sm.Put(t.tokenName(), text)
 			e.load(t, true)
@@ -173,15 +151,24 @@ func (e *env) garbleToken(t *tenant, r *rand.Rand) {
 
 // removeSecret schedules a secret for deletion, and restores it.
 func (e *env) removeSecret(t *tenant, r *rand.Rand) {
-	if r.IntN(2) == 0 {
-		e.breakFor(t, r, "deletes the token secret",
-			func() { e.sm.Delete(t.tokenName()); t.deleted = e.now() },
-			func() { e.sm.Restore(t.tokenName()); t.deleted = 0 })
-		return
+	what, name := "deletes the credentials", t.credsName()
+	token := r.IntN(2) == 0
+	if token {
+		what, name = "deletes the token secret", t.tokenName()
 	}
-	e.breakFor(t, r, "deletes the credentials",
-		func() { e.sm.Delete(t.credsName()) },
-		func() { e.sm.Restore(t.credsName()) })
+	e.doFor(t, r, what, func() {
+		t.unusable++
+		e.sm.Delete(name)
+		if token {
+			t.deleted = e.now()
+		}
+	}, "undoes that", func() {
+		t.unusable--
+		e.sm.Restore(name)
+		if token {
+			t.deleted = 0
+		}
+	})
 }
 
 // revoke ends the validity of the stored token before it expires. Where a new token does that,
@@ -192,14 +179,15 @@ func (e *env) revoke(t *tenant, r *rand.Rand) {
 	if elsewhere {
 		what = "requests a token elsewhere"
 	}
-	e.do(t, "owner", what, func() {
-		e.disturbToken(t)
-		switch {
-		case t.stored.neverExpires:
-		case elsewhere:
-			t.requestElsewhere()
-		default:
-			t.c8.Revoke(t.stored.token)
-		}
-	})
+	e.check()
+	e.note("owner", "%s: %s", t.name, what)
+	e.disturbToken(t)
+	switch {
+	case t.stored.neverExpires:
+	case elsewhere:
+		t.requestElsewhere()
+	default:
+		t.c8.Revoke(t.stored.token)
+	}
+	e.check()
 }

@@ -91,6 +91,8 @@ type window struct {
 	p        float64 // probability at each occasion
 }
 
+func (w window) concerns(t *tenant) bool { return w.tenant == -1 || w.tenant == t.index }
+
 // dice returns the random numbers of one part of the run. Each part has its own, so that what
 // happens in one does not depend on how many others there are.
 func dice(seed uint64, part string, n int) *rand.Rand {

@@ -70,9 +70,9 @@ func (e *env) reportUntilReplaced(t *tenant, r *rand.Rand, v vended) bool {
 	if r.IntN(4) == 0 {
 		for range 1 + r.IntN(8) {
 			delay := time.Duration(r.Int64N(int64(200 * time.Millisecond)))
-			e.actors.Go(func() {
-				time.Sleep(delay)
-				e.invokeReport(t, v.version)
+			e.actor(func() {
+				e.sleep(delay)
+				e.rotate(t, false, v.version)
 			})
 		}
 	}
@@ -81,9 +81,7 @@ func (e *env) reportUntilReplaced(t *tenant, r *rand.Rand, v vended) bool {
 		e.report(t, v.version)
 		next := e.vend(t, true)
 		if next.version != "" && !next.rejected(t) {
-			e.mu.Lock()
-			defer e.mu.Unlock()
-			e.counts.Recovered++
+			e.counts["recovered"]++
 			return e.violation == nil
 		}
 		if next.version != "" && next.version != v.version {
@@ -91,8 +89,6 @@ func (e *env) reportUntilReplaced(t *tenant, r *rand.Rand, v vended) bool {
 			first = e.beginRecovery(t, v)
 		}
 		if e.now()-first.begun > recoveryTime {
-			e.mu.Lock()
-			defer e.mu.Unlock()
 			e.checkRecovery(first, v, next)
 			return e.violation == nil
 		}
@@ -104,15 +100,12 @@ func (e *env) reportUntilReplaced(t *tenant, r *rand.Rand, v vended) bool {
 
 // report reports the version, and waits as long as API Gateway does.
 func (e *env) report(t *tenant, version string) {
-	done := make(chan struct{})
-	e.actors.Go(func() {
-		defer close(done)
-		e.invokeReport(t, version)
+	answered, done := context.WithCancel(context.Background())
+	e.actor(func() {
+		defer done()
+		e.rotate(t, false, version)
 	})
-	select {
-	case <-done:
-	case <-time.After(gatewayTimeout):
-	}
+	_ = e.pass(answered, gatewayTimeout)
 }
 
 // reportFalsely is callers who send false reports, many at once: of a valid token, of earlier
@@ -124,58 +117,23 @@ func (e *env) reportFalsely(t *tenant) {
 	}
 	mean := between(r, 10*e.heartbeat, 100*e.heartbeat)
 	for e.wait(gap(r, mean)) {
-		made := func() string {
-			e.mu.Lock()
-			defer e.mu.Unlock()
-			switch n := len(t.versions); {
-			case n == 0 || r.IntN(4) == 0:
-				return strings.Repeat(pick(r, "0123", "feed", "MARK"), 9)
-			case r.IntN(3) == 0:
-				return t.versions[r.IntN(n)]
-			}
-			return t.versions[len(t.versions)-1]
-		}
 		pause := between(r, 10*time.Millisecond, 10*time.Second)
 		for range 5 + r.IntN(40) {
 			if !e.wait(gap(r, pause) % time.Minute) {
 				return
 			}
-			version := made()
-			e.actors.Go(func() { e.invokeReport(t, version) })
+			var version string
+			switch n := len(t.versions); {
+			case n == 0 || r.IntN(4) == 0:
+				version = strings.Repeat(pick(r, "0123", "feed", "MARK"), 9)
+			case r.IntN(3) == 0:
+				version = t.versions[r.IntN(n)]
+			default:
+				version = t.versions[n-1]
+			}
+			e.actor(func() { e.rotate(t, false, version) })
 		}
 	}
-}
-
-// invokeReport is one invocation of the function rotate by API Gateway.
-func (e *env) invokeReport(t *tenant, version string) {
-	e.mu.Lock()
-	e.check()
-	i := e.begin(&e.rotateSandboxes, "rotate", t, rotateTimeout)
-	i.report = version
-	e.counts.Reports++
-	e.note(i.process.name, "report %s, %s", t.name, version)
-	e.mu.Unlock()
-
-	result, err := i.reject()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.noteResult(i, result, err)
-	if i.overlap != nil {
-		e.leave(i)
-	}
-	e.end(i, &e.rotateSandboxes)
-	if i.overlap != nil {
-		e.checkOverlap(i)
-	}
-	e.checkReport(i, result, err)
-	e.check()
-}
-
-func (i *invocation) reject() (c8auth.Result, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), rotateTimeout)
-	defer cancel()
-	defer i.recoverKill()
-	return i.process.rotator.Reject(ctx, c8auth.Report{Tenant: i.tenant.name, Version: i.report})
 }
 
 // requestElsewhere is a token request of another holder of the credentials.
@@ -205,7 +163,7 @@ func (p *process) claimed(c call) {
 		cs.most, cs.least = left(cs.most, now-since+time.Millisecond), left(cs.least, i.begun-since-time.Millisecond)
 	}
 	cs.most, cs.least = cs.most-1, cs.least-1
-	p.counts.Claims++
+	p.counts["claims"]++
 	switch {
 	case i.report == "" && !p.noRoom(t, *i.shown) || i.vend || i.tenant != t:
 		p.violate(t, "only a report claims a token, or a rotation to which writes were refused, and of its own tenant")
@@ -302,8 +260,6 @@ type recovery struct {
 
 // beginRecovery notes the situation.
 func (e *env) beginRecovery(t *tenant, v vended) recovery {
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	room := t.claims.seen == nil || left(t.claims.least, e.now()-t.claims.last.at-skew) >= 1
 	possible := room && t.stored.version == v.version && t.stored.readable && e.provable(t, t.stored, -skew) && t.current.key == ""
 	return recovery{t, e.now(), possible}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
@@ -29,10 +30,7 @@ import (
 // AWS credentials that all processes would share.
 func (p *process) client() *secretsmanager.Client {
 	options := p.aws.Copy()
-	timeout := 3 * time.Second
-	if c, ok := p.aws.HTTPClient.(interface{ GetTimeout() time.Duration }); ok {
-		timeout = c.GetTimeout()
-	}
+	timeout := options.HTTPClient.(*awshttp.BuildableClient).GetTimeout()
 	options.HTTPClient = &http.Client{Transport: secrets{p}, Timeout: timeout}
 	options.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "example"}, nil
@@ -65,23 +63,12 @@ var errBroken = errors.New("connection broken")
 // carry transports a request and its answer.
 func (p *process) carry(req *http.Request, c call, through http.RoundTripper) (*http.Response, error) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.endInTime()
 	f := p.callFault(c)
 	if f.name != "" {
-		p.counts.Faults++
-		p.inv.faults++
-		if f.transient {
-			p.inv.transient++
-		}
-		if c.secret != "" {
-			p.inv.storeFaults++
-		}
-		p.inv.stalled = p.inv.stalled || f.stall > 0
-		c.tenant.disturbed, c.tenant.faulted = p.now(), p.now()
-		p.event(c.tenant)
+		p.noteFault(c, f)
 	}
-	p.mu.Unlock()
-
 	if err := p.pass(req.Context(), f.there); err != nil {
 		return nil, err
 	}
@@ -91,9 +78,7 @@ func (p *process) carry(req *http.Request, c call, through http.RoundTripper) (*
 	var resp *http.Response
 	var body []byte
 	if !f.noEffect {
-		p.mu.Lock()
 		p.before(c)
-		p.mu.Unlock()
 		var err error
 		if resp, err = through.RoundTrip(req); err != nil {
 			return nil, err
@@ -105,28 +90,18 @@ func (p *process) carry(req *http.Request, c call, through http.RoundTripper) (*
 		if f.rewrite != nil {
 			body = f.rewrite(body)
 		}
-		p.mu.Lock()
-		p.after(c, resp.StatusCode, body)
-		if f.invalid {
-			revokeIssued(c.tenant, body)
-		}
-		p.mu.Unlock()
+		p.after(c, f, resp.StatusCode, body)
 	}
-	p.mu.Lock()
 	p.note(p.name, "%v%s", c, f)
-	p.mu.Unlock()
 	if f.kill == 2 {
 		p.die(c)
 	}
 	if f.stall > 0 {
-		time.Sleep(f.stall)
-		p.mu.Lock()
+		p.sleep(f.stall)
 		p.endInTime()
-		p.mu.Unlock()
 	}
 	if f.hang {
-		<-req.Context().Done()
-		return nil, req.Context().Err()
+		f.back = longest
 	}
 	if err := p.pass(req.Context(), f.back); err != nil {
 		return nil, err
@@ -139,24 +114,35 @@ func (p *process) carry(req *http.Request, c call, through http.RoundTripper) (*
 			Status: http.StatusText(f.status), StatusCode: f.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 			Header: f.header, ContentLength: -1, Request: req,
 		}
-		if f.header == nil {
-			resp.Header = make(http.Header)
-		}
 		body = []byte(f.body)
 	}
-	p.mu.Lock()
 	p.endInTime()
 	p.received(c, resp, body, f.chunkDelay == 0)
-	p.mu.Unlock()
 	resp.Body = io.NopCloser(&bodyReader{ctx: req.Context(), text: body, delay: f.chunkDelay, endless: f.endless})
 	return resp, nil
+}
+
+// noteFault notes what goes wrong with a call.
+func (p *process) noteFault(c call, f callFault) {
+	i := p.inv
+	p.counts["faults"]++
+	i.faults++
+	if f.transient {
+		i.transient++
+	}
+	if c.secret != "" {
+		i.storeFaults++
+	}
+	i.stalled = i.stalled || f.stall > 0
+	c.tenant.disturbed, c.tenant.faulted = p.now(), p.now()
+	p.event(c.tenant)
 }
 
 // before is called when a call takes effect, before it does.
 func (p *process) before(c call) {
 	p.check()
 	if c.op == "request" {
-		p.counts.Requests++
+		p.counts["requests"]++
 		p.checkRequest(c)
 	}
 	if c.op == "PutSecretValue" && p.inv.full {
@@ -168,12 +154,12 @@ func (p *process) before(c call) {
 }
 
 // after is called when a call has taken effect.
-func (p *process) after(c call, status int, body []byte) {
+func (p *process) after(c call, f callFault, status int, body []byte) {
 	switch {
 	case c.op == "request" && status == http.StatusOK:
-		p.issued(c, body)
+		p.issued(c, f, body)
 	case c.op == "PutSecretValue" && bytes.Contains(body, []byte("LimitExceededException")):
-		p.counts.Full++
+		p.counts["full"]++
 		c.tenant.refusedAt = p.now()
 		p.disturb(c.tenant)
 	case c.op == "PutSecretValue" && c.stage != "":
@@ -183,7 +169,7 @@ func (p *process) after(c call, status int, body []byte) {
 	case c.op == "PutSecretValue":
 		old := c.tenant.stored
 		if _, version := p.sm.Value(c.secret); version != old.version {
-			p.counts.Writes++
+			p.counts["writes"]++
 			p.writers[version] = p.offset
 			p.load(c.tenant, false)
 			c.tenant.stored.assumed = p.inv.assumed[c.tenant.stored.token]
@@ -193,44 +179,19 @@ func (p *process) after(c call, status int, body []byte) {
 	p.check()
 }
 
-// revokeIssued revokes the token that was issued.
-func revokeIssued(t *tenant, body []byte) {
-	var in struct {
-		AccessToken string `json:"access_token"`
-	}
-	if json.Unmarshal(body, &in) == nil {
-		t.c8.Revoke(in.AccessToken)
-	}
-}
-
-// pass lets time pass, until ctx is done.
-func (p *process) pass(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	return nil
-}
-
 // die ends the process.
 func (p *process) die(c call) {
-	p.mu.Lock()
 	p.note(p.name, "killed at %v", c)
-	p.counts.Killed++
-	p.inv.killed = true
+	p.counts["killed"]++
 	c.tenant.disturbed, c.tenant.faulted = p.now(), p.now()
-	p.mu.Unlock()
+	p.inv.killed = true
 	panic(killed{})
 }
 
 // endInTime ends the process after its time-out, as Lambda does, or when the run has ended.
 func (p *process) endInTime() {
-	if p.now() > p.inv.deadline || p.violation != nil {
+	if p.now() > p.inv.begun+p.pool.timeout || p.violation != nil {
 		p.inv.killed = true
-		p.mu.Unlock()
 		panic(killed{})
 	}
 }
