@@ -8,7 +8,6 @@
 package main
 
 import (
-	"archive/zip"
 	"bytes"
 	"compress/flate"
 	"context"
@@ -31,9 +30,11 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/c8auth/c8auth/internal/bench/measure"
 	"github.com/c8auth/c8auth/internal/fakes/c8test"
 	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
 	"github.com/c8auth/c8auth/internal/fakes/smtest"
+	"github.com/c8auth/c8auth/internal/harness"
 )
 
 // latency is about how long Secrets Manager and Communic8 take to answer.
@@ -68,8 +69,8 @@ type function struct {
 	calls                     int       // to Secrets Manager, by one sandbox
 }
 
-// world is what surrounds the functions.
-type world struct {
+// environment is what surrounds the functions.
+type environment struct {
 	root, dir         string
 	secrets           smtest.Server
 	communic8         c8test.Server
@@ -79,7 +80,10 @@ type world struct {
 }
 
 func run(ctx context.Context, out io.Writer, colds, warms int) (err error) {
-	w := new(world)
+	if err := measure.Supported(); err != nil {
+		return err
+	}
+	w := new(environment)
 	if w.dir, err = os.MkdirTemp("", "c8auth-bench-"); err != nil {
 		return err
 	}
@@ -116,7 +120,7 @@ func run(ctx context.Context, out io.Writer, colds, warms int) (err error) {
 
 // start measures a cold start, with all of a processor or, once it is initialized, the
 // share of 128 MB.
-func (w *world) start(ctx context.Context, f *function, small bool) error {
+func (w *environment) start(ctx context.Context, f *function, small bool) error {
 	if f.prepare != nil {
 		f.prepare()
 	}
@@ -127,89 +131,65 @@ func (w *world) start(ctx context.Context, f *function, small bool) error {
 	defer s.stop()
 	took, err := s.init(small)
 	if err != nil {
-		return fmt.Errorf("%s: %w", f.name, err)
+		return err
 	}
-	first, err := s.invoke(f.event)
+	first, err := s.invoke(f.event, 1)
 	if err != nil {
-		return fmt.Errorf("%s: %w", f.name, err)
+		return err
 	}
-	f.init = append(f.init, milliseconds(took))
+	f.init = append(f.init, measure.Milliseconds(took))
 	cold := &f.cold
 	if small {
 		cold = &f.throttledCold
 	}
-	*cold = append(*cold, milliseconds(took+first)) // what is between, to limit a process, is not its own time
+	*cold = append(*cold, f.init[len(f.init)-1]+first[0]) // what is between, to limit a process, is not its own time
 	return nil
 }
 
 // warm measures requests after the first, of all functions in turns of a few.
-func (w *world) warm(ctx context.Context, functions []*function, requests int) error {
+func (w *environment) warm(ctx context.Context, functions []*function, requests int) error {
 	const turn, settle = 50, 5 // settle: not measured, as the caches hold what the others have left
-	var sandboxes []*sandbox
-	defer func() {
-		for _, s := range sandboxes {
-			s.stop()
-		}
-	}()
 	functions = slices.DeleteFunc(slices.Clone(functions), func(f *function) bool { return f.prepare != nil })
-	for _, f := range functions {
+	sandboxes := make([]*sandbox, len(functions))
+	for i, f := range functions {
 		before := w.secrets.Calls("GetSecretValue")
 		s, err := start(ctx, f)
 		if err != nil {
 			return err
 		}
-		sandboxes = append(sandboxes, s)
+		defer s.stop()
 		if _, err := s.init(false); err != nil {
 			return err
 		}
-		for range 100 {
-			if _, err := s.invoke(f.event); err != nil {
-				return fmt.Errorf("%s: %w", f.name, err)
-			}
+		if _, err := s.invoke(f.event, 100); err != nil {
+			return err
 		}
-		f.calls = w.secrets.Calls("GetSecretValue") - before
+		sandboxes[i], f.calls = s, w.secrets.Calls("GetSecretValue")-before
 	}
 	for range max(1, requests/turn) {
 		for i, f := range functions {
 			s := sandboxes[i]
-			for range settle {
-				if _, err := s.invoke(f.event); err != nil {
-					return fmt.Errorf("%s: %w", f.name, err)
-				}
+			if _, err := s.invoke(f.event, settle); err != nil {
+				return err
 			}
-			before, err := s.cpu()
+			before := measure.CPU(s.cmd.Process.Pid)
+			took, err := s.invoke(f.event, turn)
 			if err != nil {
 				return err
 			}
-			for range turn {
-				took, err := s.invoke(f.event)
-				if err != nil {
-					return fmt.Errorf("%s: %w", f.name, err)
-				}
-				f.warm = append(f.warm, milliseconds(took))
-			}
-			after, err := s.cpu()
-			if err != nil {
-				return err
-			}
-			f.cpu = append(f.cpu, milliseconds(after-before)*1000/turn)
+			f.warm = append(f.warm, took...)
+			f.cpu = append(f.cpu, measure.Milliseconds(measure.CPU(s.cmd.Process.Pid)-before)*1000/turn)
 		}
 	}
 	for i, f := range functions {
-		memory, err := sandboxes[i].memory()
-		if err != nil {
-			return err
-		}
-		f.memory = append(f.memory, memory/(1<<20))
+		f.memory = append(f.memory, measure.Memory(sandboxes[i].cmd.Process.Pid, "VmRSS"))
 	}
 	return nil
 }
 
-func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-
 // open starts the fakes, and lays certificates out as Amazon Linux 2023 does: one
 // bundle, and the same twice again, in two formats, in both directories that Go looks into.
-func (w *world) open() error {
+func (w *environment) open() error {
 	serve := func(h http.Handler) *httptest.Server {
 		return httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			time.Sleep(latency)
@@ -238,76 +218,65 @@ func (w *world) open() error {
 	return err
 }
 
-func (w *world) close() {
+func (w *environment) close() {
 	w.secretsTLS.Close()
 	w.c8TLS.Close()
 }
 
 // functions builds what is measured.
-func (w *world) functions(ctx context.Context) ([]*function, error) {
-	root, err := lambdatest.Root()
+func (w *environment) functions(ctx context.Context) (_ []*function, err error) {
+	if w.root, err = lambdatest.Root(); err != nil {
+		return nil, err
+	}
+	get, err := readEvent(filepath.Join(w.root, "events", "vend.json"))
 	if err != nil {
 		return nil, err
 	}
-	w.root = root
-	get, err := readEvent(filepath.Join(root, "events", "vend.json"))
-	if err != nil {
+	if err := harness.Build(ctx, w.dir); err != nil {
 		return nil, err
 	}
-	vend, err := lambdatest.Build(ctx, root, filepath.Join(w.dir, "vend"), "vend")
-	if err != nil {
-		return nil, err
-	}
-	rotate, err := lambdatest.Build(ctx, root, filepath.Join(w.dir, "rotate"), "rotate")
-	if err != nil {
-		return nil, err
-	}
-	baseline := func(name string) string {
-		bootstrap := filepath.Join(w.dir, name)
-		build := exec.CommandContext(ctx, "go", "build", "-o", bootstrap, "./internal/bench/"+name) // as one would
-		build.Dir = root
+	built := func(name string) string { return filepath.Join(w.dir, name, "bootstrap") }
+	for _, name := range []string{"hello", "naivevend", "naiverotate"} {
+		build := exec.CommandContext(ctx, "go", "build", "-o", built(name), "./internal/bench/"+name) // as one would
+		build.Dir = w.root
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if text, failed := build.CombinedOutput(); failed != nil {
-			err = errors.Join(err, fmt.Errorf("build %s: %w\n%s", name, failed, text))
+		if text, err := build.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("build %s: %w\n%s", name, err, text)
 		}
-		return bootstrap
-	}
-	hello, naiveVend, naiveRotate := baseline("hello"), baseline("naivevend"), baseline("naiverotate")
-	if err != nil {
-		return nil, err
 	}
 
-	common := []string{"C8AUTH_STACK=c8auth", "AWS_ENDPOINT_URL_SECRETS_MANAGER=" + w.secretsTLS.URL, "SSL_CERT_FILE=" + w.bundle}
+	common := []string{"C8AUTH_STACK=" + harness.Name, "AWS_ENDPOINT_URL_SECRETS_MANAGER=" + w.secretsTLS.URL, "SSL_CERT_FILE=" + w.bundle}
 	plain := append(slices.Clone(common), "SSL_CERT_DIR="+strings.Join(w.certificates, ":"))
-	text, err := os.ReadFile(filepath.Join(root, "template.yaml"))
+	text, err := os.ReadFile(filepath.Join(w.root, "template.yaml"))
 	if err != nil {
 		return nil, err
 	}
-	ours := slices.Clone(common)
-	for _, variable := range speed.FindAllSubmatch(text, -1) {
-		ours = append(ours, fmt.Sprintf("%s=%s", variable[1], variable[2]))
-	}
-	if len(ours) != len(common)+1 {
+	fast := speed.FindAllSubmatch(text, -1)
+	if len(fast) != 1 {
 		return nil, errors.New("template.yaml does not set what it sets for speed")
 	}
-	w.secrets.Create("c8auth/credentials/default")
-	w.secrets.Put("c8auth/credentials/default", fmt.Sprintf(`{"base_url": %q, "client_id": "id", "client_secret": "value"}`, w.c8TLS.URL))
-	w.secrets.Create("c8auth/token/default")
-	w.secrets.Put("c8auth/token/default", fmt.Sprintf(`{"base_url": %q, "access_token": "0123456789abcdef0123456789abcdef", "token_type": "Bearer", "issued_at": %q, "expires_at": %q, "credentials_version": "1"}`,
-		w.c8TLS.URL, time.Now().UTC().Format(time.RFC3339), time.Now().UTC().Add(24*time.Hour).Format(time.RFC3339)))
-	w.secrets.Create("c8auth/credentials/new")
-	w.secrets.Put("c8auth/credentials/new", fmt.Sprintf(`{"base_url": %q, "client_id": "id", "client_secret": "value"}`, w.c8TLS.URL))
+	ours := append(slices.Clone(common), fmt.Sprintf("%s=%s", fast[0][1], fast[0][2]))
+
+	credentials := harness.Credentials(w.c8TLS.URL, "id", "value")
+	for name, text := range map[string]string{
+		harness.CredentialsName("default"): credentials,
+		harness.CredentialsName("new"):     credentials,
+		harness.TokenName("default"):       harness.Token(w.c8TLS.URL, "0123456789abcdef0123456789abcdef", "1", time.Now(), 24*time.Hour),
+	} {
+		w.secrets.Create(name)
+		w.secrets.Put(name, text)
+	}
 	forget := func() {
-		w.secrets.Destroy("c8auth/token/new")
-		w.secrets.Create("c8auth/token/new")
+		w.secrets.Destroy(harness.TokenName("new"))
+		w.secrets.Create(harness.TokenName("new"))
 	}
 	due := []byte(`{"tenant":"new"}`)
 	return []*function{
-		{name: "hello world", bootstrap: hello, env: plain, event: get},
-		{name: "vend", bootstrap: vend, env: append(slices.Clone(ours), "C8AUTH_PREFETCH=default"), event: get},
-		{name: "naive vend", bootstrap: naiveVend, env: plain, event: get},
-		{name: "rotate", bootstrap: rotate, env: ours, event: due, prepare: forget},
-		{name: "naive rotate", bootstrap: naiveRotate, env: plain, event: due, prepare: forget},
+		{name: "hello world", bootstrap: built("hello"), env: plain, event: get},
+		{name: "vend", bootstrap: built("vend"), env: append(slices.Clone(ours), "C8AUTH_PREFETCH=default"), event: get},
+		{name: "naive vend", bootstrap: built("naivevend"), env: plain, event: get},
+		{name: "rotate", bootstrap: built("rotate"), env: ours, event: due, prepare: forget},
+		{name: "naive rotate", bootstrap: built("naiverotate"), env: plain, event: due, prepare: forget},
 	}, nil
 }
 
@@ -327,14 +296,14 @@ func readEvent(path string) ([]byte, error) {
 	return event.Bytes(), err
 }
 
-// speed finds the variables that template.yaml sets for the sake of speed.
+// speed finds the variable that template.yaml sets for the sake of speed.
 var speed = regexp.MustCompile(`\b(SSL_CERT_DIR): '?([^'\n]+)`)
 
 const maxZip = 3.5 // MB
 
 // report prints what was measured, and the ratios that are to be kept. Only what does not
 // depend on the machine is an error if it is not.
-func (w *world) report(ctx context.Context, out io.Writer, functions []*function) error {
+func (w *environment) report(ctx context.Context, out io.Writer, functions []*function) error {
 	var missed error
 	named := make(map[string]*function)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -366,7 +335,7 @@ func (w *world) report(ctx context.Context, out io.Writer, functions []*function
 		if len(r.ours) == 0 {
 			continue
 		}
-		ratio := percentile(r.ours, 50) / percentile(r.than, 50)
+		ratio := measure.Percentile(r.ours, 50) / measure.Percentile(r.than, 50)
 		mark := ""
 		if ratio > r.limit {
 			mark = "  <- more"
@@ -389,24 +358,19 @@ func (w *world) report(ctx context.Context, out io.Writer, functions []*function
 	return errors.Join(t.Flush(), missed)
 }
 
-func percentile(values []float64, p int) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[min(len(sorted)-1, len(sorted)*p/100)]
-}
-
 func show(values []float64, unit string) string {
 	if len(values) == 0 {
 		return "-"
 	}
-	return fmt.Sprintf("%.3g %s", percentile(values, 50), unit)
+	return fmt.Sprintf("%.3g %s", measure.Percentile(values, 50), unit)
 }
 
 func noise(values []float64) string {
-	return fmt.Sprintf("±%.0f %%", 50*(percentile(values, 75)-percentile(values, 25))/percentile(values, 50))
+	return fmt.Sprintf("±%.0f %%", 50*(measure.Percentile(values, 75)-measure.Percentile(values, 25))/measure.Percentile(values, 50))
 }
 
 // packed returns the size of the function's deployment package for arm64, in MB.
-func (w *world) packed(ctx context.Context, name string) (float64, error) {
+func (w *environment) packed(ctx context.Context, name string) (float64, error) {
 	dir := filepath.Join(w.dir, "arm64", name)
 	build := exec.CommandContext(ctx, "make", "-C", w.root, "build-"+map[string]string{"rotate": "RotateFunction", "vend": "VendFunction"}[name], "ARCH=arm64", "ARTIFACTS_DIR="+dir) // #nosec G204 -- ours
 	if text, err := build.CombinedOutput(); err != nil {
@@ -416,13 +380,13 @@ func (w *world) packed(ctx context.Context, name string) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	var b bytes.Buffer
-	z := zip.NewWriter(&b)
-	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestCompression) })
-	file, err := z.Create("bootstrap")
+	var zip bytes.Buffer // but for its directory
+	compressor, err := flate.NewWriter(&zip, flate.BestCompression)
 	if err == nil {
-		_, err = file.Write(bootstrap)
+		_, err = compressor.Write(bootstrap)
 	}
-	err = errors.Join(err, z.Close())
-	return float64(b.Len()) / 1e6, err
+	if err == nil {
+		err = compressor.Close()
+	}
+	return float64(zip.Len()) / 1e6, err
 }

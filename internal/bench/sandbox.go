@@ -8,54 +8,35 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/c8auth/c8auth/internal/bench/measure"
 )
 
 // sandbox is a running function. It is not for concurrent use.
 type sandbox struct {
 	cmd     *exec.Cmd
-	api     net.Listener
+	api     *net.TCPListener
 	started time.Time
-	polls   chan poll
-	polled  net.Conn // the last poll's
-	answers chan answer
+	conn    net.Conn // the function's only one
+	reader  *bufio.Reader
 	output  bytes.Buffer // what it printed; to be read once it has ended
-	share   *share       // of a processor; nil: all
-	done    <-chan struct{}
-}
-
-// poll is a request for an event, which waits on conn.
-type poll struct {
-	at   time.Time
-	conn net.Conn
-}
-
-type answer struct {
-	at     time.Time
-	body   []byte
-	failed bool
+	group   string       // that gives it a share of a processor; empty: all
 }
 
 // start starts the function.
 func start(ctx context.Context, f *function) (*sandbox, error) {
-	api, err := net.Listen("tcp", "127.0.0.1:0")
+	api, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return nil, err
 	}
-	s := &sandbox{api: api, polls: make(chan poll, 1), answers: make(chan answer, 1), done: ctx.Done()}
-	go s.serve()
-
-	s.cmd = exec.CommandContext(ctx, f.bootstrap)
+	s := &sandbox{api: api, cmd: exec.CommandContext(ctx, f.bootstrap)}
 	s.cmd.Env = append([]string{
 		"AWS_LAMBDA_RUNTIME_API=" + api.Addr().String(),
 		"AWS_LAMBDA_FUNCTION_NAME=" + f.name, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=128", "AWS_LAMBDA_FUNCTION_VERSION=1",
@@ -71,105 +52,75 @@ func start(ctx context.Context, f *function) (*sandbox, error) {
 	return s, nil
 }
 
-// init waits for the function's first poll and returns how long it took. From then on
-// a small function has the share of 128 MB; before, it has a whole processor, as on
+// init waits until the function requests its first event, and returns how long it took. From
+// then on a small function has the share of 128 MB; before, it has a whole processor, as on
 // Lambda.
 func (s *sandbox) init(small bool) (took time.Duration, err error) {
-	p, err := await(s, s.polls)
-	if err != nil {
+	_ = s.api.SetDeadline(time.Now().Add(time.Minute))
+	if s.conn, err = s.api.Accept(); err != nil {
+		return 0, s.failed(err)
+	}
+	s.reader = bufio.NewReader(s.conn)
+	if err := s.receive("/next"); err != nil {
 		return 0, err
 	}
-	s.polled = p.conn
+	took = time.Since(s.started)
 	if small {
-		s.share, err = admit(s.cmd.Process.Pid)
+		s.group, err = admit(s.cmd.Process.Pid)
 	}
-	return p.at.Sub(s.started), err
+	return took, err
 }
 
-// invoke hands over an event, which the function has asked for, waits for the answer and
-// for the next poll, and returns how long the answer took.
-func (s *sandbox) invoke(event []byte) (time.Duration, error) {
-	message := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"+
-		"Lambda-Runtime-Aws-Request-Id: 8476a536-e9f4-11e8-9739-2dfe598c3fcd\r\n"+
-		"Lambda-Runtime-Deadline-Ms: %d\r\n"+
-		"Lambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:eu-central-1:123456789012:function:f\r\n"+
-		"Lambda-Runtime-Trace-Id: Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0\r\n\r\n%s",
-		len(event), time.Now().Add(time.Minute).UnixMilli(), event)
-	began := time.Now()
-	if _, err := s.polled.Write(message); err != nil {
-		return 0, err
+// invoke hands over the event that many times, whenever the function requests one. It returns
+// how long each answer took, in ms.
+func (s *sandbox) invoke(event []byte, times int) (took []float64, err error) {
+	for range times {
+		message := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"+
+			"Lambda-Runtime-Aws-Request-Id: 8476a536-e9f4-11e8-9739-2dfe598c3fcd\r\n"+
+			"Lambda-Runtime-Deadline-Ms: %d\r\n"+
+			"Lambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:eu-central-1:123456789012:function:f\r\n"+
+			"Lambda-Runtime-Trace-Id: Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0\r\n\r\n%s",
+			len(event), time.Now().Add(time.Minute).UnixMilli(), event)
+		began := time.Now()
+		if _, err := s.conn.Write(message); err != nil {
+			return nil, s.failed(err)
+		}
+		if err := s.receive("/response"); err != nil {
+			return nil, err
+		}
+		took = append(took, measure.Milliseconds(time.Since(began)))
+		if _, err := io.WriteString(s.conn, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"); err != nil {
+			return nil, s.failed(err)
+		}
+		if err := s.receive("/next"); err != nil {
+			return nil, err
+		}
 	}
-	a, err := await(s, s.answers)
+	return took, nil
+}
+
+// receive reads the function's next request, which must be for a path with that end and report
+// no failure.
+func (s *sandbox) receive(path string) error {
+	_ = s.conn.SetReadDeadline(time.Now().Add(time.Minute))
+	req, err := http.ReadRequest(s.reader)
 	if err != nil {
-		return 0, err
+		return s.failed(err)
 	}
-	if a.failed || bytes.Contains(a.body, []byte(`"statusCode":5`)) {
-		s.stop()
-		return 0, fmt.Errorf("it failed: %s\n%s", a.body, s.output.String())
+	body, err := io.ReadAll(req.Body)
+	if err == nil && (!strings.HasSuffix(req.URL.Path, path) || bytes.Contains(body, []byte(`"statusCode":5`))) {
+		err = fmt.Errorf("it requests %s: %s", req.URL.Path, body)
 	}
-	p, err := await(s, s.polls)
-	s.polled = p.conn
-	return a.at.Sub(began), err
+	if err != nil {
+		return s.failed(err)
+	}
+	return nil
 }
 
-// await waits for what the function does next.
-func await[T any](s *sandbox, next <-chan T) (what T, err error) {
-	select {
-	case what = <-next:
-		return what, nil
-	case <-s.done:
-		return what, context.Canceled
-	case <-time.After(time.Minute):
-		s.stop()
-		return what, errors.New("nothing happened for a minute: " + s.output.String())
-	}
-}
-
-// serve takes the function's connections, until stop.
-func (s *sandbox) serve() {
-	for {
-		conn, err := s.api.Accept()
-		if err != nil {
-			return
-		}
-		go s.attend(&clocked{Conn: conn})
-	}
-}
-
-// attend takes the requests of one connection, and answers those that bring something.
-func (s *sandbox) attend(conn *clocked) {
-	defer func() { _ = conn.Close() }()
-	r := bufio.NewReader(conn)
-	for {
-		req, err := http.ReadRequest(r)
-		if err != nil {
-			return
-		}
-		body, err := io.ReadAll(req.Body)
-		if err != nil {
-			return
-		}
-		if req.Method == http.MethodGet {
-			s.polls <- poll{conn.read, conn}
-			continue
-		}
-		s.answers <- answer{conn.read, body, !strings.HasSuffix(req.URL.Path, "/response")}
-		if _, err := io.WriteString(conn, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"); err != nil {
-			return
-		}
-	}
-}
-
-// clocked is a connection that knows when it was last read from.
-type clocked struct {
-	net.Conn
-	read time.Time
-}
-
-func (c *clocked) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.read = time.Now()
-	return n, err
+// failed ends the function and returns an error with what it printed.
+func (s *sandbox) failed(err error) error {
+	s.stop()
+	return fmt.Errorf("%s: %w\n%s", s.cmd.Path, err, s.output.String())
 }
 
 func (s *sandbox) stop() {
@@ -178,44 +129,10 @@ func (s *sandbox) stop() {
 		_ = s.cmd.Wait()
 	}
 	_ = s.api.Close()
-	if s.share != nil {
-		s.share.remove()
+	if s.conn != nil {
+		_ = s.conn.Close()
 	}
-}
-
-// cpu returns the time that the process has spent on processors.
-func (s *sandbox) cpu() (time.Duration, error) {
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", s.cmd.Process.Pid))
-	if err != nil || len(tasks) == 0 {
-		return 0, errors.New("no /proc/PID/task/*/schedstat")
+	if s.group != "" {
+		leave(s.group)
 	}
-	var sum time.Duration
-	for _, task := range tasks {
-		text, err := os.ReadFile(task)
-		if err != nil {
-			return 0, err
-		}
-		spent, _, _ := strings.Cut(string(text), " ")
-		n, err := strconv.ParseInt(spent, 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		sum += time.Duration(n)
-	}
-	return sum, nil
-}
-
-// memory returns the resident set in bytes.
-func (s *sandbox) memory() (float64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kilobytes, err := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")))
-			return float64(kilobytes) * 1024, err
-		}
-	}
-	return 0, errors.New("no VmRSS")
 }

@@ -16,38 +16,34 @@ import (
 // documented; those who measured it found this.
 const period = 20 * time.Millisecond
 
-// share is a control group of one process: what a process leaves behind would be at the
-// expense of the next.
-type share struct{ dir string }
-
-// admit gives a process the share. That takes root, and version 1 or 2 of control groups.
-func admit(pid int) (*share, error) {
+// admit gives a process the share, in a control group of its own: what a process leaves behind
+// would be at the expense of the next. That takes root, and version 1 or 2 of control groups.
+func admit(pid int) (group string, err error) {
 	period := period.Microseconds()
 	quota := period * 128 / 1769
 	name := fmt.Sprintf("c8auth-bench-%d", pid)
-	s := &share{filepath.Join("/sys/fs/cgroup/cpu", name)}
+	group = filepath.Join("/sys/fs/cgroup/cpu", name)
 	set := func(file, format string, values ...any) error {
-		return os.WriteFile(filepath.Join(s.dir, file), fmt.Appendf(nil, format, values...), 0o600)
+		return os.WriteFile(filepath.Join(group, file), fmt.Appendf(nil, format, values...), 0o600)
 	}
-	var err error
-	if os.Mkdir(s.dir, 0o750) == nil {
+	if os.Mkdir(group, 0o750) == nil {
 		err = errors.Join(set("cpu.cfs_period_us", "%d", period), set("cpu.cfs_quota_us", "%d", quota))
 	} else {
-		s.dir = filepath.Join("/sys/fs/cgroup", name)
-		if err := os.Mkdir(s.dir, 0o750); err != nil {
-			return nil, err
+		group = filepath.Join("/sys/fs/cgroup", name)
+		if err := os.Mkdir(group, 0o750); err != nil {
+			return "", err
 		}
 		err = set("cpu.max", "%d %d", quota, period)
 	}
 	if err = errors.Join(err, set("cgroup.procs", "%d", pid)); err != nil {
-		s.remove()
-		return nil, err
+		leave(group)
+		return "", err
 	}
-	return s, nil
+	return group, nil
 }
 
-// remove takes the group away, whose process has ended.
-func (s *share) remove() { _ = os.Remove(s.dir) }
+// leave removes a group, whose process has ended.
+func leave(group string) { _ = os.Remove(group) }
 
 // canShare reports whether there are control groups, and we may make one.
 func canShare() bool {
@@ -55,11 +51,11 @@ func canShare() bool {
 	if probe.Start() != nil {
 		return false
 	}
-	s, err := admit(probe.Process.Pid)
+	group, err := admit(probe.Process.Pid)
 	_ = probe.Process.Kill()
 	_ = probe.Wait()
 	if err == nil {
-		s.remove()
+		leave(group)
 	}
 	return err == nil
 }

@@ -26,10 +26,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"text/tabwriter"
 	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/c8auth/c8auth/internal/bench/measure"
 )
 
 const (
@@ -44,6 +47,9 @@ var (
 	only   = flag.String("only", "", "measure only what has this in its name: start, uploads, idle, or a case")
 )
 
+// names are those of the proxies that are compared.
+var names = [2]string{"c8auth proxy", "ReverseProxy"}
+
 func main() {
 	flag.Parse()
 	if err := run(); err != nil {
@@ -52,7 +58,7 @@ func main() {
 	}
 }
 
-// bench is the surroundings of both proxies.
+// bench is the environment of both proxies.
 type bench struct {
 	dir, bundle    string
 	one, two       *httptest.Server // Communic8 by HTTP/1.1 and by HTTP/2
@@ -137,9 +143,7 @@ type process struct {
 	base  *url.URL
 	stop  func()
 	ready time.Duration // until it answered
-
 	conns []*connection
-	done  measurement // of the last turn
 }
 
 // proxy starts c8auth proxy, or else what it is compared with, in front of a server.
@@ -193,78 +197,54 @@ func (b *bench) proxy(ours bool, communic8 *httptest.Server) (*process, error) {
 	return p, nil
 }
 
-// status reads a line of /proc/<pid>/status, in MB.
-func (p *process) status(line string) float64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
-	if err != nil {
-		return 0
-	}
-	for l := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(l, line+":"); ok {
-			kilobytes, _ := strconv.ParseFloat(strings.Fields(rest)[0], 64)
-			return kilobytes / 1024
-		}
-	}
-	return 0
-}
-
-// cpu is the processor time that the process has used.
-func (p *process) cpu() time.Duration {
-	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.Process.Pid))
-	var sum time.Duration
-	for _, file := range files {
-		if text, err := os.ReadFile(file); err == nil {
-			nanoseconds, _ := strconv.ParseInt(strings.Fields(string(text))[0], 10, 64)
-			sum += time.Duration(nanoseconds)
-		}
-	}
-	return sum
-}
-
 // connection is a program's, which sends one request after the other.
 type connection struct {
 	net.Conn
-	reader    *bufio.Reader
-	latencies []time.Duration
-	failed    error
+	reader    *bufio.Reader // from the first request on
+	latencies []float64     // ms
 }
 
-func (p *process) dial() (*connection, error) {
-	conn, err := net.Dial("tcp", p.base.Host)
-	if err != nil {
-		return nil, err
+// dial opens that many connections.
+func (p *process) dial(count int) error {
+	for range count {
+		conn, err := net.Dial("tcp", p.base.Host)
+		if err != nil {
+			return fmt.Errorf("after %d connections: %w", len(p.conns), err)
+		}
+		p.conns = append(p.conns, &connection{Conn: conn})
 	}
-	return &connection{Conn: conn, reader: bufio.NewReaderSize(conn, 64<<10)}, nil
+	return nil
 }
 
 // exchange sends a request and reads the answer.
 func (c *connection) exchange(request []byte) error {
+	if c.reader == nil {
+		c.reader = bufio.NewReaderSize(c, 64<<10)
+	}
 	if _, err := c.Write(request); err != nil {
 		return err
 	}
-	length, status := -1, ""
-	for first := true; ; first = false {
-		line, err := c.reader.ReadSlice('\n')
-		if err != nil {
-			return err
-		}
-		if first {
-			status = string(bytes.TrimSpace(line))
-		}
-		if value, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
-			length, _ = strconv.Atoi(string(bytes.TrimSpace(value)))
-		}
-		if len(line) == 2 {
-			break
-		}
-	}
-	if _, err := c.reader.Discard(length); err != nil {
+	resp, err := http.ReadResponse(c.reader, nil)
+	if err != nil {
 		return err
 	}
-	if status != "HTTP/1.1 200 OK" {
-		return errors.New(status)
+	if _, err := c.reader.Discard(int(resp.ContentLength)); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
 	}
 	return nil
+}
+
+// exchange lets every connection have one answer.
+func (p *process) exchange(path string) error {
+	request := p.request(path)
+	var all errgroup.Group
+	for _, c := range p.conns {
+		all.Go(func() error { return c.exchange(request) })
+	}
+	return all.Wait()
 }
 
 // request is what a program sends.
@@ -280,67 +260,52 @@ func (p *process) request(path string) []byte {
 	return append([]byte(header+"\r\n"), body...)
 }
 
-// measurement is what one turn has shown.
-type measurement struct {
-	p50, p99, rate, cpu, memory float64 // ms, ms, requests a second, µs a request, MB
-}
-
-// measure is a turn: all connections send as fast as they get answers.
-func (p *process) measure(path string) error {
+// measure is a turn: all connections send as fast as they get answers. It returns p50 and p99
+// in ms, requests a second, µs of the processor a request, and MB of memory.
+func (p *process) measure(path string) (figures [5]float64, err error) {
 	request := p.request(path)
 	warm := time.Now().Add(*turn / 10)
 	end := warm.Add(*turn)
 	var before, after time.Duration
-	var all sync.WaitGroup
-	all.Go(func() { time.Sleep(time.Until(warm)); before = p.cpu(); time.Sleep(time.Until(end)); after = p.cpu() })
+	var all errgroup.Group
+	all.Go(func() error {
+		time.Sleep(time.Until(warm))
+		before = measure.CPU(p.Process.Pid)
+		time.Sleep(time.Until(end))
+		after = measure.CPU(p.Process.Pid)
+		return nil
+	})
 	for _, c := range p.conns {
-		all.Go(func() {
+		all.Go(func() error {
 			c.latencies = c.latencies[:0]
-			for begin := time.Now(); begin.Before(end) && c.failed == nil; {
-				c.failed = c.exchange(request)
+			for begin := time.Now(); begin.Before(end); {
+				if err := c.exchange(request); err != nil {
+					return err
+				}
 				now := time.Now()
 				if now.After(warm) {
-					c.latencies = append(c.latencies, now.Sub(begin))
+					c.latencies = append(c.latencies, measure.Milliseconds(now.Sub(begin)))
 				}
 				begin = now
 			}
+			return nil
 		})
 	}
-	all.Wait()
-	var latencies []time.Duration
+	if err := all.Wait(); err != nil {
+		return figures, err
+	}
+	var latencies []float64
 	for _, c := range p.conns {
-		if c.failed != nil {
-			return c.failed
-		}
 		latencies = append(latencies, c.latencies...)
 	}
 	if len(latencies) == 0 {
-		return errors.New("a turn is too short for a request")
-	}
-	slices.Sort(latencies)
-	at := func(q float64) float64 {
-		return float64(latencies[int(q*float64(len(latencies)-1))]) / float64(time.Millisecond)
+		return figures, errors.New("a turn is too short for a request")
 	}
 	n := float64(len(latencies))
-	p.done = measurement{at(0.5), at(0.99), n / turn.Seconds(), float64(after-before) / n / 1000, p.status("VmRSS")}
-	return nil
-}
-
-// warm lets every connection have one answer: by HTTP/2, as many handshakes may come before
-// the first one as there are connections.
-func (p *process) warm(path string) error {
-	request := p.request(path)
-	var all sync.WaitGroup
-	for _, c := range p.conns {
-		all.Go(func() { c.failed = c.exchange(request) })
-	}
-	all.Wait()
-	for _, c := range p.conns {
-		if c.failed != nil {
-			return c.failed
-		}
-	}
-	return nil
+	return [5]float64{
+		measure.Percentile(latencies, 50), measure.Percentile(latencies, 99), n / turn.Seconds(),
+		measure.Milliseconds(after-before) * 1000 / n, measure.Memory(p.Process.Pid, "VmRSS"),
+	}, nil
 }
 
 // compare lets both proxies take turns in every case.
@@ -378,40 +343,35 @@ func (b *bench) cell(out io.Writer, name string, communic8 *httptest.Server, pat
 			return err
 		}
 		defer p.stop()
-		for range connections {
-			c, err := p.dial()
-			if err != nil {
-				return err
-			}
-			p.conns = append(p.conns, c)
+		if err := p.dial(connections); err != nil {
+			return err
 		}
-		if err := p.warm(path); err != nil {
+		// By HTTP/2, as many handshakes may come before the first answer as there are connections.
+		if err := p.exchange(path); err != nil {
 			return err
 		}
 		pair[i] = p
 	}
 	var ratios, ours [5][]float64
 	for round := range *rounds {
+		var figures [2][5]float64
 		for _, i := range []int{round % 2, 1 - round%2} {
-			if err := pair[i].measure(path); err != nil {
-				return fmt.Errorf("%s: %w", []string{"c8auth", "ReverseProxy"}[i], err)
+			var err error
+			if figures[i], err = pair[i].measure(path); err != nil {
+				return fmt.Errorf("%s: %w", names[i], err)
 			}
 		}
-		a, b := pair[0].done, pair[1].done
-		for i, figures := range [][2]float64{{a.p50, b.p50}, {a.p99, b.p99}, {a.rate, b.rate}, {a.cpu, b.cpu}, {a.memory, b.memory}} {
-			ratios[i] = append(ratios[i], figures[0]/figures[1])
-			ours[i] = append(ours[i], figures[0])
+		for i := range ours {
+			ratios[i] = append(ratios[i], figures[0][i]/figures[1][i])
+			ours[i] = append(ours[i], figures[0][i])
 		}
 	}
 	fmt.Fprint(out, name, "\t")
 	for _, r := range ratios {
-		slices.Sort(r)
-		n := len(r)
-		fmt.Fprintf(out, "%.2f (%.2f–%.2f)\t", r[n/2], r[n/4], r[n-1-n/4])
+		fmt.Fprintf(out, "%.2f (%.2f–%.2f)\t", measure.Percentile(r, 50), measure.Percentile(r, 25), measure.Percentile(r, 75))
 	}
 	for _, f := range ours {
-		slices.Sort(f)
-		fmt.Fprintf(out, "%.3g\t", f[len(f)/2])
+		fmt.Fprintf(out, "%.3g\t", measure.Percentile(f, 50))
 	}
 	fmt.Fprintln(out)
 	return nil
@@ -428,23 +388,18 @@ func (b *bench) start() error {
 			if err != nil {
 				return err
 			}
-			ready[i] = append(ready[i], float64(p.ready)/float64(time.Millisecond))
-			c, err := p.dial()
-			if err == nil {
-				err = c.exchange(p.request("/small"))
-			}
+			err = errors.Join(p.dial(1), p.exchange("/small"))
+			ready[i] = append(ready[i], measure.Milliseconds(p.ready))
+			rest[i] = max(rest[i], measure.Memory(p.Process.Pid, "VmRSS"))
+			p.stop()
 			if err != nil {
-				p.stop()
 				return err
 			}
-			_ = c.Close()
-			rest[i] = max(rest[i], p.status("VmRSS"))
-			p.stop()
 		}
 	}
-	for i, name := range []string{"c8auth proxy", "ReverseProxy"} {
-		slices.Sort(ready[i])
-		fmt.Printf("%s: answers after %.1f ms (slowest %.1f), holds %.1f MB at rest\n", name, ready[i][len(ready[i])/2], ready[i][len(ready[i])-1], rest[i])
+	for i, name := range names {
+		fmt.Printf("%s: answers after %.1f ms (slowest %.1f), holds %.1f MB at rest\n",
+			name, measure.Percentile(ready[i], 50), slices.Max(ready[i]), rest[i])
 	}
 	return nil
 }
@@ -464,26 +419,13 @@ func (b *bench) uploads() error {
 			return err
 		}
 		defer p.stop()
-		request := p.request("/slow")
-		var all sync.WaitGroup
-		var failed atomic.Value
-		for range count {
-			c, err := p.dial()
-			if err != nil {
-				return err
-			}
-			p.conns = append(p.conns, c)
-			all.Go(func() {
-				if err := c.exchange(request); err != nil {
-					failed.Store(err)
-				}
-			})
-		}
-		all.Wait()
-		if err, ok := failed.Load().(error); ok {
+		if err := p.dial(count); err != nil {
 			return err
 		}
-		fmt.Printf("HTTP/%d: %d uploads of 1 MiB at once take up to %.0f MB\n", i+1, count, p.status("VmHWM"))
+		if err := p.exchange("/slow"); err != nil {
+			return err
+		}
+		fmt.Printf("HTTP/%d: %d uploads of 1 MiB at once take up to %.0f MB\n", i+1, count, measure.Memory(p.Process.Pid, "VmHWM"))
 	}
 	return nil
 }
@@ -491,31 +433,25 @@ func (b *bench) uploads() error {
 // idle opens 10,000 connections that say nothing, and sees what they cost and whether a
 // program is still served.
 func (b *bench) idle() error {
-	const count = 10_000
 	p, err := b.proxy(true, b.one)
 	if err != nil {
 		return err
 	}
 	defer p.stop()
 	begin := time.Now()
-	for range count {
-		c, err := net.Dial("tcp", p.base.Host)
-		if err != nil {
-			return fmt.Errorf("after %d connections: %w", len(p.conns), err)
-		}
-		p.conns = append(p.conns, &connection{Conn: c})
+	if err := p.dial(10_000); err != nil {
+		return err
 	}
 	opened := time.Since(begin)
 	begin = time.Now()
-	c, err := p.dial()
-	if err == nil {
-		err = c.exchange(p.request("/small"))
+	if err := p.dial(1); err != nil {
+		return err
 	}
-	if err != nil {
+	if err := p.conns[len(p.conns)-1].exchange(p.request("/small")); err != nil {
 		return err
 	}
 	took := time.Since(begin)
-	memory := p.status("VmRSS")
+	memory := measure.Memory(p.Process.Pid, "VmRSS")
 	open := 0
 	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p.Process.Pid))
