@@ -419,10 +419,16 @@ func (b *bench) uploads() error {
 			return err
 		}
 		defer p.stop()
-		if err := p.dial(count); err != nil {
-			return err
+		request := p.request("/slow")
+		var all errgroup.Group
+		for i := range count { // not all at once, as by HTTP/2 each would make a connection
+			if err := p.dial(1); err != nil {
+				return err
+			}
+			c := p.conns[i]
+			all.Go(func() error { return c.exchange(request) })
 		}
-		if err := p.exchange("/slow"); err != nil {
+		if err := all.Wait(); err != nil {
 			return err
 		}
 		fmt.Printf("HTTP/%d: %d uploads of 1 MiB at once take up to %.0f MB\n", i+1, count, measure.Memory(p.Process.Pid, "VmHWM"))
