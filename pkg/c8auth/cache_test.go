@@ -19,15 +19,16 @@ func (e *env) mustHaveRead(want int) {
 	}
 }
 
-// Concurrent calls share one read and its result, also a failure, and also if the first of them is
+// Concurrent calls share one read and its result, also a failure, and also if the first of them was
 // cancelled.
 func TestConcurrentCalls(t *testing.T) {
 	denied := smtest.Fault{Status: 400, Type: "AccessDeniedException"}
 	forEach(t, map[string]*smtest.Fault{"a token": nil, "a failure": &denied}, func(e *env, fault *smtest.Fault) {
 		e.put(newToken("one", time.Hour))
-		if fault != nil {
-			e.storeFault("GetSecretValue", "", *fault)
-		}
+		e.storeFaults(func(string, string) *smtest.Fault {
+			time.Sleep(time.Millisecond) // so that all calls come during the read
+			return fault
+		})
 		cancelled, cancel := context.WithCancel(e.Context())
 		cancel()
 		var calls sync.WaitGroup
