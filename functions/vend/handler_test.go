@@ -202,6 +202,7 @@ func TestAnswers(t *testing.T) {
 		{"expired since it was read, from a store that throttles now", cached(time.Hour, time.Hour, throttled), "acme", 503, "5", unreachable},
 		{"a store that throttles", failing(throttled), "acme", 503, "5", unreachable},
 		{"a store that hangs", failing(hanging), "acme", 503, "5", unreachable},
+		{"a store that breaks the connection", failing(&smtest.Fault{Break: true}), "acme", 503, "5", unreachable},
 
 		{"a value that is not JSON", storing("MARK"), "acme", 500, "", unreadable},
 		{"credentials instead of a token", storing(`{"base_url": "https://acme.communic8.com", "access_key": "MARK"}`), "acme", 500, "", unreadable},
