@@ -9,6 +9,7 @@
 package c8test
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -16,6 +17,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -158,7 +160,7 @@ func (s *Server) Expiry(token string) time.Time {
 func (s *Server) Issued() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]string(nil), s.issued...)
+	return slices.Clone(s.issued)
 }
 
 // Requests returns the number of token requests, failed and refused ones included.
@@ -187,7 +189,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	if fault != nil {
 		if f := fault(r, n); f != nil {
-			if !wait(r.Context(), f.Delay) {
+			if f.Delay > 0 && !wait(r.Context(), f.Delay) {
 				return
 			}
 			if f.After {
@@ -205,13 +207,26 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 type object map[string]any
 
+// denial is an answer to wrong credentials or to an invalid token.
+type denial struct {
+	status int
+	body   object
+}
+
 var (
 	unsuccessful = object{"success": false, "message": "Invalid parameters"}
 	unauthorized = object{"error": "unauthorized"}
+	unknown      = object{"error": "invalid_client"}
+
+	refusals = map[Refusal]denial{
+		Refuse401: {401, unauthorized}, Refuse400: {400, unknown}, Refuse200: {200, unsuccessful},
+		Refuse200Error: {200, unknown}, Refuse404: {404, unsuccessful},
+	}
+	rejections = map[Rejection]denial{Reject401: {401, unauthorized}, Reject403: {403, unauthorized}, Reject200: {200, unsuccessful}}
 )
 
 // token serves the token endpoint.
-func (s *Server) token(r *http.Request) (int, any) {
+func (s *Server) token(r *http.Request) (int, object) {
 	if r.Method != http.MethodPost || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
 		return http.StatusBadRequest, object{"error": "invalid_request"}
 	}
@@ -228,17 +243,8 @@ func (s *Server) token(r *http.Request) (int, any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if known, ok := s.clients[id]; !ok || known != secret {
-		switch s.behaviour.Refusal {
-		case Refuse400:
-			return http.StatusBadRequest, object{"error": "invalid_client"}
-		case Refuse200:
-			return http.StatusOK, unsuccessful
-		case Refuse200Error:
-			return http.StatusOK, object{"error": "invalid_client"}
-		case Refuse404:
-			return http.StatusNotFound, unsuccessful
-		}
-		return http.StatusUnauthorized, unauthorized
+		refusal := refusals[s.behaviour.Refusal]
+		return refusal.status, refusal.body
 	}
 	token := s.issue(id)
 	out := object{
@@ -272,14 +278,10 @@ func (s *Server) issue(id string) string {
 			}
 		}
 	}
-	lifetime := s.behaviour.Lifetime
-	if lifetime == 0 {
-		lifetime = 24 * time.Hour
-	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", id, len(s.issued)))
 	token := fmt.Sprintf("%x", sum[:16])
 	s.issued = append(s.issued, token)
-	s.add(token, id, time.Now().Add(lifetime))
+	s.add(token, id, time.Now().Add(cmp.Or(s.behaviour.Lifetime, 24*time.Hour)))
 	return token
 }
 
@@ -296,20 +298,15 @@ func (s *Server) isValid(token string) bool {
 }
 
 // api serves every other endpoint.
-func (s *Server) api(r *http.Request) (int, any) {
+func (s *Server) api(r *http.Request) (int, object) {
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.isValid(token) {
 		return http.StatusOK, object{"success": true, "data": []object{{"title": "a broadcast", "author": "a person"}}}
 	}
-	switch s.behaviour.Rejection {
-	case Reject403:
-		return http.StatusForbidden, unauthorized
-	case Reject200:
-		return http.StatusOK, unsuccessful
-	}
-	return http.StatusUnauthorized, unauthorized
+	rejection := rejections[s.behaviour.Rejection]
+	return rejection.status, rejection.body
 }
 
 // serve writes the fault.
@@ -346,9 +343,6 @@ func (f *Fault) serve(w http.ResponseWriter, r *http.Request) {
 
 // wait reports whether d passed before ctx was done.
 func wait(ctx context.Context, d time.Duration) bool {
-	if d == 0 {
-		return true
-	}
 	select {
 	case <-time.After(d):
 		return true

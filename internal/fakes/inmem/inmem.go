@@ -5,6 +5,7 @@
 package inmem
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -16,13 +17,8 @@ import (
 // goroutine of its own.
 type Transport struct{ Handler http.Handler }
 
-// Client returns a client of h that follows no redirects.
-func Client(h http.Handler) *http.Client {
-	return &http.Client{
-		Transport:     Transport{h},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
+// Client returns a client of h.
+func Client(h http.Handler) *http.Client { return &http.Client{Transport: Transport{h}} }
 
 var errBroken = errors.New("inmem: connection broken")
 
@@ -32,10 +28,7 @@ func (t Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	in := req.Clone(ctx)
 	in.RequestURI = req.URL.RequestURI()
 	in.RemoteAddr = "192.0.2.1:1234"
-	in.Host = req.URL.Host
-	if req.Host != "" {
-		in.Host = req.Host
-	}
+	in.Host = cmp.Or(req.Host, req.URL.Host)
 	if in.Body == nil {
 		in.Body = http.NoBody
 	}
