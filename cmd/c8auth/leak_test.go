@@ -5,11 +5,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"io/fs"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -81,37 +79,24 @@ func TestNoSecretIsShown(t *testing.T) {
 	seen := ""
 	c8auth := func(stdin string, args ...string) string {
 		t.Helper()
-		command := exec.CommandContext(t.Context(), binary, args...)
-		var stdout, stderr bytes.Buffer
-		command.Stdin, command.Stdout, command.Stderr = strings.NewReader(stdin), &stdout, &stderr
-		if err := command.Run(); err != nil {
-			if _, ended := errors.AsType[*exec.ExitError](err); !ended {
-				t.Fatal(err)
-			}
-		}
-		printed := stderr.String()
+		stdout, printed := execute(t, stdin, args...)
 		seen += printed
 		if args[0] != "token" { // which is asked for one by name
-			printed += stdout.String()
+			printed += stdout
 		}
 		if found := secretscan.Find(printed, secrets()...); found != nil {
 			t.Errorf("%q prints %q, in\n%s", args, found, printed)
 		}
-		return stdout.String()
+		return stdout
 	}
 	set := []string{"credentials", "set", "default"}
-	sets := func() {
-		for _, credentials := range []string{
-			s.oauth(markedSecret), s.bearer(markedKey),
-			s.oauth(markedSecret + "?"), s.bearer(markedKey + "?"), // refused
-			harness.Credentials("http://127.0.0.1:1", clientID, markedSecret), // unreachable
-			markedSecret, s.oauth(markedSecret) + "}", object(markedSecret, 1), object(letters, 1),
-			object("base_url", markedKey, "access_key", markedKey), object("client_secret", []string{markedKey}),
-		} {
+	sets := func(each ...string) {
+		for _, credentials := range each {
 			c8auth(credentials, set...)
 			c8auth(credentials, append(set, "--json")...)
 		}
 	}
+	probed := []string{s.oauth(markedSecret), s.bearer(markedKey), s.oauth(markedSecret + "?"), s.bearer(markedKey + "?")} // the latter are refused
 	operations := func() {
 		c8auth(s.oauth(markedSecret), append(set, "--now")...)
 		c8auth(s.oauth(markedSecret+"?"), append(set, "--insist", "--now")...)
@@ -126,17 +111,20 @@ func TestNoSecretIsShown(t *testing.T) {
 		}
 	}
 	answers(nil)
-	sets()
+	sets(harness.Credentials("http://127.0.0.1:1", clientID, markedSecret), // unreachable
+		markedSecret, s.oauth(markedSecret)+"}", object(markedSecret, 1), object(letters, 1),
+		object("base_url", markedKey, "access_key", markedKey), object("client_secret", []string{markedKey}))
+	sets(probed...)
 	operations()
 	if token := strings.TrimSuffix(c8auth("", "token", "default"), "\n"); !s.Communic8.Valid(token) {
 		t.Error("it prints no token where one is asked for")
 	}
 	answers(&c8test.Fault{Status: http.StatusUnauthorized, Body: markedSecret})
-	sets()
+	sets(probed...)
 	operations()
 	for _, passing := range []*c8test.Fault{{Status: http.StatusServiceUnavailable, Body: markedKey}, {Break: true}} { // on which rotate would wait
 		answers(passing)
-		sets()
+		sets(probed...)
 	}
 	answers(nil)
 	for _, action := range []string{"cloudformation:DescribeStacks", "lambda:InvokeFunction", "secretsmanager:DescribeSecret", "secretsmanager:PutSecretValue", "secretsmanager:ListSecrets"} {

@@ -6,12 +6,10 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -57,7 +55,6 @@ func (s *session) setKeys() {
 // A proxy that wants a password, or that is not there, is named, without its password. The
 // variable counts once in a process, so this runs the binary.
 func TestProxyRefuses(t *testing.T) {
-	binary := build(t)
 	address := sit(t).serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Proxy-Authenticate", "Basic realm="+letters)
 		w.WriteHeader(http.StatusProxyAuthRequired)
@@ -90,13 +87,8 @@ func TestProxyRefuses(t *testing.T) {
 				s.setKeys()
 			}
 			t.Setenv("HTTPS_PROXY", strings.Replace(test.address, "//", "//user:"+letters+"@", 1))
-			command := exec.CommandContext(t.Context(), binary, test.args...)
-			command.Stdin = strings.NewReader(harness.Credentials("https://acme.communic8.com", clientID, letters))
-			out, err := command.CombinedOutput()
-			if _, ended := errors.AsType[*exec.ExitError](err); !ended {
-				t.Errorf("it ends with %v", err)
-			}
-			s.seen.Write(out)
+			stdout, stderr := execute(t, harness.Credentials("https://acme.communic8.com", clientID, letters), test.args...)
+			s.seen.WriteString(stdout + stderr)
 			s.shows(test.want)
 		})
 	}

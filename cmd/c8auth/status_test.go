@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -142,9 +143,14 @@ func TestWatch(t *testing.T) {
 	s.store("default", s.oauth(clientSecret))
 	ctx, cancel := context.WithCancel(t.Context())
 	reader, writer := io.Pipe()
-	ended := make(chan int, 1)
+	p := &program{stdout: newPrinter(writer), stderr: newPrinter(writer), stack: harness.Name}
+	d, err := p.deployment(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, []string{"status", "--watch", "--every", "1s"}, strings.NewReader(""), writer, writer)
+		ended <- p.watch(ctx, d, time.Millisecond)
 		_ = writer.Close()
 	}()
 	lines := bufio.NewScanner(reader)
@@ -166,8 +172,8 @@ func TestWatch(t *testing.T) {
 	until("rotated, first_token")
 	cancel()
 	_, _ = io.Copy(io.Discard, reader)
-	if status := <-ended; status != statusInterrupted {
-		t.Errorf("it ends with %d", status)
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("it ends with %v", err)
 	}
 }
 

@@ -42,6 +42,18 @@ var built = sync.OnceValues(func() (string, error) {
 	return binary, nil
 })
 
+// execute runs the binary without a terminal, and returns what it prints.
+func execute(t *testing.T, stdin string, args ...string) (stdout, stderr string) {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), build(t), args...)
+	var out, failures strings.Builder
+	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(stdin), &out, &failures
+	if err := command.Run(); err != nil && command.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return out.String(), failures.String()
+}
+
 // terminal is one with a program on it.
 type terminal struct {
 	*testing.T
