@@ -6,11 +6,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/iam"
-	"github.com/aws/aws-sdk-go-v2/service/lambda"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
 // What a caller gets of default and acme: the statuses of fetching a token and of reporting one.
@@ -33,12 +28,10 @@ func (d *deployment) callers() {
 		{"acme-reader", d.acme["CallerPolicy"], &d.acmeReader},
 	} {
 		var err error
-		if *c.caller, err = d.newRole(d.aws, d.id.AccountID, c.name); err == nil && c.policy != "" {
-			err = d.attach(*c.caller, c.policy)
+		if *c.caller, err = d.newRole(d.administrator, d.identity.AccountID, c.name, ""); err == nil && c.policy != "" {
+			_, err = d.cli("iam attach-role-policy --role-name", c.caller.role, "--policy-arn", c.policy)
 		}
-		if !d.done("a new role, "+c.name, err) {
-			panic(abandoned{})
-		}
+		d.must("a new role, "+c.name, "done")(done(err))
 	}
 	changed := func(change func(*caller)) caller {
 		c := d.reporter
@@ -60,7 +53,7 @@ func (d *deployment) callers() {
 		{"no session token", changed(func(c *caller) { c.SessionToken = "" }), nothing},
 		{"another session's token", changed(func(c *caller) { c.SessionToken = d.unprivileged.SessionToken }), nothing},
 	} {
-		d.soon("with "+c.what, c.want, func() (string, error) { return d.access(c.caller, "default", "acme") })
+		d.soon("with "+c.what, c.want, func() (string, error) { return d.access(c.caller) })
 	}
 	d.expect("with CallerPolicy: a tenant that does not exist", "403")(shown(d.get(d.reader, "nobody")))
 	d.expect("with CallerPolicy: a slash at the end", "403")(shown(d.get(d.reader, "default/")))
@@ -74,112 +67,71 @@ func (d *deployment) callers() {
 // testInvocation has API Gateway invoke vend as its console does, which takes no
 // execute-api:Invoke, and returns the status.
 func (d *deployment) testInvocation() (string, error) {
-	api := []string{"--rest-api-id", d.outputs["Api"], "--output", "text"}
-	resource, err := d.cli(append([]string{"apigateway", "get-resources", "--query", "items[?path=='/tokens/{tenant}'].id"}, api...)...)
+	api := " --rest-api-id " + d.outputs["Api"]
+	resource, err := d.cli("apigateway get-resources --query items[?path=='/tokens/{tenant}'].id" + api)
 	if err != nil {
 		return "", err
 	}
-	return d.cli(append([]string{"apigateway", "test-invoke-method", "--query", "status", "--http-method", "GET", "--path-with-query-string", "/tokens/default", "--resource-id", resource}, api...)...)
+	return d.cli("apigateway test-invoke-method --query status --http-method GET --path-with-query-string /tokens/default --resource-id " + resource + api)
 }
 
 // functionRoles sends requests with the roles of both functions.
 func (d *deployment) functionRoles() {
-	type send func(aws.Config) error
-	type request struct {
-		what, want string
-		send
-	}
-	secrets := secretsmanager.NewFromConfig(d.aws)
-	read := func(secret string) send {
-		return func(cfg aws.Config) error {
-			_, err := secretsmanager.NewFromConfig(cfg).GetSecretValue(d.ctx, &secretsmanager.GetSecretValueInput{SecretId: &secret})
-			return err
-		}
-	}
-	describe := func(secret string) send {
-		return func(cfg aws.Config) error {
-			_, err := secretsmanager.NewFromConfig(cfg).DescribeSecret(d.ctx, &secretsmanager.DescribeSecretInput{SecretId: &secret})
-			return err
-		}
-	}
-	write := func(secret string) send { // the value that it has, under the same version: nothing changes
-		return func(cfg aws.Config) error {
-			held, err := secrets.GetSecretValue(d.ctx, &secretsmanager.GetSecretValueInput{SecretId: &secret})
-			if err == nil {
-				_, err = secretsmanager.NewFromConfig(cfg).PutSecretValue(d.ctx, &secretsmanager.PutSecretValueInput{SecretId: &secret, SecretString: held.SecretString, ClientRequestToken: held.VersionId})
-			}
-			return err
-		}
-	}
-	create := func(cfg aws.Config) error {
-		_, err := secretsmanager.NewFromConfig(cfg).CreateSecret(d.ctx, &secretsmanager.CreateSecretInput{Name: aws.String(d.name + "/token/other")})
-		return err
-	}
-	remove := func(cfg aws.Config) error {
-		_, err := secretsmanager.NewFromConfig(cfg).DeleteSecret(d.ctx, &secretsmanager.DeleteSecretInput{SecretId: aws.String(d.name + "/token/acme")})
-		return err
-	}
-	invoke := func(function string) send {
-		return func(cfg aws.Config) error {
-			_, err := lambda.NewFromConfig(cfg).Invoke(d.ctx, &lambda.InvokeInput{FunctionName: aws.String(d.name + "-" + function), Payload: []byte(`{}`)})
-			return err
-		}
-	}
-	token, credentials, sibling := d.name+"/token/default", d.name+"/credentials/default", d.name+"2/token/default"
-	for _, function := range []struct {
-		name     string
-		requests []request
-	}{
-		{"vend", []request{
-			{"read the token", "allowed", read(token)},
-			{"read the credentials", "denied", read(credentials)},
-			{"describe the credentials", "denied", describe(credentials)},
-			{"write the token", "denied", write(token)},
-			{"write the credentials", "denied", write(credentials)},
-			{"create a secret", "denied", create},
-			{"read a token of another stack", "denied", read(sibling)},
-			{"invoke rotate", "denied", invoke("rotate")},
-		}},
-		{"rotate", []request{
-			{"read the token", "allowed", read(token)},
-			{"write the token", "allowed", write(token)},
-			{"read the credentials", "allowed", read(credentials)},
-			{"describe the credentials", "allowed", describe(credentials)},
-			{"write the credentials", "denied", write(credentials)},
-			{"create a secret", "denied", create},
-			{"delete a token", "denied", remove},
-			{"read a token of another stack", "denied", read(sibling)},
-			{"invoke vend", "denied", invoke("vend")},
-		}},
-	} {
-		as, restore, err := d.become(function.name)
-		if !d.done("the role of "+function.name+" is assumed", err) {
+	const (
+		read     = "secretsmanager get-secret-value --secret-id "
+		describe = "secretsmanager describe-secret --secret-id "
+		write    = "secretsmanager put-secret-value --secret-string written --version-stages WRITTEN --secret-id " // nobody reads it
+		create   = "secretsmanager create-secret --name "
+		remove   = "secretsmanager delete-secret --secret-id "
+		invoke   = "lambda invoke /dev/null --function-name "
+		use      = "kms generate-data-key --key-spec AES_256 --key-id "
+	)
+	token, credentials := d.name+"/token/default", d.name+"/credentials/default"
+	for _, function := range []string{"vend", "rotate"} {
+		as, restore, err := d.become(function)
+		if !d.done("the role of "+function+" is assumed", err) {
 			continue
 		}
-		for _, r := range function.requests {
-			d.soon(function.name+": "+r.what, r.want, func() (string, error) { return may(r.send(as.config(d.aws))) })
+		for _, request := range []struct{ what, vend, rotate, command string }{ // a function without an expectation does not try it
+			{"read the token", "allowed", "allowed", read + token},
+			{"write the token", "denied", "allowed", write + token},
+			{"read the credentials", "denied", "allowed", read + credentials},
+			{"describe the credentials", "denied", "allowed", describe + credentials},
+			{"write the credentials", "denied", "denied", write + credentials},
+			{"create a secret", "denied", "denied", create + d.name + "/token/other"},
+			{"delete a token", "", "denied", remove + d.name + "/token/acme"},
+			{"read a token of another stack", "denied", "denied", read + d.name + "2/token/default"},
+			{"invoke rotate", "denied", "", invoke + d.name + "-rotate"},
+			{"invoke vend", "", "denied", invoke + d.name + "-vend"},
+			{"use the key by itself", "denied", "denied", use + "alias/" + d.name},
+		} {
+			want := map[string]string{"vend": request.vend, "rotate": request.rotate}[function]
+			if want == "" {
+				continue
+			}
+			d.soon(function+": "+request.what, want, func() (string, error) {
+				_, err := d.cliAs(as, request.command)
+				return may(err)
+			})
 		}
-		_, err = d.run("", as.environ(), "aws", "kms", "generate-data-key", "--key-spec", "AES_256", "--key-id", "alias/"+d.name, "--region", d.aws.Region)
-		d.expect(function.name+": use the key by itself", "denied")(map[bool]string{true: "denied", false: "not denied"}[err != nil && strings.Contains(err.Error(), "AccessDenied")], nil)
-		d.done("the role of "+function.name+" can be assumed by Lambda alone again", restore())
+		d.done("the role of "+function+" can be assumed by Lambda alone again", restore())
 	}
 }
 
 // become assumes a function's role, which trusts this account until restore is called.
-func (d *deployment) become(function string) (as caller, restore func() error, err error) {
-	found, err := lambda.NewFromConfig(d.aws).GetFunctionConfiguration(d.ctx, &lambda.GetFunctionConfigurationInput{FunctionName: aws.String(d.name + "-" + function)})
+func (d *deployment) become(function string) (as caller, restore func() error, _ error) {
+	role, err := d.cli("lambda get-function-configuration --query Role --function-name", d.name+"-"+function)
 	if err != nil {
 		return as, nil, err
 	}
-	client, name := iam.NewFromConfig(d.aws), (*found.Role)[strings.LastIndex(*found.Role, "/")+1:]
-	set := func(trusted *string) error {
-		_, err := client.UpdateAssumeRolePolicy(d.ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &name, PolicyDocument: trusted})
+	set := func(trusted string) error {
+		_, err := d.cli("iam update-assume-role-policy --role-name", role[strings.LastIndex(role, "/")+1:], "--policy-document", trusted)
 		return err
 	}
-	if err := set(trust("AWS", "arn:"+d.id.Partition+":iam::"+d.id.AccountID+":root")); err != nil {
+	if err := set(trust("AWS", d.identity.AccountID)); err != nil {
 		return as, nil, err
 	}
-	as, err = d.assume(d.aws, *found.Role)
+	as, err = d.assume(d.administrator, role)
 	return as, func() error { return set(trust("Service", "lambda.amazonaws.com")) }, err
 }
 
@@ -192,35 +144,28 @@ func (d *deployment) others() {
 		d.skip("callers of another account", "it takes credentials of a second account")
 	} else {
 		var err error
-		root := caller{Credentials: aws.Credentials{AccessKeyID: otherAccount, SecretAccessKey: rootSecret}}
-		there := root.config(d.aws)
-		if foreign, err = d.newRole(there, otherAccount, "foreign"); err == nil {
-			_, err = iam.NewFromConfig(there).PutRolePolicy(d.ctx, &iam.PutRolePolicyInput{RoleName: &foreign.role, PolicyName: &foreign.role,
-				PolicyDocument: document(policy("Allow", "execute-api:Invoke", "arn:aws:execute-api:"+d.aws.Region+":"+d.id.AccountID+":"+d.outputs["Api"]+"/v1/*"))})
-		}
+		foreign, err = d.newRole(rootOf(otherAccount), otherAccount, "foreign", policy("execute-api:Invoke", "*"))
 		d.done("a role of another account, which its IAM allows everything", err)
-		organization, err = d.run("", root.environ(), "aws", "organizations", "describe-organization", "--query", "Organization.Id", "--output", "text")
-		organization = strings.TrimSpace(organization)
+		organization, err = d.cliAs(rootOf(otherAccount), "organizations describe-organization --query Organization.Id")
 		d.done("that account's organization", err)
 		reaches = func(when, want string) {
-			d.soon("the role: "+when, want, func() (string, error) { return d.access(foreign, "default", "acme") })
+			d.soon("the role: "+when, want, func() (string, error) { return d.access(foreign) })
 		}
 	}
 	change := func(name, value, policy string) {
-		d.expect(name+"="+value, "UPDATE_COMPLETE")(d.change(map[string]string{name: value}))
+		d.expect(name+"="+value, "UPDATE_COMPLETE")(d.change(name, value))
 		d.expect("the API's policy", policy)(d.statements())
 	}
 	deploy := func(parameter, policy string) {
 		d.expect("sam deploy, "+parameter, "UPDATE_COMPLETE")(d.deploy(d.name, d.defaults(parameter)...))
 		d.expect("the API's policy", policy)(d.statements())
 	}
-	account := map[bool]string{true: d.id.AccountID, false: otherAccount}[d.onAWS]
-	principal := map[bool]string{true: account, false: "arn:aws:iam::" + otherAccount + ":role/" + foreign.role}[d.onAWS]
+	principal := map[bool]string{true: d.identity.AccountID, false: "arn:aws:iam::" + otherAccount + ":role/" + foreign.role}[d.onAWS]
 
 	reaches("not admitted", nothing)
 	deploy("OtherCallers="+principal, "OnlyOverTLS, OtherCallers")
 	reaches("admitted by name", reportsOne)
-	d.expect("a role of this account without a policy", nothing)(d.access(d.unprivileged, "default", "acme"))
+	d.expect("a role of this account without a policy", nothing)(d.access(d.unprivileged))
 	change("OtherCallersTenants", "acme", "OnlyOverTLS, OtherCallers")
 	reaches("admitted to acme", otherOne)
 	deploy(`OtherCallers=""`, "OnlyOverTLS")
@@ -234,21 +179,26 @@ func (d *deployment) others() {
 		return
 	}
 	change("VpcEndpoints", "vpce-0123456789abcdef0", "OnlyOverTLS, OnlyThroughTheseEndpoints")
-	d.expect("with ReportingCallerPolicy, from elsewhere", nothing)(d.access(d.reporter, "default", "acme"))
+	d.expect("with ReportingCallerPolicy, from elsewhere", nothing)(d.access(d.reporter))
 	change("VpcEndpoints", "", "OnlyOverTLS")
-	d.expect("with ReportingCallerPolicy, from elsewhere", reportsOne)(d.access(d.reporter, "default", "acme"))
+	d.expect("with ReportingCallerPolicy, from elsewhere", reportsOne)(d.access(d.reporter))
 	d.skip("a private API, through its endpoint", "MiniStack has no VPC endpoints")
 }
 
 var sid = regexp.MustCompile(`\\*"Sid\\*": *\\*"(\w+)`)
 
-// statements are the Sids of the API's policy, which the API quotes once or twice.
+// statements are the Sids of the API's policy.
 func (d *deployment) statements() (string, error) {
-	out, err := d.cli("apigateway", "get-rest-api", "--rest-api-id", d.outputs["Api"], "--query", "policy", "--output", "text")
+	policy, err := d.cli("apigateway get-rest-api --query policy --rest-api-id", d.outputs["Api"])
+	return sids(policy), err
+}
+
+// sids are the Sids in a policy, which API Gateway quotes once or twice.
+func sids(policy string) string {
 	var found []string
-	for _, match := range sid.FindAllStringSubmatch(out, -1) {
+	for _, match := range sid.FindAllStringSubmatch(policy, -1) {
 		found = append(found, match[1])
 	}
 	slices.Sort(found)
-	return strings.Join(found, ", "), err
+	return strings.Join(found, ", ")
 }

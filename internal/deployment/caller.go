@@ -3,13 +3,11 @@ package main
 // Who calls: principals of this and of another account, and signed requests to the API.
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -17,8 +15,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	"github.com/aws/aws-sdk-go-v2/service/iam"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
 // caller is a principal with its AWS credentials.
@@ -27,113 +23,80 @@ type caller struct {
 	aws.Credentials
 }
 
-// config is the AWS configuration with the caller's credentials.
-func (c caller) config(of aws.Config) aws.Config {
-	of.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return c.Credentials, nil })
-	return of
-}
-
-// environ is the environment in which commands run as the caller.
+// environ is the environment in which commands run as the caller. It is empty if the caller has
+// no credentials.
 func (c caller) environ() []string {
+	if c.AccessKeyID == "" {
+		return nil
+	}
 	return []string{"AWS_ACCESS_KEY_ID=" + c.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + c.SecretAccessKey, "AWS_SESSION_TOKEN=" + c.SessionToken}
 }
 
-// policy is a policy with one statement.
-func policy(effect, action string, resources ...string) map[string]any {
-	return map[string]any{"Version": "2012-10-17", "Statement": []any{map[string]any{"Effect": effect, "Action": action, "Resource": resources}}}
+// policy is a policy that allows an action on a resource.
+func policy(action, resource string) string {
+	return fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": %q, "Resource": %q}]}`, action, resource)
 }
 
 // trust is a policy by which a principal, of the kind "AWS" or "Service", may assume a role.
-func trust(kind, principal string) *string {
-	return document(map[string]any{"Version": "2012-10-17", "Statement": []any{
-		map[string]any{"Effect": "Allow", "Principal": map[string]any{kind: principal}, "Action": "sts:AssumeRole"},
-	}})
+func trust(kind, principal string) string {
+	return fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {%q: %q}, "Action": "sts:AssumeRole"}]}`, kind, principal)
 }
 
-// document is a policy as JSON.
-func document(policy map[string]any) *string {
-	text, err := json.Marshal(policy)
-	if err != nil {
-		panic(err) // of maps and strings: cannot be
-	}
-	return aws.String(string(text))
-}
-
-// newRole makes a role of the account of cfg that the account may assume, and assumes it.
-func (d *deployment) newRole(cfg aws.Config, account, name string) (caller, error) {
+// newRole has a principal make a role that its account may assume, with a policy unless that is
+// empty, and assumes it.
+func (d *deployment) newRole(maker caller, account, name, policy string) (c caller, _ error) {
 	name = d.name + "-" + name
-	made, err := iam.NewFromConfig(cfg).CreateRole(d.ctx, &iam.CreateRoleInput{
-		RoleName: &name, AssumeRolePolicyDocument: trust("AWS", "arn:"+d.id.Partition+":iam::"+account+":root"),
-	})
+	arn, err := d.cliAs(maker, "iam create-role --query Role.Arn --role-name "+name+" --assume-role-policy-document", trust("AWS", account))
 	if err != nil {
-		return caller{}, err
+		return c, err
 	}
-	if account == d.id.AccountID {
+	if account == d.identity.AccountID {
 		d.roles = append(d.roles, name)
 	}
-	return d.assume(cfg, *made.Role.Arn)
+	if policy != "" {
+		if _, err := d.cliAs(maker, "iam put-role-policy --policy-name given --role-name "+name+" --policy-document", policy); err != nil {
+			return c, err
+		}
+	}
+	return d.assume(maker, arn)
 }
 
 // assume returns the credentials of a role, which a new one does not have at once.
-func (d *deployment) assume(cfg aws.Config, role string) (c caller, err error) {
-	for range 30 {
-		var out *sts.AssumeRoleOutput
-		out, err = sts.NewFromConfig(cfg).AssumeRole(d.ctx, &sts.AssumeRoleInput{RoleArn: &role, RoleSessionName: aws.String("deployment")})
-		if err == nil {
-			c.role = role[strings.LastIndex(role, "/")+1:]
-			c.AccessKeyID, c.SecretAccessKey, c.SessionToken = *out.Credentials.AccessKeyId, d.secret(*out.Credentials.SecretAccessKey), d.secret(*out.Credentials.SessionToken)
-			return c, nil
-		}
-		if !d.onAWS {
-			break
-		}
-		time.Sleep(2 * time.Second)
+func (d *deployment) assume(by caller, role string) (c caller, err error) {
+	var out string
+	d.until(time.Minute, func() bool {
+		out, err = d.cliAs(by, "sts assume-role --query Credentials.[AccessKeyId,SecretAccessKey,SessionToken] --role-session-name deployment --role-arn", role)
+		return err == nil || !d.onAWS
+	})
+	if keys := strings.Fields(out); err == nil && len(keys) == 3 {
+		c.role = role[strings.LastIndex(role, "/")+1:]
+		c.AccessKeyID, c.SecretAccessKey, c.SessionToken = keys[0], d.secret(keys[1]), d.secret(keys[2])
 	}
 	return c, err
 }
 
-// attach gives the caller a managed policy.
-func (d *deployment) attach(c caller, policy string) error {
-	_, err := iam.NewFromConfig(d.aws).AttachRolePolicy(d.ctx, &iam.AttachRolePolicyInput{RoleName: &c.role, PolicyArn: &policy})
-	return err
-}
-
-// dismiss deletes a role that newRole has made, with its policies.
-func (d *deployment) dismiss(role string) error {
-	client := iam.NewFromConfig(d.aws)
-	attached, err := client.ListAttachedRolePolicies(d.ctx, &iam.ListAttachedRolePoliciesInput{RoleName: &role})
-	if err != nil {
-		return err
-	}
-	for _, p := range attached.AttachedPolicies {
-		if _, err := client.DetachRolePolicy(d.ctx, &iam.DetachRolePolicyInput{RoleName: &role, PolicyArn: p.PolicyArn}); err != nil {
-			return err
+// dismiss deletes roles that newRole has made, with their policies.
+func (d *deployment) dismiss(roles ...string) (failed error) {
+	for _, role := range slices.Clone(roles) { // which may be d.roles
+		for _, policies := range []struct{ list, remove string }{
+			{"iam list-attached-role-policies --query AttachedPolicies[].PolicyArn", "iam detach-role-policy --policy-arn"},
+			{"iam list-role-policies --query PolicyNames[]", "iam delete-role-policy --policy-name"},
+		} {
+			names, err := d.cli(policies.list+" --role-name", role)
+			failed = errors.Join(failed, err)
+			for _, name := range strings.Fields(names) {
+				_, err := d.cli(policies.remove, name, "--role-name", role)
+				failed = errors.Join(failed, err)
+			}
 		}
+		_, err := d.cli("iam delete-role --role-name", role)
+		failed = errors.Join(failed, err)
+		d.roles = slices.DeleteFunc(d.roles, func(r string) bool { return r == role && err == nil })
 	}
-	inline, err := client.ListRolePolicies(d.ctx, &iam.ListRolePoliciesInput{RoleName: &role})
-	if err != nil {
-		return err
-	}
-	for _, name := range inline.PolicyNames {
-		if _, err := client.DeleteRolePolicy(d.ctx, &iam.DeleteRolePolicyInput{RoleName: &role, PolicyName: &name}); err != nil {
-			return err
-		}
-	}
-	if _, err = client.DeleteRole(d.ctx, &iam.DeleteRoleInput{RoleName: &role}); err == nil {
-		d.roles = slices.DeleteFunc(d.roles, func(r string) bool { return r == role })
-	}
-	return err
+	return failed
 }
 
-// dismissAll deletes all roles that newRole has made.
-func (d *deployment) dismissAll() (err error) {
-	for _, role := range slices.Clone(d.roles) {
-		err = errors.Join(err, d.dismiss(role))
-	}
-	return err
-}
-
-// answer is what the API answers.
+// answer is what the API or Communic8 answers.
 type answer struct {
 	status int
 	header http.Header
@@ -170,16 +133,14 @@ func (a answer) String() string {
 	return text
 }
 
-// call sends a request to the API, signed unless the caller has no credentials at all. header
-// may be nil.
-func (d *deployment) call(c caller, method, path, body string, header http.Header) (a answer, err error) {
-	request, err := http.NewRequestWithContext(d.ctx, method, d.outputs["Url"]+path, strings.NewReader(body))
+// send sends a request, signed if the caller has credentials. header may be nil.
+func (d *deployment) send(c caller, method, url, body string, header http.Header) (a answer, err error) {
+	request, err := http.NewRequestWithContext(d.ctx, method, url, strings.NewReader(body))
 	if err != nil {
 		return a, err
 	}
-	request.Header = header.Clone()
-	if header == nil {
-		request.Header = make(http.Header)
+	if header != nil {
+		request.Header = header
 	}
 	if c.AccessKeyID != "" {
 		digest := sha256.Sum256([]byte(body))
@@ -192,44 +153,46 @@ func (d *deployment) call(c caller, method, path, body string, header http.Heade
 		return a, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	text, err := io.ReadAll(response.Body)
 	a.status, a.header = response.StatusCode, response.Header
-	_ = json.Unmarshal(text, &a.body) // API Gateway's own errors have other members
+	_ = json.NewDecoder(response.Body).Decode(&a.body) // errors of API Gateway have other members
 	d.secret(a.body.AccessToken)
-	return a, err
+	return a, nil
 }
 
 // get fetches a tenant's token.
 func (d *deployment) get(c caller, tenant string) (answer, error) {
-	return d.call(c, http.MethodGet, "/tokens/"+tenant, "", nil)
+	return d.send(c, http.MethodGet, d.outputs["Url"]+"/tokens/"+tenant, "", nil)
 }
 
-// getAnew does so without the cache of vend.
-func (d *deployment) getAnew(c caller, tenant string) (answer, error) {
-	return d.call(c, http.MethodGet, "/tokens/"+tenant, "", http.Header{"Cache-Control": {"no-cache"}})
+// getAnew does so as the administrator, without the cache of vend.
+func (d *deployment) getAnew(tenant string) (answer, error) {
+	return d.send(d.administrator, http.MethodGet, d.outputs["Url"]+"/tokens/"+tenant, "", http.Header{"Cache-Control": {"no-cache"}})
 }
 
 // report reports that Communic8 rejects a version of the tenant's token. It repeats that while
 // the API asks for it.
 func (d *deployment) report(c caller, tenant, version string) (a answer, err error) {
-	for range 5 {
-		a, err = d.call(c, http.MethodPost, "/tokens/"+tenant+"/rejections", fmt.Sprintf(`{"version":%q}`, version), nil)
-		if err != nil || a.status != http.StatusServiceUnavailable {
-			break
-		}
-		time.Sleep(2 * time.Second)
-	}
+	d.until(10*time.Second, func() bool {
+		a, err = d.send(c, http.MethodPost, d.outputs["Url"]+"/tokens/"+tenant+"/rejections", fmt.Sprintf(`{"version":%q}`, version), nil)
+		return err != nil || a.status != http.StatusServiceUnavailable
+	})
 	return a, err
+}
+
+// accepts is what Communic8 answers to a token.
+func (d *deployment) accepts(token string) (string, error) {
+	a, err := d.send(caller{}, http.MethodGet, d.communic8+"/int/v1/broadcast?limit=1", "", http.Header{"Authorization": {"Bearer " + token}})
+	return fmt.Sprint(a.status), err
 }
 
 // shown is the answer as a cell of the table.
 func shown(a answer, err error) (string, error) { return a.String(), err }
 
-// access is what a caller gets of a tenant: the statuses of fetching its token and of reporting
+// access is what a caller gets of both tenants: the statuses of fetching a token and of reporting
 // a version that there is not.
-func (d *deployment) access(c caller, tenants ...string) (string, error) {
+func (d *deployment) access(c caller) (string, error) {
 	var seen []string
-	for _, tenant := range tenants {
+	for _, tenant := range []string{"default", "acme"} {
 		got, err := d.get(c, tenant)
 		if err != nil {
 			return "", err
@@ -241,18 +204,4 @@ func (d *deployment) access(c caller, tenants ...string) (string, error) {
 		seen = append(seen, fmt.Sprintf("%s %d %d", tenant, got.status, reported.status))
 	}
 	return strings.Join(seen, ", "), nil
-}
-
-// accepts is what Communic8 answers to a token.
-func (d *deployment) accepts(token string) (string, error) {
-	request, err := http.NewRequestWithContext(d.ctx, http.MethodGet, d.communic8+"/int/v1/broadcast?limit=1", nil)
-	if err != nil {
-		return "", err
-	}
-	request.Header.Set("Authorization", "Bearer "+token)
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return "", err
-	}
-	return fmt.Sprint(response.StatusCode), response.Body.Close()
 }

@@ -10,30 +10,26 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
 // deletion deletes the second tenant and then everything, and removes what stays, as the
 // documentation says; then it makes and deletes the stack again under the same name.
 func (d *deployment) deletion() {
-	documented, err := documentedDeletion(d.root, d.name)
+	page, _ := os.ReadFile(filepath.Join(d.root, "docs", "deploying.md")) // without it, there are no commands
+	documented, err := documentedDeletion(string(page), d.name)
 	if !d.done("the commands of docs/deploying.md", err) {
 		return
 	}
-	d.done("the callers' roles are deleted", d.dismissAll())
+	d.done("the callers' roles are deleted", d.dismiss(d.roles...))
 	before, err := d.snapshot("default")
 	d.done("the tenant default is recorded", err)
 	d.expect("sam delete, of acme", "deleted")(d.deletes(documented.tenant, d.name+"-acme"))
 	d.expect("the tenant default", "unchanged")(d.since("default", before))
-	d.expect("vend: default", "200 a token")(shown(d.getAnew(d.administrator, "default")))
+	d.expect("vend: default", "200 a token")(shown(d.getAnew("default")))
 	d.expect("secrets that are left", "credentials/acme, credentials/default, token/acme, token/default")(d.left())
 	_, err = d.shell(strings.ReplaceAll(documented.removeSecrets, "/default", "/acme"), "")
 	d.done("acme's secrets are removed", err)
-	d.soon("vend: acme", "404 unknown_tenant", func() (string, error) { return shown(d.getAnew(d.administrator, "acme")) })
+	d.soon("vend: acme", "404 unknown_tenant", func() (string, error) { return shown(d.getAnew("acme")) })
 	for again := range 2 {
 		if again == 1 {
 			d.must("sam deploy, under the same name again", "CREATE_COMPLETE")(d.deploy(d.name, d.defaults()...))
@@ -41,9 +37,7 @@ func (d *deployment) deletion() {
 		key, err := d.shell(documented.key+`; echo "$key"`, "")
 		key = strings.TrimSpace(key)
 		d.done("the stack's key", err)
-		state := func() (string, error) {
-			return d.cli("kms", "describe-key", "--key-id", key, "--query", "KeyMetadata.KeyState", "--output", "text")
-		}
+		state := func() (string, error) { return d.cli("kms describe-key --query KeyMetadata.KeyState --key-id", key) }
 		d.expect("sam delete", "deleted")(d.deletes(documented.stack, d.name))
 		d.expect("secrets that are left", "credentials/default, token/default")(d.left())
 		d.expect("the key", "Enabled")(state())
@@ -59,27 +53,18 @@ func (d *deployment) deletion() {
 
 // deletes runs a command that deletes a stack and says yes to all that it asks.
 func (d *deployment) deletes(command, stack string) (string, error) {
-	if _, err := d.shell(command, "y\ny\ny\n", d.deployer...); err != nil {
+	if _, err := d.shell(command, "y\ny\ny\n", d.deployer.environ()...); err != nil {
 		return "", err
 	}
-	found, err := d.describe(stack)
-	if err != nil && strings.Contains(err.Error(), "does not exist") {
-		d.forget(stack)
-		return "deleted", nil
-	}
-	return string(found.StackStatus), err
+	return d.status(stack)
 }
 
 // commands are those of the documentation that delete a deployment.
 type commands struct{ tenant, stack, key, removeSecrets, removeKey string }
 
-// documentedDeletion reads them for a stack of this name.
-func documentedDeletion(root, stack string) (c commands, _ error) {
-	text, err := os.ReadFile(filepath.Join(root, "docs", "deploying.md"))
-	if err != nil {
-		return c, err
-	}
-	_, section, _ := strings.Cut(string(text), "\n## Deleting\n")
+// documentedDeletion takes them from the page, for a stack of this name.
+func documentedDeletion(page, stack string) (c commands, _ error) {
+	_, section, _ := strings.Cut(page, "\n## Deleting\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	found := regexp.MustCompile(`(?m)^\$ (.*)$`).FindAllStringSubmatch(section, -1)
 	into := []*string{&c.tenant, &c.stack, &c.key, &c.removeSecrets, &c.removeKey}
@@ -94,57 +79,39 @@ func documentedDeletion(root, stack string) (c commands, _ error) {
 
 // left names the secrets that there are of the stack, those that are about to be deleted too.
 func (d *deployment) left() (string, error) {
-	out, err := secretsmanager.NewFromConfig(d.aws).ListSecrets(d.ctx, &secretsmanager.ListSecretsInput{IncludePlannedDeletion: aws.Bool(true), Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{d.name + "/"}}}})
-	if err != nil {
-		return "", err
+	out, err := d.cli("secretsmanager list-secrets --include-planned-deletion --query SecretList[].Name --filters Key=name,Values=" + d.name + "/")
+	if err != nil || out == "" {
+		return "none", err
 	}
-	names := []string{}
-	for _, secret := range out.SecretList {
-		names = append(names, strings.TrimPrefix(*secret.Name, d.name+"/"))
-	}
+	names := strings.Fields(strings.ReplaceAll(out, d.name+"/", ""))
 	slices.Sort(names)
-	if len(names) == 0 {
-		return "none", nil
-	}
 	return strings.Join(names, ", "), nil
 }
 
 // cleanUp removes from AWS what a run that ended early has left.
 func (d *deployment) cleanUp() {
+	d.failFast, d.ctx = false, context.WithoutCancel(d.ctx)
+	d.stacks = slices.DeleteFunc(d.stacks, func(stack string) bool {
+		status, _ := d.settled(stack)
+		return status == "deleted"
+	})
 	if len(d.stacks) == 0 {
 		return
 	}
 	d.section("Cleaning up")
-	d.failFast, d.ctx = false, context.WithoutCancel(d.ctx)
-	d.done("the callers' roles are deleted", d.dismissAll())
-	key, noKey := d.cli("kms", "describe-key", "--key-id", "alias/"+d.name, "--query", "KeyMetadata.KeyId", "--output", "text")
-	for _, stack := range slices.Backward(slices.Clone(d.stacks)) {
-		if !d.settle(stack) {
-			d.forget(stack)
-			continue
-		}
+	d.done("the callers' roles are deleted", d.dismiss(d.roles...))
+	key, noKey := d.cli("kms describe-key --query KeyMetadata.KeyId --key-id", "alias/"+d.name)
+	for _, stack := range slices.Backward(d.stacks) {
 		d.expect("sam delete, of "+stack, "deleted")(d.deletes("sam delete --no-prompts --stack-name "+stack, stack))
 	}
-	client := secretsmanager.NewFromConfig(d.aws)
-	for _, kind := range []string{"credentials/default", "token/default", "credentials/acme", "token/acme"} {
-		_, err := client.DeleteSecret(d.ctx, &secretsmanager.DeleteSecretInput{SecretId: aws.String(d.name + "/" + kind), ForceDeleteWithoutRecovery: aws.Bool(true)})
-		if _, missing := errors.AsType[*types.ResourceNotFoundException](err); !missing {
-			d.done("the secret "+kind+" is removed", err)
+	for _, secret := range []string{"credentials/default", "token/default", "credentials/acme", "token/acme"} {
+		_, err := d.cli("secretsmanager delete-secret --force-delete-without-recovery --secret-id", d.name+"/"+secret)
+		if err == nil || !strings.Contains(err.Error(), "(ResourceNotFoundException)") {
+			d.done("the secret "+secret+" is removed", err)
 		}
 	}
 	if noKey == nil {
-		_, err := d.cli("kms", "schedule-key-deletion", "--pending-window-in-days", "7", "--key-id", key)
+		_, err := d.cli("kms schedule-key-deletion --pending-window-in-days 7 --key-id", key)
 		d.done("the key is removed", err)
-	}
-}
-
-// settle waits until no operation on a stack is under way and reports whether it exists.
-func (d *deployment) settle(stack string) bool {
-	for {
-		found, err := d.describe(stack)
-		if status := string(found.StackStatus); err != nil || status == "REVIEW_IN_PROGRESS" || !strings.HasSuffix(status, "_IN_PROGRESS") {
-			return err == nil
-		}
-		time.Sleep(5 * time.Second)
 	}
 }

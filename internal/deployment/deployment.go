@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -18,7 +16,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
-	"github.com/aws/smithy-go"
 )
 
 // deployment is a stack made from template.yaml and what belongs to it.
@@ -31,31 +28,27 @@ type deployment struct {
 	arch   string // arm64 or x86_64
 	name   string // of the stack
 	aws    aws.Config
-	stacks []string // that exist, in the order of their creation
-	roles  []string // of callers, that exist
+	stacks []string // that were made, in the order of their creation
+	roles  []string // of callers of this account, that exist
 
-	deployer    []string // variables with the credentials that sam uses; empty: those of the environment
-	hasLogsRole bool     // the account has a role for API Gateway's logs, so that the stack makes none
+	identity      arn.ARN // of the administrator
+	administrator caller  // whom commands run as, unless they run as somebody else
+	deployer      caller  // whom sam deploy and sam delete run as; without credentials, the administrator
+	hasLogsRole   bool    // the account has a role for API Gateway's logs, so that the stack makes none
 
-	id           arn.ARN           // of the stack
 	outputs      map[string]string // of the stack
 	tenant, acme map[string]string // outputs of the tenants
 	communic8    string            // base URL
 	clientSecret string
 
-	administrator, unprivileged, reader, reporter, granted, acmeReader caller
+	unprivileged, reader, reporter, granted, acmeReader caller
 }
 
-// run runs a command in the source tree and returns what it printed. Its error shows the end
-// of that.
+// run runs a command where sam deploys from, and returns what it printed. Its error shows the
+// end of that.
 func (d *deployment) run(stdin string, environment []string, name string, args ...string) (string, error) {
-	return d.runIn(d.root, stdin, environment, name, args...)
-}
-
-// runIn is run in another directory.
-func (d *deployment) runIn(dir, stdin string, environment []string, name string, args ...string) (string, error) {
 	command := exec.CommandContext(d.ctx, name, args...)
-	command.Dir, command.Stdin = dir, strings.NewReader(stdin)
+	command.Dir, command.Stdin = d.from, strings.NewReader(stdin)
 	command.Env = append(os.Environ(), environment...)
 	command.WaitDelay = 10 * time.Second
 	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
@@ -74,25 +67,41 @@ func (d *deployment) shell(line, stdin string, environment ...string) (string, e
 	return d.run(stdin, environment, "sh", "-c", line)
 }
 
+// cli runs the aws command. Its arguments are those in a text, which blanks separate, and more.
+func (d *deployment) cli(text string, more ...string) (string, error) {
+	return d.cliAs(caller{}, text, more...)
+}
+
+// cliAs is cli with the credentials of a caller.
+func (d *deployment) cliAs(c caller, text string, more ...string) (string, error) {
+	args := slices.Concat(strings.Fields(text), more, []string{"--output", "text"})
+	out, err := d.run("", c.environ(), "aws", args...)
+	return strings.TrimSpace(out), err
+}
+
+// may is whether AWS allows what an aws command ended with this error for.
+func may(err error) (string, error) {
+	switch {
+	case err == nil:
+		return "allowed", nil
+	case strings.Contains(err.Error(), "An error occurred (AccessDenied"):
+		return "denied", nil
+	default:
+		return "", err
+	}
+}
+
 // build builds both functions, as make build does, and the operator's tool, or takes them from
 // the release; and builds Communic8's fake.
 func (d *deployment) build() error {
+	line := `CGO_ENABLED=0 GOOS=linux GOARCH=$PROCESSOR go build -C "$ROOT" -trimpath -tags lambda.norpc -o .aws-sam/communic8/bootstrap ./internal/deployment/communic8 && `
+	if d.from == d.root {
+		line += `sam build --parameter-overrides "Architecture=$ARCH" && go build -o "$DIR/c8auth" ./cmd/c8auth`
+	} else {
+		line += `sha256sum --check --quiet checksums.txt && tar -xzf "c8auth_$(go env GOOS)_$(go env GOARCH).tar.gz" -C "$DIR" c8auth`
+	}
 	processor := map[string]string{"arm64": "arm64", "x86_64": "amd64"}[d.arch]
-	if _, err := d.run("", []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + processor},
-		"go", "build", "-trimpath", "-tags", "lambda.norpc", "-o", ".aws-sam/communic8/bootstrap", "./internal/deployment/communic8"); err != nil {
-		return err
-	}
-	if d.from != d.root {
-		if _, err := d.runIn(d.from, "", nil, "sha256sum", "--check", "--quiet", "checksums.txt"); err != nil {
-			return err
-		}
-		_, err := d.run("", nil, "tar", "-xzf", filepath.Join(d.from, "c8auth_"+runtime.GOOS+"_"+runtime.GOARCH+".tar.gz"), "-C", d.dir, "c8auth")
-		return err
-	}
-	if _, err := d.run("", []string{"ARCH=" + d.arch}, "sam", "build", "--parameter-overrides", "Architecture="+d.arch); err != nil {
-		return err
-	}
-	_, err := d.run("", nil, "go", "build", "-o", filepath.Join(d.dir, "c8auth"), "./cmd/c8auth")
+	_, err := d.shell(line, "", "ROOT="+d.root, "DIR="+d.dir, "ARCH="+d.arch, "PROCESSOR="+processor)
 	return err
 }
 
@@ -105,35 +114,22 @@ func (d *deployment) template() []string {
 	return []string{"--template", "template-" + d.arch + ".yaml"}
 }
 
-// deploy runs sam deploy and returns what became of the stack.
+// deploy runs sam deploy and returns what became of the stack. Its error says which resource
+// failed first, and why.
 func (d *deployment) deploy(stack string, args ...string) (string, error) {
 	if !slices.Contains(d.stacks, stack) {
 		d.stacks = append(d.stacks, stack)
 	}
-	if _, err := d.runIn(d.from, "", d.deployer, "sam", append([]string{"deploy", "--stack-name", stack, "--resolve-s3", "--s3-prefix", d.name, "--capabilities", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND", "--no-confirm-changeset", "--no-progressbar"}, args...)...); err != nil {
-		return "", fmt.Errorf("%w; %s", err, d.firstFailure(stack))
+	args = append([]string{
+		"deploy", "--stack-name", stack, "--resolve-s3", "--s3-prefix", d.name,
+		"--capabilities", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND", "--no-confirm-changeset", "--no-progressbar",
+	}, args...)
+	if _, err := d.run("", d.deployer.environ(), "sam", args...); err != nil {
+		const first = "StackEvents[?ends_with(ResourceStatus,'_FAILED')].[LogicalResourceId,ResourceStatusReason]|[-1]" // the latest comes first
+		why, _ := d.cli("cloudformation describe-stack-events --query "+first+" --stack-name", stack)
+		return "", fmt.Errorf("%w; %s", err, why)
 	}
-	found, err := d.describe(stack)
-	return string(found.StackStatus), err
-}
-
-// firstFailure says which resource of a stack failed first, and why.
-func (d *deployment) firstFailure(stack string) (why string) {
-	out, err := cloudformation.NewFromConfig(d.aws).DescribeStackEvents(d.ctx, &cloudformation.DescribeStackEventsInput{StackName: &stack})
-	if err != nil {
-		return ""
-	}
-	for _, event := range out.StackEvents { // the latest comes first
-		if strings.HasSuffix(string(event.ResourceStatus), "_FAILED") {
-			why = aws.ToString(event.LogicalResourceId) + ": " + aws.ToString(event.ResourceStatusReason)
-		}
-	}
-	return why
-}
-
-// forget takes a stack that was deleted from those that exist.
-func (d *deployment) forget(stack string) {
-	d.stacks = slices.DeleteFunc(d.stacks, func(s string) bool { return s == stack })
+	return d.status(stack)
 }
 
 // describe returns the stack.
@@ -145,73 +141,73 @@ func (d *deployment) describe(stack string) (types.Stack, error) {
 	return out.Stacks[0], nil
 }
 
+// status is what became of a stack, which may be "deleted".
+func (d *deployment) status(stack string) (string, error) {
+	found, err := d.describe(stack)
+	if err != nil && strings.Contains(err.Error(), "does not exist") {
+		return "deleted", nil
+	}
+	return string(found.StackStatus), err
+}
+
+// settled is status as soon as no operation on the stack is under way.
+func (d *deployment) settled(stack string) (seen string, err error) {
+	d.until(30*time.Minute, func() bool {
+		seen, err = d.status(stack)
+		return err != nil || seen == "REVIEW_IN_PROGRESS" || !strings.HasSuffix(seen, "_IN_PROGRESS")
+	})
+	return seen, err
+}
+
 // outputsOf returns the outputs of a stack.
 func (d *deployment) outputsOf(stack string) (map[string]string, error) {
 	found, err := d.describe(stack)
 	outputs := make(map[string]string)
 	for _, output := range found.Outputs {
-		outputs[aws.ToString(output.OutputKey)] = aws.ToString(output.OutputValue)
+		outputs[*output.OutputKey] = aws.ToString(output.OutputValue)
 	}
 	return outputs, err
 }
 
 // find reads the outputs of the stack and of its tenant.
 func (d *deployment) find() (string, error) {
-	found, err := d.describe(d.name)
+	nested, err := d.cli("cloudformation describe-stack-resource --query StackResourceDetail.PhysicalResourceId --logical-resource-id DefaultTenant --stack-name", d.name)
 	if err != nil {
 		return "", err
 	}
-	if d.id, err = arn.Parse(aws.ToString(found.StackId)); err != nil {
-		return "", err
-	}
-	if d.outputs, err = d.outputsOf(d.name); err != nil {
-		return "", err
-	}
-	nested, err := cloudformation.NewFromConfig(d.aws).DescribeStackResource(d.ctx, &cloudformation.DescribeStackResourceInput{StackName: &d.name, LogicalResourceId: aws.String("DefaultTenant")})
-	if err != nil {
-		return "", err
-	}
-	d.tenant, err = d.outputsOf(*nested.StackResourceDetail.PhysicalResourceId)
-	return fmt.Sprintf("%d and %d", len(d.outputs), len(d.tenant)), err
+	var failed error
+	d.outputs, err = d.outputsOf(d.name)
+	d.tenant, failed = d.outputsOf(nested)
+	return fmt.Sprintf("%d and %d", len(d.outputs), len(d.tenant)), errors.Join(err, failed)
 }
 
-// change updates the stack by parameters alone, as sam deploy would without a change of the
+// change updates the stack by one parameter alone, as sam deploy would without a change of the
 // template, and returns what became of it.
-func (d *deployment) change(parameters map[string]string) (string, error) {
+func (d *deployment) change(parameter, value string) (string, error) {
 	found, err := d.describe(d.name)
 	if err != nil {
 		return "", err
 	}
-	in := &cloudformation.UpdateStackInput{StackName: &d.name, UsePreviousTemplate: aws.Bool(true), Capabilities: found.Capabilities, Tags: found.Tags}
+	args := []string{d.name, "--parameters"}
 	for _, p := range found.Parameters {
-		value, changes := parameters[*p.ParameterKey]
-		if changes {
-			in.Parameters = append(in.Parameters, types.Parameter{ParameterKey: p.ParameterKey, ParameterValue: &value})
+		if *p.ParameterKey == parameter {
+			args = append(args, "ParameterKey="+parameter+",ParameterValue="+value)
 		} else {
-			in.Parameters = append(in.Parameters, types.Parameter{ParameterKey: p.ParameterKey, UsePreviousValue: aws.Bool(true)})
+			args = append(args, "ParameterKey="+*p.ParameterKey+",UsePreviousValue=true")
 		}
 	}
-	client := cloudformation.NewFromConfig(d.aws)
-	if _, err := client.UpdateStack(d.ctx, in); err != nil {
+	if _, err := d.cli("cloudformation update-stack --use-previous-template --capabilities CAPABILITY_NAMED_IAM CAPABILITY_AUTO_EXPAND --stack-name", args...); err != nil {
 		return "", err
 	}
-	waiter := cloudformation.NewStackUpdateCompleteWaiter(client, func(o *cloudformation.StackUpdateCompleteWaiterOptions) {
-		o.MinDelay = time.Second
-		if d.onAWS {
-			o.MinDelay = 5 * time.Second
-		}
-	})
-	out, err := waiter.WaitForOutput(d.ctx, &cloudformation.DescribeStacksInput{StackName: &d.name}, 30*time.Minute)
-	if err != nil {
-		return "", err
-	}
-	return string(out.Stacks[0].StackStatus), nil
+	return d.settled(d.name)
 }
 
-// cli runs the aws command for what the Go SDK of this module has no client for.
-func (d *deployment) cli(args ...string) (string, error) {
-	out, err := d.run("", nil, "aws", append(args, "--region", d.aws.Region)...)
-	return strings.TrimSpace(out), err
+// until calls what reports that something is done, once a second, until it is or the time is
+// over.
+func (d *deployment) until(patience time.Duration, done func() bool) {
+	for end := time.Now().Add(patience); !done() && time.Now().Before(end) && d.ctx.Err() == nil; {
+		time.Sleep(time.Second)
+	}
 }
 
 // soon is expect of something that AWS may take a while to do.
@@ -225,25 +221,11 @@ func (d *deployment) soon(what, want string, look func() (string, error)) bool {
 
 // within is expect of something that is seen before the time is over.
 func (d *deployment) within(patience time.Duration, what, want string, look func() (string, error)) bool {
-	for end := time.Now().Add(patience); ; {
-		seen, err := look()
-		if err == nil && matches(want, seen) || time.Now().After(end) || d.ctx.Err() != nil {
-			return d.expect(what, want)(seen, err)
-		}
-		select {
-		case <-time.After(time.Second):
-		case <-d.ctx.Done():
-		}
-	}
-}
-
-// may turns AWS's answer to a request into whether it is allowed.
-func may(err error) (string, error) {
-	if failure, ok := errors.AsType[smithy.APIError](err); ok && strings.HasPrefix(failure.ErrorCode(), "AccessDenied") {
-		return "denied", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	return "allowed", nil
+	var seen string
+	var err error
+	d.until(patience, func() bool {
+		seen, err = look()
+		return err == nil && matches(want, seen)
+	})
+	return d.expect(what, want)(seen, err)
 }

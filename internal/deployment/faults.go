@@ -4,9 +4,8 @@ package main
 // which tests of the templates do.
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -40,20 +39,6 @@ var faults = []fault{
 	{"tenants that clash", "tenant.yaml", `Name: !Ref Tenant\n`, "Name: default\n"},
 }
 
-// plant makes the change in a source tree.
-func (f fault) plant(root string) error {
-	path := filepath.Join(root, f.file)
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	changed, err := f.change(string(text))
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, []byte(changed), 0o600)
-}
-
 // change returns the text of the file with the fault in it.
 func (f fault) change(text string) (string, error) {
 	pattern := regexp.MustCompile(f.pattern)
@@ -64,8 +49,8 @@ func (f fault) change(text string) (string, error) {
 	return text[:at[0]] + string(pattern.ExpandString(nil, f.replacement, text, at)) + text[at[1]:], nil
 }
 
-// plantAll plants one fault after the other, prints what noticed it, and reports whether each
-// was noticed.
+// plantAll plants one fault after the other in copies of the tree, prints the first step that
+// fails and the laws of the templates that it breaks, and reports whether each was noticed.
 func plantAll(ctx context.Context, out io.Writer, root string) (all bool, _ error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -83,16 +68,9 @@ func plantAll(ctx context.Context, out io.Writer, root string) (all bool, _ erro
 		}
 		laws = slices.DeleteFunc(laws, func(law string) bool { return slices.Contains(before, law) })
 		all = all && (step != "" || len(laws) > 0)
-		_, _ = fmt.Fprintf(out, "%s\n    step: %s\n    laws of the templates: %s\n", f.name, orNone(step), orNone(strings.Join(laws, ", ")))
+		_, _ = fmt.Fprintf(out, "%s\n    step: %s\n    laws of the templates: %s\n", f.name, cmp.Or(step, "NONE"), cmp.Or(strings.Join(laws, ", "), "NONE"))
 	}
 	return all, nil
-}
-
-func orNone(text string) string {
-	if text == "" {
-		return "NONE"
-	}
-	return text
 }
 
 // run returns the first step that fails in a copy of the tree with the fault, and the laws that
@@ -106,7 +84,16 @@ func (f fault) run(ctx context.Context, self, root string) (step string, laws []
 	if err := copyTree(ctx, root, dir); err != nil {
 		return "", nil, err
 	}
-	if err := f.plant(dir); err != nil {
+	path := filepath.Join(dir, f.file)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", nil, err
+	}
+	changed, err := f.change(string(text))
+	if err != nil {
+		return "", nil, err
+	}
+	if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
 		return "", nil, err
 	}
 	var both errgroup.Group
@@ -116,13 +103,8 @@ func (f fault) run(ctx context.Context, self, root string) (step string, laws []
 		command.Cancel = func() error { return command.Process.Signal(os.Interrupt) } // it ends the emulator
 		command.WaitDelay = time.Minute
 		printed, err := command.CombinedOutput()
-		if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {
-			return err
-		}
-		if err != nil {
-			if step = failedStep(string(printed)); step == "" {
-				return fmt.Errorf("it ended without a failed step:\n%s", printed)
-			}
+		if step = failedStep(string(printed)); err != nil && step == "" {
+			return fmt.Errorf("%w: it ended without a failed step:\n%s", err, printed)
 		}
 		return nil
 	})
@@ -140,7 +122,7 @@ var columns = regexp.MustCompile(`  +`)
 func failedStep(printed string) string {
 	for line := range strings.Lines(printed) {
 		if text, ok := strings.CutPrefix(line, failed); ok {
-			return strings.Join(columns.Split(strings.TrimSpace(text), -1), " | ")
+			return columns.ReplaceAllString(strings.TrimSpace(text), " | ")
 		}
 	}
 	return ""
@@ -148,22 +130,14 @@ func failedStep(printed string) string {
 
 // copyTree copies what git knows of a source tree, or would.
 func copyTree(ctx context.Context, from, to string) error {
-	list := exec.CommandContext(ctx, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
-	list.Dir = from
-	names, err := list.Output()
-	if err != nil {
-		return fmt.Errorf("git ls-files: %w", err)
+	const line = `git ls-files -z --cached --others --exclude-standard --deduplicate |
+		tar --create --null --verbatim-files-from --files-from=- | tar --extract --directory "$0"`
+	command := exec.CommandContext(ctx, "sh", "-c", line, to)
+	command.Dir = from
+	if out, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("the source tree cannot be copied: %w\n%s", err, out)
 	}
-	archive := exec.CommandContext(ctx, "tar", "--create", "--null", "--verbatim-files-from", "--files-from=-")
-	archive.Dir, archive.Stdin = from, bytes.NewReader(names)
-	extract := exec.CommandContext(ctx, "tar", "--extract", "--directory", to)
-	if extract.Stdin, err = archive.StdoutPipe(); err != nil {
-		return err
-	}
-	if err := archive.Start(); err != nil {
-		return err
-	}
-	return errors.Join(quietly(extract), archive.Wait())
+	return nil
 }
 
 var failingLaw = regexp.MustCompile(`(?m)^(?:FAIL|ERROR): (\w+)`)

@@ -1,6 +1,6 @@
 // Deployment is `make deployment`: the whole life of a deployment, made by the real SAM CLI
-// and used by the real aws command, curl, AWS SDK and operator's tool. It prints what was
-// expected and seen of each step, and ends with status 1 if anything is not as expected.
+// and used by the real aws command, curl and operator's tool. It prints what was expected and
+// seen of each step, and ends with status 1 if anything is not as expected.
 //
 // AWS is an emulator that it installs and starts; with -aws, it is the AWS that the
 // configuration points to. With -release, it deploys from a release's files instead of building
@@ -14,18 +14,15 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/c8auth/c8auth/internal/fakes/lambdatest"
 )
@@ -75,25 +72,20 @@ func run(ctx context.Context, root, release string, onAWS, first bool) (ok bool,
 		}
 	}
 	if onAWS {
-		if err := d.useAWS(os.Stdin); err != nil {
-			return false, err
-		}
+		err = d.useAWS()
 	} else {
-		stop, err := d.useEmulator()
-		if err != nil {
-			return false, err
-		}
+		var stop func()
+		stop, err = d.useEmulator()
 		defer stop()
 	}
-	// What a make above tells a make below is not for the one that sam build runs.
-	for _, variable := range []string{"GNUMAKEFLAGS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"} {
-		if err := os.Unsetenv(variable); err != nil {
-			return false, err
-		}
-	}
-	if err := setenv(map[string]string{"SAM_CLI_TELEMETRY": "0", "AWS_PAGER": ""}); err != nil {
+	if err != nil {
 		return false, err
 	}
+	setenv(map[string]string{
+		"SAM_CLI_TELEMETRY": "0", "AWS_PAGER": "",
+		// What a make above tells a make below is not for the one that sam build runs.
+		"GNUMAKEFLAGS": "", "MAKEFLAGS": "", "MAKELEVEL": "", "MAKEOVERRIDES": "", "MFLAGS": "",
+	})
 	d.startedAt = time.Now()
 	d.steps()
 	if onAWS {
@@ -102,80 +94,12 @@ func run(ctx context.Context, root, release string, onAWS, first bool) (ok bool,
 	return d.totals() && ctx.Err() == nil, nil
 }
 
-// useEmulator installs and starts it.
-func (d *deployment) useEmulator() (stop func(), _ error) {
-	if runtime.GOOS != "linux" {
-		return nil, errors.New("the emulator runs the functions on this machine, which has to be Linux for that")
-	}
-	d.arch = map[string]string{"amd64": "x86_64", "arm64": "arm64"}[runtime.GOARCH]
-	start := time.Now()
-	tools, err := installTools(d.ctx, d.root)
-	if err != nil {
-		return nil, err
-	}
-	installed := time.Since(start)
-	e, err := startEmulator(d.ctx, d.root, tools, d.dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := d.users(); err != nil {
-		e.stop()
-		return nil, err
-	}
-	d.printf(`On an emulator of AWS, MiniStack, in %s (installed in %.0f s).
-It checks signatures and evaluates IAM policies: sam runs as a user with no more than
-docs/deployer-policy.json, all else as an administrator. Its schedules run ten times as fast as AWS's.
-The stack is %s.
-`, tools, installed.Seconds(), d.name)
-	return e.stop, nil
-}
-
-// users makes an administrator, who is the user of this process, and one who deploys with no
-// more than the documented policy.
-func (d *deployment) users() error {
-	documented, err := os.ReadFile(filepath.Join(d.root, "docs", "deployer-policy.json"))
-	if err != nil {
+// useAWS has a person agree to what will be made there.
+func (d *deployment) useAWS() error {
+	if err := d.identify(); err != nil {
 		return err
 	}
-	root, err := config.LoadDefaultConfig(d.ctx)
-	if err != nil {
-		return err
-	}
-	deployer, err := newUser(d.ctx, root, "deployer", string(documented))
-	if err != nil {
-		return err
-	}
-	for name, value := range deployer {
-		d.deployer = append(d.deployer, name+"="+d.secret(value))
-	}
-	administrator, err := newUser(d.ctx, root, "administrator", *document(policy("Allow", "*", "*")))
-	if err != nil {
-		return err
-	}
-	if err := setenv(administrator); err != nil {
-		return err
-	}
-	d.aws, err = config.LoadDefaultConfig(d.ctx)
-	return err
-}
-
-// useAWS finds the account and has a person agree to what will be made there.
-func (d *deployment) useAWS(terminal io.Reader) (err error) {
-	if d.aws, err = config.LoadDefaultConfig(d.ctx); err != nil {
-		return err
-	}
-	if d.aws.Region == "" {
-		return errors.New("no AWS region is configured; set AWS_REGION")
-	}
-	identity, err := sts.NewFromConfig(d.aws).GetCallerIdentity(d.ctx, &sts.GetCallerIdentityInput{})
-	if err != nil {
-		return fmt.Errorf("who you are on AWS cannot be seen; sign in (aws sso login, aws configure): %w", err)
-	}
-	// The SAM CLI reads one of them, everything else the other.
-	if err := setenv(map[string]string{"AWS_REGION": d.aws.Region, "AWS_DEFAULT_REGION": d.aws.Region}); err != nil {
-		return err
-	}
-	role, err := d.cli("apigateway", "get-account", "--query", "cloudwatchRoleArn", "--output", "text")
+	role, err := d.cli("apigateway get-account --query cloudwatchRoleArn")
 	if err != nil {
 		return err
 	}
@@ -189,10 +113,40 @@ all of that, secrets and keys included. It takes about an hour and costs less th
 What stays: keys that are deleted after 7 days, the SAM CLI's bucket (the stack
 aws-sam-cli-managed-default)%s.
 
-Type yes to go on: `, aws.ToString(identity.Account), d.aws.Region, aws.ToString(identity.Arn), d.name,
+Type yes to go on: `, d.identity.AccountID, d.aws.Region, d.identity, d.name,
 		map[bool]string{true: "", false: ", and the account's role for API Gateway's logs, made twice"}[d.hasLogsRole])
-	if answer, _ := bufio.NewReader(terminal).ReadString('\n'); strings.TrimSpace(answer) != "yes" {
+	if answer, _ := bufio.NewReader(os.Stdin).ReadString('\n'); strings.TrimSpace(answer) != "yes" {
 		return errors.New("nothing was made, as the answer was not yes")
 	}
 	return nil
+}
+
+// identify finds out who this process is on AWS, and in which region.
+func (d *deployment) identify() error {
+	var err error
+	if d.aws, err = config.LoadDefaultConfig(d.ctx); err != nil {
+		return err
+	}
+	if d.aws.Region == "" {
+		return errors.New("no AWS region is configured; set AWS_REGION")
+	}
+	// The SAM CLI reads one of them, everything else the other.
+	setenv(map[string]string{"AWS_REGION": d.aws.Region, "AWS_DEFAULT_REGION": d.aws.Region})
+	if d.administrator.Credentials, err = d.aws.Credentials.Retrieve(d.ctx); err == nil {
+		d.secret(d.administrator.SecretAccessKey)
+		d.secret(d.administrator.SessionToken)
+		var identity string
+		if identity, err = d.cli("sts get-caller-identity --query Arn"); err == nil {
+			d.identity, err = arn.Parse(identity)
+			return err
+		}
+	}
+	return fmt.Errorf("who you are on AWS cannot be seen; sign in (aws sso login, aws configure): %w", err)
+}
+
+// setenv sets variables of this process and of its children.
+func setenv(variables map[string]string) {
+	for name, value := range variables {
+		_ = os.Setenv(name, value) // fails only if the name cannot be one
+	}
 }

@@ -20,96 +20,62 @@ import (
 	"time"
 )
 
-// proxy is an HTTPS proxy that leads every connection to one server, whatever host it is
-// for. The server sees the host that the client meant.
-type proxy struct {
-	URL string // for HTTPS_PROXY
-	CA  []byte // PEM: who trusts it trusts the certificates that the proxy shows
-
-	outer, inner *httptest.Server
-}
-
-// startProxy starts a proxy on loopback that leads to the server at a URL.
-func startProxy(server string) (*proxy, error) {
+// startProxy starts an HTTPS proxy on loopback that leads every connection to the server at a URL,
+// whatever host it is for; the server sees the host that the client meant. It returns the proxy's
+// URL, and in PEM the certificate for all hosts of AWS, which is its own authority.
+func startProxy(server string) (proxy string, authority []byte, _ error) {
 	to, err := url.Parse(server)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	ca, certificate, err := newCA()
-	if err != nil {
-		return nil, err
-	}
-	p := &proxy{CA: ca}
-	p.inner = httptest.NewUnstartedServer(&httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(to)
-			r.Out.Host = r.In.Host
-			r.Out.Header.Set("X-Forwarded-Proto", "https")
-		},
-		Transport: &http.Transport{DisableKeepAlives: true}, // a busy MiniStack ends an idle connection while it answers on it
-	})
-	p.inner.TLS = &tls.Config{GetCertificate: certificate}
-	p.inner.StartTLS()
-	p.outer = httptest.NewServer(http.HandlerFunc(p.connect))
-	p.URL = p.outer.URL
-	return p, nil
-}
-
-// connect answers CONNECT and copies what both sides send.
-func (p *proxy) connect(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodConnect {
-		http.Error(w, "only CONNECT is served here", http.StatusMethodNotAllowed)
-		return
-	}
-	to, err := net.Dial("tcp", p.inner.Listener.Addr().String())
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadGateway)
-		return
-	}
-	from, buffered, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		_ = to.Close()
-		return
-	}
-	_, _ = io.WriteString(from, "HTTP/1.1 200 OK\r\n\r\n")
-	go func() {
-		_, _ = io.Copy(to, buffered)
-		_ = to.Close()
-	}()
-	_, _ = io.Copy(from, to)
-	_ = from.Close()
-}
-
-func (p *proxy) stop() {
-	p.outer.Close()
-	p.inner.Close()
-}
-
-// newCA returns a certificate authority in PEM and what issues its certificates.
-func newCA() (authority []byte, issue func(*tls.ClientHelloInfo) (*tls.Certificate, error), _ error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, nil, err
+		return "", nil, err
 	}
-	ca := &x509.Certificate{
+	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "c8auth's emulator"},
+		DNSNames: []string{
+			"*.amazonaws.com", "*.us-east-1.amazonaws.com", "*." + region + ".amazonaws.com", "*.s3." + region + ".amazonaws.com",
+			"*.execute-api." + region + ".amazonaws.com", "*.lambda-url." + region + ".on.aws",
+		},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, ca, ca, &key.PublicKey, key)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
-		return nil, nil, err
+		return "", nil, err
 	}
-	if ca, err = x509.ParseCertificate(der); err != nil { // with the key's identifier, by which certificates name it
-		return nil, nil, err
-	}
-	issue = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		leaf := &x509.Certificate{
-			SerialNumber: big.NewInt(time.Now().UnixNano()), DNSNames: []string{hello.ServerName},
-			NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
-		}
-		der, err := x509.CreateCertificate(rand.Reader, leaf, ca, &key.PublicKey, key)
-		return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), issue, nil
+	connections := make(tunnels)
+	listener := tls.NewListener(connections, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	go func() {
+		_ = http.Serve(listener, &httputil.ReverseProxy{
+			Rewrite: func(r *httputil.ProxyRequest) {
+				r.SetURL(to)
+				r.Out.Host = r.In.Host
+				r.Out.Header.Set("X-Forwarded-Proto", "https")
+			},
+			Transport: &http.Transport{DisableKeepAlives: true}, // a busy MiniStack ends an idle connection while it answers on it
+		})
+	}()
+	return httptest.NewServer(connections).URL, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }
+
+// tunnels are the connections of clients, and the listener that accepts them.
+type tunnels chan net.Conn
+
+// ServeHTTP answers CONNECT, after which the client begins TLS.
+func (t tunnels) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	if connection, _, err := http.NewResponseController(w).Hijack(); err == nil {
+		_, _ = io.WriteString(connection, "HTTP/1.1 200 OK\r\n\r\n")
+		t <- connection
+	}
+}
+
+// Accept returns the next connection.
+func (t tunnels) Accept() (net.Conn, error) { return <-t, nil }
+
+// Close does nothing.
+func (t tunnels) Close() error { return nil }
+
+// Addr is none.
+func (t tunnels) Addr() net.Addr { return &net.TCPAddr{} }

@@ -5,19 +5,12 @@ package main
 import (
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
-	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
-	"github.com/aws/aws-sdk-go-v2/service/lambda"
-	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 )
 
 // steps takes all steps, or ends before those that a failed one makes senseless.
@@ -52,9 +45,17 @@ func (d *deployment) steps() {
 	}
 }
 
-// done is a step whose error alone says whether it is as expected.
+// done is what is seen of a step whose error alone says whether it is as expected.
+func done(err error) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	return "done", nil
+}
+
+// done is expect of such a step.
 func (d *deployment) done(what string, err error) bool {
-	return d.expect(what, "done")(map[bool]string{true: "done"}[err == nil], err)
+	return d.expect(what, "done")(done(err))
 }
 
 func (d *deployment) builds() {
@@ -62,37 +63,22 @@ func (d *deployment) builds() {
 	if d.from != d.root {
 		what = "the checksums of the release in " + d.from + ", and go build of Communic8's fake"
 	}
-	if err := d.build(); !d.done(what, err) {
-		panic(abandoned{})
-	}
+	d.must(what, "done")(done(d.build()))
 }
 
 // production has AWS validate the parameters of production, and makes nothing.
 func (d *deployment) production() {
-	stack, client := d.name+"-production", cloudformation.NewFromConfig(d.aws)
+	stack := d.name + "-production"
 	if _, err := d.deploy(stack, append(d.template(), "--config-env", "production", "--no-execute-changeset")...); !d.done("sam deploy --config-env production, not executed", err) {
 		return
 	}
-	seen, err := func() (string, error) {
-		sets, err := client.ListChangeSets(d.ctx, &cloudformation.ListChangeSetsInput{StackName: &stack})
-		if err != nil || len(sets.Summaries) != 1 {
-			return "", errors.Join(err, fmt.Errorf("%d change sets", len(sets.Summaries)))
-		}
-		set, err := client.DescribeChangeSet(d.ctx, &cloudformation.DescribeChangeSetInput{ChangeSetName: sets.Summaries[0].ChangeSetId})
-		if err != nil {
-			return "", err
-		}
-		actions := []string{string(set.Status)}
-		for _, change := range set.Changes {
-			actions = append(actions, string(change.ResourceChange.Action))
-		}
-		return strings.Join(slices.Compact(actions), ", "), nil
-	}()
-	d.expect("the change set: its status, what it does to resources", "CREATE_COMPLETE, Add")(seen, err)
-	_, err = client.DeleteStack(d.ctx, &cloudformation.DeleteStackInput{StackName: &stack})
-	if d.done("the change set is deleted", err) {
-		d.forget(stack)
+	set, err := d.cli("cloudformation list-change-sets --query Summaries[].ChangeSetName --stack-name", stack)
+	if err == nil {
+		set, err = d.cli("cloudformation describe-change-set --query [Status,Changes[].ResourceChange.Action] --stack-name", stack, "--change-set-name", set)
 	}
+	d.expect("the change set: its status, what it does to resources", "CREATE_COMPLETE, Add")(strings.Join(slices.Compact(strings.Fields(set)), ", "), err)
+	_, err = d.cli("cloudformation delete-stack --stack-name", stack)
+	d.done("the change set is deleted", err)
 }
 
 // create deploys Communic8's fake and the stack.
@@ -103,11 +89,6 @@ func (d *deployment) create() {
 		"--parameter-overrides", "Architecture="+d.arch, "ClientSecret="+d.clientSecret))
 	outputs, err := d.outputsOf(d.name + "-communic8")
 	d.communic8 = strings.TrimSuffix(outputs["Url"], "/")
-	if err == nil {
-		d.administrator.Credentials, err = d.aws.Credentials.Retrieve(d.ctx)
-		d.secret(d.administrator.SecretAccessKey)
-		d.secret(d.administrator.SessionToken)
-	}
 	d.done("its URL", err)
 	d.must("Communic8: status for a made-up token", "401")(d.accepts("made-up"))
 	d.must("sam deploy", "CREATE_COMPLETE")(d.deploy(d.name, d.defaults()...))
@@ -115,12 +96,12 @@ func (d *deployment) create() {
 	d.expect("output Api is the host of output Url", d.outputs["Api"])(strings.TrimPrefix(strings.SplitN(d.outputs["Url"], ".", 2)[0], "https://"), nil)
 	d.expect("output AlarmsTell", "NOBODY")(strings.SplitN(d.outputs["AlarmsTell"], ".", 2)[0], nil)
 	dashboard := d.outputs["Dashboard"][strings.LastIndex(d.outputs["Dashboard"], "/")+1:]
-	_, err = cloudwatch.NewFromConfig(d.aws).GetDashboard(d.ctx, &cloudwatch.GetDashboardInput{DashboardName: &dashboard})
+	_, err = d.cli("cloudwatch get-dashboard --dashboard-name", dashboard)
 	d.done("output Dashboard names a dashboard", err)
 	d.expect("alarms tell the topic", d.name+"-alarms")(d.told())
 	d.expect("vend's alias", current)(d.alias())
 	d.expect("the API's policy", "OnlyOverTLS")(d.statements())
-	d.tool("status 3, no credentials are stored", "", "status")
+	d.tool(0, "status 3, no credentials are stored", "", "status")
 }
 
 // defaults are the arguments of sam deploy for this machine or account.
@@ -135,10 +116,8 @@ func (d *deployment) defaults(parameters ...string) []string {
 // firstToken goes from nothing to a token that Communic8 accepts.
 func (d *deployment) firstToken() {
 	d.soon("vend: before there is a token", "503 temporarily_unavailable", func() (string, error) { return shown(d.get(d.administrator, "default")) })
-	d.expect("rotate: before there are credentials", "waiting")(d.rotates("default"))
-	if !d.done("output StoreCredentials", d.store("default", d.oauth(d.clientSecret))) {
-		panic(abandoned{})
-	}
+	d.expect("rotate: before there are credentials", "waiting")(d.rotates())
+	d.must("output StoreCredentials", "done")(done(d.store("default", d.oauth(d.clientSecret))))
 	out, err := d.shell(d.outputs["RotateNow"], "")
 	d.must("output RotateNow (fresh: a heartbeat was faster)", "rotated first_token or fresh")(result(out), err)
 	var got answer
@@ -151,14 +130,14 @@ func (d *deployment) firstToken() {
 	d.expect("vend: where the token is good", d.communic8)(got.body.BaseURL, nil)
 	d.expect("vend: expires_in is a day, or some minutes less", "true")(fmt.Sprint(86400-900 < got.body.ExpiresIn && got.body.ExpiresIn <= 86400), nil)
 	d.must("Communic8: status for the token", "200")(d.accepts(got.body.AccessToken))
-	d.expect("rotate: again", "fresh")(d.rotates("default"))
+	d.expect("rotate: again", "fresh")(d.rotates())
 	d.expect("vend: a tenant that does not exist", "404 unknown_tenant")(shown(d.get(d.administrator, "nobody")))
 	d.expect("vend: not a tenant's name", "400 invalid_request")(shown(d.get(d.administrator, "No.Body")))
 	d.expect("vend: a slash at the end", "400 invalid_request")(shown(d.get(d.administrator, "default/")))
-	d.expect("API: a path that does not exist", "403")(shown(d.call(d.administrator, http.MethodGet, "/else", "", nil)))
-	d.expect("API: a method that does not exist", "403")(shown(d.call(d.administrator, http.MethodPost, "/tokens/default", "", nil)))
+	d.expect("API: a path that does not exist", "403")(shown(d.send(d.administrator, http.MethodGet, d.outputs["Url"]+"/else", "", nil)))
+	d.expect("API: a method that does not exist", "403")(shown(d.send(d.administrator, http.MethodPost, d.outputs["Url"]+"/tokens/default", "", nil)))
 
-	d.granted, err = d.newRole(d.aws, d.id.AccountID, "granted")
+	d.granted, err = d.newRole(d.administrator, d.identity.AccountID, "granted", "")
 	if err == nil {
 		_, err = d.shell(strings.Replace(d.outputs["GrantCaller"], "ROLE", d.granted.role, 1), "")
 	}
@@ -174,24 +153,17 @@ func (d *deployment) oauth(secret string) string {
 	return fmt.Sprintf(`{"base_url": %q, "client_id": "4711", "client_secret": %q}`, d.communic8, secret)
 }
 
-// accessKey is the JSON that a person stores for an access key.
-func (d *deployment) accessKey(key string) string {
-	return fmt.Sprintf(`{"base_url": %q, "access_key": %q}`, d.communic8, key)
-}
-
 // store stores a tenant's credentials by the command that the stack prints.
 func (d *deployment) store(tenant, credentials string) error {
 	_, err := d.shell(strings.Replace(d.outputs["StoreCredentials"], "/default", "/"+tenant, 1), credentials)
 	return err
 }
 
-// rotates invokes rotate as an operator does, and returns outcome and reason, or the error.
-func (d *deployment) rotates(tenant string) (string, error) {
-	out, err := lambda.NewFromConfig(d.aws).Invoke(d.ctx, &lambda.InvokeInput{FunctionName: aws.String(d.name + "-rotate"), Payload: fmt.Appendf(nil, `{"tenant":%q}`, tenant)})
-	if err != nil {
-		return "", err
-	}
-	return result(string(out.Payload)), nil
+// rotates invokes rotate by the command that the stack prints, but does not force it, and returns
+// outcome and reason, or the error.
+func (d *deployment) rotates() (string, error) {
+	out, err := d.shell(strings.Replace(d.outputs["RotateNow"], `,"force":true`, "", 1), "")
+	return result(out), err
 }
 
 // result takes outcome and reason, or the error, from what rotate answered, which may be
@@ -202,17 +174,9 @@ func result(printed string) string {
 	return strings.TrimSpace(out.Outcome + " " + out.Reason + out.ErrorMessage)
 }
 
-// containing returns the part if the text contains it, and else the text.
-func containing(text, part string) string {
-	if strings.Contains(text, part) {
-		return part
-	}
-	return text
-}
-
 // rejections reports a token that Communic8 accepts, and one that was revoked.
 func (d *deployment) rejections() {
-	before, err := d.getAnew(d.administrator, "default")
+	before, err := d.getAnew("default")
 	d.must("vend", "200 a token")(before.String(), err)
 	d.expect("reported, while Communic8 accepts it", "200 kept")(shown(d.report(d.administrator, "default", before.body.Version)))
 	d.done("every token is revoked", d.revoke())
@@ -221,12 +185,12 @@ func (d *deployment) rejections() {
 	d.within(time.Minute, "reported, now that it is revoked", "200 rotated rejected", func() (string, error) {
 		reported, err := d.report(d.administrator, "default", before.body.Version)
 		if err == nil && reported.body.Outcome == "superseded" {
-			before, _ = d.getAnew(d.administrator, "default")
+			before, _ = d.getAnew("default")
 			err = d.revoke()
 		}
 		return reported.String(), err
 	})
-	after, err := d.getAnew(d.administrator, "default")
+	after, err := d.getAnew("default")
 	d.expect("vend with no-cache", "200 a token")(after.String(), err)
 	d.expect("vend: the version is another one", "true")(fmt.Sprint(after.body.Version != before.body.Version), nil)
 	d.expect("Communic8: status for the new token", "200")(d.accepts(after.body.AccessToken))
@@ -235,31 +199,30 @@ func (d *deployment) rejections() {
 
 // revoke revokes every token that Communic8 has issued so far.
 func (d *deployment) revoke() error {
-	client, name := lambda.NewFromConfig(d.aws), aws.String(d.name+"-communic8")
-	found, err := client.GetFunctionConfiguration(d.ctx, &lambda.GetFunctionConfigurationInput{FunctionName: name})
-	if err != nil {
+	name, variables := d.name+"-communic8", fmt.Sprintf("Variables={CLIENT_SECRET=%s,NOT_BEFORE=%d}", d.clientSecret, time.Now().UnixMicro())
+	if _, err := d.cli("lambda update-function-configuration --function-name", name, "--environment", variables); err != nil {
 		return err
 	}
-	found.Environment.Variables["NOT_BEFORE"] = fmt.Sprint(time.Now().UnixMicro())
-	if _, err := client.UpdateFunctionConfiguration(d.ctx, &lambda.UpdateFunctionConfigurationInput{FunctionName: name, Environment: &types.Environment{Variables: found.Environment.Variables}}); err != nil {
-		return err
-	}
-	return lambda.NewFunctionUpdatedV2Waiter(client).Wait(d.ctx, &lambda.GetFunctionInput{FunctionName: name}, 2*time.Minute)
+	_, err := d.cli("lambda wait function-updated-v2 --function-name", name)
+	return err
 }
 
 // newCredentials stores wrong ones and what is no credentials, and then the right ones.
 func (d *deployment) newCredentials() {
 	d.done("wrong credentials are stored", d.store("default", d.oauth("wrong")))
-	d.expect("rotate: the previous ones are used", "rotated credentials_changed")(d.rotates("default"))
+	d.expect("rotate: the previous ones are used", "rotated credentials_changed")(d.rotates())
 	d.soon("rotate's log says so", "true", func() (string, error) {
-		lines, err := d.logged("/aws/lambda/"+d.name+"-rotate", `"credentials_fallback":true`)
-		return fmt.Sprint(len(lines) > 0), err
+		lines, err := d.logged("/aws/lambda/" + d.name + "-rotate")
+		return fmt.Sprint(strings.Contains(lines, `"credentials_fallback":true`)), err
 	})
 	d.done("what is no JSON is stored", d.store("default", "nonsense"))
-	seen, err := d.rotates("default")
+	seen, err := d.rotates()
 	const malformed = "malformed credentials: not a JSON object"
-	d.expect("rotate", malformed)(containing(seen, malformed), err)
-	d.expect("vend with no-cache", "200 a token")(shown(d.getAnew(d.administrator, "default")))
+	if strings.Contains(seen, malformed) {
+		seen = malformed
+	}
+	d.expect("rotate", malformed)(seen, err)
+	d.expect("vend with no-cache", "200 a token")(shown(d.getAnew("default")))
 	d.done("the right ones are stored", d.store("default", d.oauth(d.clientSecret)))
-	d.expect("rotate (fresh: a heartbeat was faster)", "rotated credentials_changed or fresh")(d.rotates("default"))
+	d.expect("rotate (fresh: a heartbeat was faster)", "rotated credentials_changed or fresh")(d.rotates())
 }

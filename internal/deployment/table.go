@@ -111,8 +111,8 @@ func (t *table) totals() bool {
 	return len(t.failed) == 0
 }
 
-// matches reports whether seen is what was expected, or one of it.
-func matches(want, seen string) bool { return slices.Contains(alternatives(want), seen) }
+// matches reports whether seen, as one line, is what was expected, or one of it.
+func matches(want, seen string) bool { return slices.Contains(alternatives(want), oneLine(seen)) }
 
 // alternatives are what is expected: "this or that".
 func alternatives(want string) []string { return strings.Split(want, " or ") }

@@ -8,8 +8,8 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -39,24 +39,20 @@ type instance struct {
 // ServeHTTP leaves it to c8test what Communic8 answers, and replaces its tokens.
 func (i *instance) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fake := new(c8test.Server)
-	fake.AddAccessKey(i.secret)
-	if r.URL.Path != c8test.TokenPath {
-		if token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); i.takes(token) {
-			fake.AddAccessKey(token)
-		}
-		fake.ServeHTTP(w, r)
-		return
-	}
 	fake.AddClient(clientID, i.secret)
+	fake.AddAccessKey(i.secret)
+	if token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); i.takes(token) {
+		fake.AddAccessKey(token)
+	}
 	answer := httptest.NewRecorder()
 	fake.ServeHTTP(answer, r)
-	var body map[string]any
-	if json.Unmarshal(answer.Body.Bytes(), &body) == nil && body["access_token"] != nil {
-		body["access_token"] = i.sign(time.Now().UnixMicro())
+	body := answer.Body.String()
+	for _, token := range fake.Issued() {
+		body = strings.ReplaceAll(body, token, i.sign(time.Now().UnixMicro()))
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(answer.Code)
-	_ = json.NewEncoder(w).Encode(body)
+	_, _ = io.WriteString(w, body)
 }
 
 // clientID is the ID of the one client.
