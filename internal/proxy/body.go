@@ -4,6 +4,7 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -12,7 +13,11 @@ import (
 // keep is the largest body that is kept, in bytes.
 const keep = 64 << 10
 
-var errGone = errors.New("the request's body is no longer available")
+var (
+	errGone = errors.New("the request's body is no longer available")
+	// errProgram is the error of a body that the program broke off, or did not encode rightly.
+	errProgram = errors.New("the request's body cannot be read")
+)
 
 // body is the body of an incoming request. It is read only on demand, so that a program that
 // sent Expect: 100-continue gets 100 when the transport reads the body.
@@ -69,6 +74,9 @@ func (a *attempt) Read(p []byte) (int, error) {
 		return n, err
 	}
 	n, err := a.from.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // Read returns it as it is
+		err = fmt.Errorf("%w: %w", errProgram, err)
+	}
 	a.offset += int64(n)
 	a.add(p[:n], err)
 	return n, err

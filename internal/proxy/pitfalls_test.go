@@ -419,3 +419,21 @@ func TestBrokenAnswer(t *testing.T) {
 		}
 	})
 }
+
+// A program that breaks its request off is not taken for a failure of Communic8.
+func TestBrokenRequest(t *testing.T) {
+	begun := make(chan struct{})
+	e := start(t, func(_ http.ResponseWriter, r *http.Request) {
+		close(begun)
+		_, _ = io.Copy(io.Discard, r.Body)
+	}, nil)
+	conn, reader := e.dial("POST /SEGMENT/x HTTP/1.1\r\nHost: ADDRESS\r\nContent-Length: 10000\r\n\r\n" + strings.Repeat("x", 9999))
+	<-begun
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(reader, nil)
+	if err != nil || resp.StatusCode != 499 {
+		t.Errorf("got %v, %v, want 499", resp, err)
+	}
+}

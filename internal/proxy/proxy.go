@@ -30,6 +30,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/c8auth/c8auth/pkg/c8auth/caller"
@@ -246,8 +247,12 @@ var sourceErrors = []struct {
 // classify returns the response to a failed exchange. retryAfter is the time until the Source
 // requests a token again.
 func classify(err error, retryAfter time.Duration) *failure {
-	if errors.Is(err, context.Canceled) {
+	program := errors.Is(err, errProgram)
+	if errors.Is(err, context.Canceled) || program && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)) {
 		return &failure{status: statusGone, Code: "cancelled", What: "the request was cancelled"}
+	}
+	if program {
+		return refuse(http.StatusBadRequest, "the encoding of the request's body is malformed", "see how the program encodes it")
 	}
 	for _, known := range sourceErrors {
 		if errors.Is(err, known.error) {

@@ -92,6 +92,7 @@ func TestDescribeError(t *testing.T) {
 		"cannot be reached: its name cannot be resolved now": &net.DNSError{Name: mark, IsTimeout: true},
 		"cannot be reached: too many open files":             &net.OpError{Op: "dial", Err: os.NewSyscallError("socket", syscall.EMFILE)},
 		"cannot be reached":                                  &net.OpError{Op: "proxyconnect", Err: errors.New(mark)},
+		"broke the connection off":                           &net.OpError{Op: "write", Err: net.ErrClosed}, // net/http has closed it after a failed read
 		"broke the connection off, or did not speak HTTP":    errors.New(mark),
 		"shows a certificate that is not valid":              fmt.Errorf("a: %w", &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.IncompatibleUsage, Detail: mark}}),
 		"shows a certificate for another name":               &net.OpError{Op: "proxyconnect", Err: x509.HostnameError{Certificate: new(x509.Certificate), Host: mark}},
