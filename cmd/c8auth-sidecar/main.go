@@ -26,7 +26,7 @@ func main() {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	report := func(err error) int {
 		fmt.Fprintln(stderr, "c8auth:", strings.TrimPrefix(err.Error(), "c8auth: "))
-		failure, ok := errors.AsType[*cli.Failure](err)
+		failure, ok := errors.AsType[*cli.Error](err)
 		if !ok {
 			return cli.StatusFailure
 		}
@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return cli.StatusUsage
 	}
 	err := proxy.Run(ctx, flags.Args())
-	switch status, ended := errors.AsType[cli.Ended](err); {
+	switch status, ended := errors.AsType[cli.ExitError](err); {
 	case ended:
 		return int(status)
 	case err != nil && ctx.Err() != nil:

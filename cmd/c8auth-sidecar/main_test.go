@@ -1,8 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -32,13 +35,20 @@ func TestRun(t *testing.T) {
 		"another command": {t.Context(), "status", 2, []string{"Usage of c8auth proxy"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var stdout, stderr bytes.Buffer
-			if status := run(test.ctx, strings.Fields(test.args), strings.NewReader(""), &stdout, &stderr); status != test.status {
+			stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr")) // COMMAND writes to it as well
+			if err != nil {
+				t.Fatal(err)
+			}
+			if status := run(test.ctx, strings.Fields(test.args), strings.NewReader(""), io.Discard, stderr); status != test.status {
 				t.Errorf("status %d, want %d", status, test.status)
 			}
+			shown, err := os.ReadFile(stderr.Name())
+			if err = errors.Join(err, stderr.Close()); err != nil {
+				t.Fatal(err)
+			}
 			for _, want := range test.want {
-				if !strings.Contains(stderr.String(), want) {
-					t.Errorf("the standard error is %q, without %q", &stderr, want)
+				if !strings.Contains(string(shown), want) {
+					t.Errorf("the standard error is %q, without %q", shown, want)
 				}
 			}
 		})

@@ -64,7 +64,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
 	command, err := root.ExecuteContextC(ctx)
-	if child, ran := errors.AsType[cli.Ended](err); ran {
+	if child, ran := errors.AsType[cli.ExitError](err); ran {
 		return int(child)
 	}
 	if err != nil && ctx.Err() != nil {
@@ -182,7 +182,7 @@ func (p *program) completeTenant(command *cobra.Command, args []string, _ string
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-type failure = cli.Failure
+type failure = cli.Error
 
 // fail returns a [*failure]. format is that of fmt.Errorf.
 func fail(status int, do, format string, args ...any) error {

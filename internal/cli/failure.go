@@ -19,21 +19,21 @@ const (
 	StatusInterrupted = 130
 )
 
-// Failure is an error with what to do and an exit status.
-type Failure struct {
+// Error is an error with what to do and an exit status.
+type Error struct {
 	Err    error  // what happened; not nil
 	Do     string // what to do about it, or empty
 	Status int    // of the exit; 0 means [StatusFailure]
 }
 
-func (f *Failure) Error() string { return f.Err.Error() }
+func (f *Error) Error() string { return f.Err.Error() }
 
 // Unwrap returns Err.
-func (f *Failure) Unwrap() error { return f.Err }
+func (f *Error) Unwrap() error { return f.Err }
 
-// Fail returns a [*Failure]. format is that of fmt.Errorf.
+// Fail returns a [*Error]. format is that of fmt.Errorf.
 func Fail(status int, do, format string, args ...any) error {
-	return &Failure{fmt.Errorf(format, args...), do, status}
+	return &Error{fmt.Errorf(format, args...), do, status}
 }
 
 // Explain returns an error of the package caller with what to do about it.

@@ -60,7 +60,7 @@ func (p *Proxy) Flags(set interface {
 }
 
 // Run runs the proxy, with args as COMMAND and its arguments, until COMMAND or ctx ends. The error
-// is an [Ended] if there was a COMMAND, or a [*Failure].
+// is an [ExitError] if there was a COMMAND, or a [*Error].
 func (p *Proxy) Run(ctx context.Context, args []string) error {
 	network, at, err := proxy.SplitAddress(p.listen)
 	switch {
@@ -140,10 +140,10 @@ func (p *Proxy) serve(ctx context.Context, network, at string, command []string)
 	return nil
 }
 
-// Ended is the exit status of a COMMAND, which the program returns as its own.
-type Ended int
+// ExitError is the exit status of a COMMAND, which the program returns as its own.
+type ExitError int
 
-func (e Ended) Error() string { return fmt.Sprintf("the command ended with status %d", int(e)) }
+func (e ExitError) Error() string { return fmt.Sprintf("the command ended with status %d", int(e)) }
 
 // child runs the command with the proxy's URL in its environment. It does not end with ctx: the
 // signal that ended ctx is passed to the command.
@@ -184,9 +184,9 @@ func (p *Proxy) child(ctx context.Context, command []string, base string) error 
 				return err
 			}
 			if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-				return Ended(128 + int(status.Signal()))
+				return ExitError(128 + int(status.Signal()))
 			}
-			return Ended(exit.ExitCode())
+			return ExitError(exit.ExitCode())
 		}
 	}
 }

@@ -84,7 +84,7 @@ func (d *deployment) dismiss(roles ...string) (failed error) {
 		} {
 			names, err := d.cli(policies.list+" --role-name", role)
 			failed = errors.Join(failed, err)
-			for _, name := range strings.Fields(names) {
+			for name := range strings.FieldsSeq(names) {
 				_, err := d.cli(policies.remove, name, "--role-name", role)
 				failed = errors.Join(failed, err)
 			}

@@ -63,7 +63,7 @@ func FuzzTokenResponse(f *testing.F) {
 			if upstream.Status != status || response != (TokenResponse{}) {
 				t.Errorf("got %+v, and %+v of HTTP %d", response, upstream, status)
 			}
-			if upstream.RetryAfter < 0 || upstream.RetryAfter > 24*time.Hour || upstream.RetryAfter > 0 && upstream.Kind != ErrUpstream {
+			if upstream.RetryAfter < 0 || upstream.RetryAfter > 24*time.Hour || upstream.RetryAfter > 0 && !errors.Is(upstream.Kind, ErrUpstream) {
 				t.Errorf("Retry-After %v", upstream.RetryAfter)
 			}
 			return

@@ -247,7 +247,7 @@ func (run *rotation) requestToken(ctx context.Context, c storedCredentials) (Tok
 		}
 		err = fmt.Errorf("token request %d: %w", n, err)
 		upstream, ok := errors.AsType[*UpstreamError](err)
-		if !ok || upstream.Kind != ErrUpstream {
+		if !ok || !errors.Is(err, ErrUpstream) {
 			return TokenResponse{}, sent, err
 		}
 		if upstream.RetryAfter > 0 {
