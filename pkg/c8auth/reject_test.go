@@ -26,6 +26,7 @@ func (e *env) sent(f func()) (requests, probes int) {
 func TestReportOfAnotherVersion(t *testing.T) {
 	withEnv(t, func(e *env) {
 		e.mustReport("11111111-1111-8111-8111-111111111111", Superseded) // none is stored
+		e.mustReport("", Superseded)
 		e.start(client)
 		old := e.revoke()
 		version := e.mustRotate(Rotated, Rejected).Version
@@ -147,7 +148,8 @@ func TestReportWithoutANewToken(t *testing.T) {
 	})
 }
 
-// A thousand reports of the same rejection at once, in fifty processes, request one token.
+// A thousand reports of the same rejection at once, in fifty processes, request one token. Each
+// process probes the stored one once.
 func TestAThousandReports(t *testing.T) {
 	forEach(t, map[string]bool{"overlap": false, "exclusive": true}, func(e *env, exclusive bool) {
 		e.c8.Set(func(b *c8test.Behaviour) { b.Exclusive = exclusive })
@@ -156,7 +158,7 @@ func TestAThousandReports(t *testing.T) {
 		outcomes := make(map[Outcome]int)
 		var mu sync.Mutex
 		var reports sync.WaitGroup
-		requests, _ := e.sent(func() {
+		requests, probes := e.sent(func() {
 			for range 50 {
 				rotator := e.process(func(*http.Request) { time.Sleep(50 * time.Millisecond) })
 				for range 20 {
@@ -173,8 +175,8 @@ func TestAThousandReports(t *testing.T) {
 			}
 			reports.Wait()
 		})
-		if requests != 1 || outcomes[Rotated] != 1 || outcomes[Kept] != 0 {
-			e.Errorf("%d token requests, outcomes %v", requests, outcomes)
+		if requests != 1 || probes > 50+1 || outcomes[Rotated] != 1 || outcomes[Kept] != 0 {
+			e.Errorf("%d token requests, %d probes, outcomes %v", requests, probes, outcomes)
 		}
 		e.mustBeValid()
 		e.mustReport(version, Superseded)
@@ -209,11 +211,16 @@ func TestReportsAreBounded(t *testing.T) {
 }
 
 // If Communic8 issues no token, the stored one is kept, and no other process requests one until the
-// lease is over.
+// lease is over. A report that is cancelled during its probe leaves the result to the next one.
 func TestReportThatFails(t *testing.T) {
 	withEnv(t, func(e *env) {
 		e.start(client)
 		version := e.revoke()
+		ctx, cancel := context.WithCancel(e.Context())
+		e.c8Faults(func(*http.Request, int) *c8test.Fault { cancel(); return nil })
+		if _, err := e.rotator.Reject(ctx, Report{Tenant: "acme", Version: version}); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("got %v", err)
+		}
 		e.tokenFault(c8test.Fault{Status: 503})
 		start := time.Now()
 		if _, err := e.report(version); !errors.Is(err, ErrUpstream) || time.Since(start) > rejectTime {
@@ -261,25 +268,38 @@ func TestReportIsAnsweredInTime(t *testing.T) {
 	})
 }
 
-// A report whose claim succeeds after another rotation has replaced the token requests no other one.
+// A report during which another rotation replaces the token, before the claim or after it, does not
+// replace it again.
 func TestTokenReplacedDuringAReport(t *testing.T) {
-	withEnv(t, func(e *env) {
+	forEach(t, map[string]int{"before the claim": 1, "after it": 2}, func(e *env, wantRequests int) {
 		e.start(client)
 		version := e.revoke()
-		e.beforeWrite(func() {
+		replace := func() {
+			e.storeWorks()
+			e.c8Faults(nil)
 			if result, err := e.rotateBy(e.process(nil), false); err != nil || result.Outcome != Rotated {
-				t.Errorf("got %+v, %v", result, err)
+				e.Errorf("got %+v, %v", result, err)
 			}
-		})
-		if requests, _ := e.sent(func() { e.mustReport(version, Superseded) }); requests != 1 {
-			t.Errorf("%d token requests", requests)
+		}
+		if wantRequests == 1 {
+			e.beforeWrite(replace)
+		} else {
+			e.c8Faults(func(r *http.Request, _ int) *c8test.Fault {
+				if r.URL.Path == c8test.TokenPath {
+					replace()
+				}
+				return nil
+			})
+		}
+		if requests, _ := e.sent(func() { e.mustReport(version, Superseded) }); requests != wantRequests {
+			e.Errorf("%d token requests", requests)
 		}
 	})
 }
 
 // Writes whose answers are lost are repeated and count once: a claim, which is not given out as a
-// token, and a token. A claim that fails has changed nothing. After one that cannot be read, no
-// other can follow at once.
+// token, and a token. A claim that fails has changed nothing, and none is made if the store does not
+// give the last one. After one that cannot be read, no other can follow at once.
 func TestClaims(t *testing.T) {
 	withEnv(t, func(e *env) {
 		e.start(client)
@@ -305,6 +325,17 @@ func TestClaims(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		e.mustBe(version)
+
+		calls = 0
+		e.storeFaults(func(string, string) *smtest.Fault {
+			if calls++; calls == 2 { // the read of the last claim
+				return &smtest.Fault{Status: 400, Type: "AccessDeniedException"}
+			}
+			return nil
+		})
+		if _, err := e.report(version); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("got %v", err)
+		}
 
 		e.storeWorks()
 		unreadable := e.sm.Put(acmeToken, "no claim")
