@@ -118,6 +118,22 @@ func TestFallback(t *testing.T) {
 	})
 }
 
+// A rotation that has lost a race after a fallback, and then uses the current credentials, is none
+// by the log.
+func TestFallbackThenNone(t *testing.T) {
+	withEnv(t, func(e *env) {
+		replaces := e.start(client)
+		e.sm.Put(acmeCredentials, wrongClient)
+		e.beforeWrite(func() {
+			e.wins(newToken("no token", time.Hour), replaces)
+			e.c8.Revoke(e.c8.Issued()[1])
+			e.c8.AddClient("id", "typo")
+		})
+		e.mustRotate(Rotated, CredentialsChanged)
+		e.mustLog(members{"credentials_fallback": nil, "CredentialsFallback": nil})
+	})
+}
+
 // Refused credentials that are replaced just then are the previous ones now, and are not used again.
 func TestCredentialsReplacedMeanwhile(t *testing.T) {
 	withEnv(t, func(e *env) {

@@ -157,20 +157,57 @@ func TestStoreLagsBehind(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		e.mustBe(version)
+		time.AfterFunc(5*time.Second, e.storeWorks)
+		e.mustRotate(Rotated, HalfLife) // with the only valid token
+		e.mustBeValid()
 	})
 }
 
-// A write that comes minutes after the read it is based on is lost to one that came in between.
+// A write that comes minutes after the read it is based on is lost to one that came in between. So is
+// one that comes soon, even if no label shows the one in between yet.
 func TestLateWrite(t *testing.T) {
+	forEach(t, map[string]bool{"minutes later": false, "soon, by a replica that lags behind": true}, func(e *env, lags bool) {
+		replaces := e.start(client)
+		time.Sleep(2 * settled)
+		current := e.wins(newToken("winner", time.Hour), replaces)
+		if lags {
+			current = replaces
+			e.sm.Move(acmeToken, awsCurrent, replaces)
+			e.sm.Move(acmeToken, awsPrevious, replaces)
+		} else {
+			time.Sleep(2 * settled)
+		}
+		if _, err := e.rotator.Store.PutToken(e.Context(), "acme", newToken("loser", time.Hour), replaces); !errors.Is(err, ErrLostRace) {
+			e.Errorf("got %v, want ErrLostRace", err)
+		}
+		e.mustBe(current)
+	})
+}
+
+// A winner's token that is about to expire is replaced, though Communic8 accepts it.
+func TestWinnerAboutToExpire(t *testing.T) {
 	withEnv(t, func(e *env) {
 		replaces := e.start(client)
-		winner, err := e.rotator.Store.PutToken(e.Context(), "acme", newToken("winner", time.Hour), replaces)
-		time.Sleep(2 * settled)
-		if _, lost := e.rotator.Store.PutToken(e.Context(), "acme", newToken("loser", time.Hour), replaces); err != nil || !errors.Is(lost, ErrLostRace) {
-			t.Errorf("got %v, then %v, want ErrLostRace", err, lost)
+		winner, _ := e.stored()
+		time.Sleep(12 * time.Hour)
+		winner.ExpiresAt = now().Add(Margin - time.Second)
+		e.beforeWrite(func() { e.wins(winner, replaces) })
+		e.mustRotate(Rotated, HalfLife)
+		if _, err := e.vend(true); err != nil {
+			t.Error(err)
 		}
-		e.mustBe(winner)
 	})
+}
+
+// wins stores the token in the place of that version, as another rotation that wins a race does, and
+// returns its version.
+func (e *env) wins(token Token, replaces string) string {
+	e.Helper()
+	version, err := e.process(nil).Store.PutToken(e.Context(), "acme", token, replaces)
+	if err != nil {
+		e.Error(err)
+	}
+	return version
 }
 
 // If no token can be probed and no other one is issued, a rotation that lost the race stores its
@@ -185,10 +222,7 @@ func TestLoserThatGetsNoOther(t *testing.T) {
 		winner.IssuedAt, winner.ExpiresAt = now().Add(winnerLater), now().Add(24*time.Hour)
 		var stored string
 		e.beforeWrite(func() {
-			var err error
-			if stored, err = e.process(nil).Store.PutToken(e.Context(), "acme", winner, replaces); err != nil {
-				e.Error(err)
-			}
+			stored = e.wins(winner, replaces)
 			e.tokenFault(c8test.Fault{Status: 503})
 		})
 		if winnerLater > 0 {
@@ -247,12 +281,7 @@ func TestTokenRejectedInARace(t *testing.T) {
 			return nil
 		})
 		var winner string
-		e.beforeWrite(func() {
-			var err error
-			if winner, err = e.process(nil).Store.PutToken(e.Context(), "acme", newToken("winner", time.Hour), ""); err != nil {
-				t.Error(err)
-			}
-		})
+		e.beforeWrite(func() { winner = e.wins(newToken("winner", time.Hour), "") })
 		if _, err := e.rotate(false); !errors.Is(err, ErrRefused) {
 			t.Errorf("got %v", err)
 		}
