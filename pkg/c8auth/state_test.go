@@ -57,22 +57,28 @@ func TestVersionQuota(t *testing.T) {
 }
 
 // A write that the quota of versions refuses is not repeated. The token is stored at a later
-// heartbeat; a claim is never the first version of a secret.
+// heartbeat, unless it has expired or was revoked; a claim is never the first version of a secret.
 func TestQuotaIsNotRetried(t *testing.T) {
-	withEnv(t, func(e *env) {
+	forEach(t, map[string]func(e *env){
+		"expired": func(e *env) { e.rotator.Endpoint.ProbePath = ""; time.Sleep(24 * time.Hour) },
+		"revoked": func(e *env) { e.c8.Revoke(e.c8.Issued()[0]) },
+	}, func(e *env, end func(e *env)) {
 		e.sm.Put(acmeCredentials, client)
 		e.storeFault("PutSecretValue", "", smtest.Fault{Status: 400, Type: "LimitExceededException", Message: "MARK"})
 		for n := 1; n <= 2; n++ {
 			_, err := e.rotate(false)
 			if !errors.Is(err, ErrQuota) || errors.Is(err, ErrUnavailable) || strings.Contains(err.Error(), "MARK") || e.sm.Calls("PutSecretValue") != n || e.c8.Requests() != 1 {
-				t.Errorf("got %v after %d writes and %d token requests", err, e.sm.Calls("PutSecretValue"), e.c8.Requests())
+				e.Errorf("got %v after %d writes and %d token requests", err, e.sm.Calls("PutSecretValue"), e.c8.Requests())
 			}
 			e.mustLog(members{"error_code": "version_quota"})
 		}
-		time.Sleep(24 * time.Hour)
+		end(e)
 		e.storeWorks()
 		e.mustRotate(Rotated, FirstToken)
 		e.mustBeValid()
+		if n := e.sm.Versions(acmeToken); n != 1 {
+			e.Errorf("%d versions", n)
+		}
 	})
 }
 
@@ -98,7 +104,12 @@ func TestQuotaAndAClaim(t *testing.T) {
 		if requests != 0 {
 			t.Errorf("%d token requests", requests)
 		}
-		time.Sleep(claimRefill)
+		time.Sleep(claimLease)
+		e.tokenFault(c8test.Fault{Status: 503})
+		if _, err := e.rotate(false); !errors.Is(err, ErrUpstream) { // a claim has shown that writes succeed
+			t.Errorf("got %v", err)
+		}
+		e.c8Faults(nil)
 		e.mustRotate(Rotated, Rejected)
 	})
 }
