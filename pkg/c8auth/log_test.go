@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +44,14 @@ func TestRotationLine(t *testing.T) {
 		}
 		e.mustRotate(Fresh, "")
 		e.mustLog(members{"UpstreamMilliseconds": nil}) // there is no probe path
+
+		e.rotator.Endpoint.ProbePath = defaultProbePath
+		e.c8Faults(func(*http.Request, int) *c8test.Fault {
+			return &c8test.Fault{Delay: 300 * time.Millisecond, Body: `{"success":true,"access_token":"4567","token_type":"Bearer","expires_in":3600}`}
+		})
+		time.Sleep(time.Hour)
+		e.mustRotate(Rotated, HalfLife)
+		e.mustLog(members{"UpstreamMilliseconds": 600.0}) // of both
 	})
 }
 

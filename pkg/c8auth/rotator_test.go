@@ -166,6 +166,7 @@ func TestSameTokenAgain(t *testing.T) {
 		for i := range 3 * 24 * 120 {
 			if i%10 == 0 {
 				_, _ = e.rotate(false)
+				e.mustLog(members{"version_quota": nil}) // what is left says nothing of a lifetime
 			}
 			token, err := e.vend(true)
 			if err == nil && !e.c8.Valid(token) {
@@ -306,6 +307,13 @@ func TestUnknownTenant(t *testing.T) {
 		remove(e.sm)
 		if _, err := e.rotate(false); !errors.Is(err, ErrUnknownTenant) || e.c8.Requests() != 0 {
 			e.Errorf("got %v after %d requests", err, e.c8.Requests())
+		}
+	})
+	withEnv(t, func(e *env) { // with a token that is not due
+		e.start(client)
+		e.sm.Delete(acmeCredentials)
+		if _, err := e.rotate(false); !errors.Is(err, ErrUnknownTenant) {
+			e.Errorf("got %v", err)
 		}
 	})
 	withEnv(t, func(e *env) {

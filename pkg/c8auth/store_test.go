@@ -80,8 +80,8 @@ func TestStoreErrors(t *testing.T) {
 		"an invalid request":        {smtest.Fault{Status: 400, Type: "InvalidRequestException", Message: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: InvalidRequestException"},
 		"no AWS error":              {smtest.Fault{Status: 500, Body: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: "},
 		"an answer that is no JSON": {smtest.Fault{Status: 200, Body: "MARK"}, "the secret store is unavailable: GetSecretValue of stack/token/acme: Secrets Manager gives an unreadable answer (HTTP 200)"},
-		"broken off":                {smtest.Fault{Break: true}, "the secret store is unavailable: GetSecretValue of stack/token/acme: Secrets Manager "},
-		"no answer":                 {smtest.Fault{Hang: true}, "the secret store is unavailable: GetSecretValue of stack/token/acme: Secrets Manager "},
+		"broken off":                {smtest.Fault{Break: true}, "the secret store is unavailable: GetSecretValue of stack/token/acme: Secrets Manager kept failing or throttling until the deadline"},
+		"no answer":                 {smtest.Fault{Hang: true}, "the secret store is unavailable: GetSecretValue of stack/token/acme: Secrets Manager kept failing or throttling until the deadline"},
 	}, func(e *env, test test) {
 		e.storeFault("GetSecretValue", "", test.fault)
 		_, err := e.vend(false)
@@ -89,11 +89,28 @@ func TestStoreErrors(t *testing.T) {
 			e.Errorf("got  %v\nwant %s", err, test.want)
 		}
 	})
+	withEnv(t, func(e *env) {
+		e.storeFault("", "", smtest.Fault{Break: true})
+		_, _, err := e.rotator.Store.Token(e.Context(), "acme") // whose attempts end, as there is no deadline
+		if want := "the secret store is unavailable: GetSecretValue of stack/token/acme: Secrets Manager broke the connection off"; !strings.HasPrefix(fmt.Sprint(err), want) {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	})
 }
 
 // An empty string in a secret counts as none, and so does, before the first value, the empty
-// version under AWSPENDING that aws secretsmanager rotate-secret leaves when its function fails.
+// version under AWSPENDING that aws secretsmanager rotate-secret leaves when its function fails. A
+// binary value does not: it is none that can be read.
 func TestEmptyValues(t *testing.T) {
+	withEnv(t, func(e *env) {
+		e.storeFault("GetSecretValue", "", smtest.Fault{Status: 200, Body: `{"SecretBinary":"e30=","VersionId":"306a4d88-cec6-8b9b-b6b8-5825ad19c40b"}`})
+		if _, err := e.vend(false); !errors.Is(err, ErrUnreadable) {
+			t.Errorf("got %v", err)
+		}
+		if _, err := e.rotate(false); !errors.Is(err, ErrCredentials) {
+			t.Errorf("got %v", err)
+		}
+	})
 	empty := smtest.Fault{Status: 200, Body: `{"SecretString":"","VersionId":"306a4d88-cec6-8b9b-b6b8-5825ad19c40b"}`}
 	withEnv(t, func(e *env) {
 		e.sm.Put(acmeCredentials, client)
