@@ -95,10 +95,10 @@ func (run *rotation) noteWrite(token *Token, err error) {
 			s.quota, s.unstored = time.Time{}, nil
 			return
 		}
-		s.quota, s.version = now(), run.version
-		if token != nil {
+		if token != nil || s.version != run.version { // a token that was to replace another version is outdated
 			s.unstored = token
 		}
+		s.quota, s.version = now(), run.version
 	})
 }
 

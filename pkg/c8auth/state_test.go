@@ -114,6 +114,31 @@ func TestQuotaAndAClaim(t *testing.T) {
 	})
 }
 
+// A token that could not be stored does not replace one that another process stored since.
+func TestUnstoredTokenIsOutdated(t *testing.T) {
+	withEnv(t, func(e *env) {
+		e.start(client)
+		full := smtest.Fault{Status: 400, Type: "LimitExceededException"}
+		e.revoke()
+		e.storeFault("PutSecretValue", "", full)
+		if _, err := e.rotate(false); !errors.Is(err, ErrQuota) {
+			e.Fatal(err)
+		}
+		e.storeWorks()
+		if result, err := e.process(nil).Rotate(e.Context(), Request{Tenant: "acme"}); err != nil || result.Outcome != Rotated {
+			e.Fatal(result, err)
+		}
+		version := e.revoke()
+		e.storeFault("PutSecretValue", "", full)
+		if _, err := e.report(version); !errors.Is(err, ErrQuota) {
+			e.Fatal(err)
+		}
+		if kept := e.rotator.states.get("acme").unstored; kept != nil {
+			t.Error("the token for the version before is kept")
+		}
+	})
+}
+
 // What was noted by a clock that was set back since does not count.
 func TestClockSetBack(t *testing.T) {
 	ahead := noon.Add(2 * maxHold)
