@@ -79,7 +79,7 @@ func (p *Proxy) Run(ctx context.Context, args []string) error {
 // serve serves until the command, or else ctx, ends.
 func (p *Proxy) serve(ctx context.Context, network, at string, command []string) error {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50) // a sidecar should use little memory; docs/proxy.md has the figures
+		debug.SetGCPercent(75) // a sidecar should use little memory; docs/proxy.md has the figures
 	}
 	source, err := p.Source(ctx, p.url, p.tenant)
 	if err != nil {
