@@ -24,7 +24,7 @@ var mutants = []mutant{
 	{"the stored token is not probed", "rotator.go", "run.probe(ctx, run.stored) == ProbeRejected", "false"},
 	{"a rejected token is stored", "rotator.go", "case probed == ProbeRejected:", "case false:"},
 	{"a token that is returned again gets a new lifetime", "rotator.go", "token.same(run.stored) {", "false {"},
-	{"a refusal is retried", "rotator.go", "upstream.Kind != ErrUpstream", "false"},
+	{"a refusal is retried", "rotator.go", "|| !errors.Is(err, ErrUpstream)", ""},
 	{"a lost race is not retried", "rotator.go", "maxRounds = 10", "maxRounds = 1"},
 	{"the loser of a race does not check the winner's token", "rotator.go", "run.probe(ctx, winner) == ProbeGood", "true"},
 	{"no time is reserved to store the token", "rotator.go", "func withReserve", "return context.WithCancel(ctx)"},
