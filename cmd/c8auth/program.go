@@ -68,7 +68,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return int(child)
 	}
 	if err != nil && ctx.Err() != nil {
-		return cli.StatusInterrupted
+		return statusInterrupted
 	}
 	if err != nil && !p.started {
 		p.json = slices.Contains(args, "--json")
@@ -182,6 +182,7 @@ func (p *program) completeTenant(command *cobra.Command, args []string, _ string
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
+// failure is an error with what to do and an exit status.
 type failure = cli.Error
 
 // fail returns a [*failure]. format is that of fmt.Errorf.

@@ -33,12 +33,12 @@ const (
 	drainTime = 25 * time.Second
 )
 
-// Proxy is c8auth proxy.
+// Proxy is the command c8auth proxy. All exported fields must be set.
 type Proxy struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
-	// Source returns the Source of the tenant's tokens. url is that of the API; empty if it was
-	// not given.
+	// Source returns where the tenant's tokens come from. url is that of the API, or empty if
+	// neither --url nor C8AUTH_URL has it.
 	Source func(ctx context.Context, url, tenant string) (*caller.Source, error)
 	Report func(error) // prints an error that does not end the proxy
 
@@ -60,7 +60,7 @@ func (p *Proxy) Flags(set interface {
 }
 
 // Run runs the proxy, with args as COMMAND and its arguments, until COMMAND or ctx ends. The error
-// is an [ExitError] if there was a COMMAND, or a [*Error].
+// is an [ExitError] if COMMAND has failed, a [*Error] if it is known what to do, or another one.
 func (p *Proxy) Run(ctx context.Context, args []string) error {
 	network, at, err := proxy.SplitAddress(p.listen)
 	switch {

@@ -15,7 +15,7 @@ const keep = 64 << 10
 
 var (
 	errGone = errors.New("the request's body is no longer available")
-	// errProgram is the error of a body that the program broke off, or did not encode rightly.
+	// errProgram: the program broke the body off, or its encoding is malformed.
 	errProgram = errors.New("the request's body cannot be read")
 )
 

@@ -248,7 +248,8 @@ var sourceErrors = []struct {
 // requests a token again.
 func classify(err error, retryAfter time.Duration) *failure {
 	program := errors.Is(err, errProgram)
-	if errors.Is(err, context.Canceled) || program && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)) {
+	gone := errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, net.ErrClosed)
+	if errors.Is(err, context.Canceled) || program && gone {
 		return &failure{status: statusGone, Code: "cancelled", What: "the request was cancelled"}
 	}
 	if program {

@@ -94,7 +94,7 @@ func usageOf(pid int) (u usage) {
 // token is sent, nothing grows.
 func TestSoak(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "c8auth")
-	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/c8auth").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/c8auth-sidecar").CombinedOutput(); err != nil {
 		t.Fatal(string(out))
 	}
 	megabyte := strings.Repeat("x", 1<<20)

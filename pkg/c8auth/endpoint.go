@@ -108,7 +108,7 @@ func (e *Endpoint) do(ctx context.Context, method, url, credential, json string)
 	return resp, body, nil
 }
 
-// DescribeError describes a failed HTTP exchange by the type of err alone, to follow the
+// DescribeError describes a failed HTTP exchange by the type of err, to follow the
 // name of the other side: "did not answer in time". It shows nothing that the other side
 // sent. If err is of an [http.Client] and the environment names a proxy for its URL, it
 // names the proxy, without user and password.

@@ -29,7 +29,7 @@ type state struct {
 	holdVersion string    // version of the credentials that hold is for
 	quota       time.Time // when the latest write failed with ErrQuota; zero: it did not
 	version     string    // of the stored token at that time
-	unstored    *Token    // the token that was not stored then; nil if the write was a claim
+	unstored    *Token    // the latest token that could not replace that version; nil if only claims failed
 	rejected    string    // version of the latest stored token that TokenRejected has counted
 }
 

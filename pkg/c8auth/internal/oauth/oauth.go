@@ -60,9 +60,10 @@ func Printable(s string, limit int) string {
 const maxHost = 200
 
 // DescribeError describes a failed HTTP exchange, to follow the name of the other
-// side: "did not answer in time". The words depend on the type of err alone. Its text
-// is never shown, because net/http, crypto/tls and crypto/x509 quote what the other
-// side sent: names in certificates, status lines, headers.
+// side: "did not answer in time". The words depend on the type of err, or on the error
+// number of the operating system. Its text is never shown, because net/http, crypto/tls
+// and crypto/x509 quote what the other side sent: names in certificates, status lines,
+// headers.
 //
 // If err is of an [http.Client] and the environment names a proxy for its URL, the
 // description has the proxy's address, without its user and password.

@@ -1,5 +1,5 @@
-// Package cli is what the tool c8auth and the binary of the image have in common: how a command
-// fails, and c8auth proxy. Its functions may be called concurrently.
+// Package cli is what the tool c8auth and the image's binary have in common: the command proxy,
+// and how a command fails. Its functions may be called concurrently.
 package cli
 
 import (
@@ -26,17 +26,18 @@ type Error struct {
 	Status int    // of the exit; 0 means [StatusFailure]
 }
 
-func (f *Error) Error() string { return f.Err.Error() }
+func (e *Error) Error() string { return e.Err.Error() }
 
 // Unwrap returns Err.
-func (f *Error) Unwrap() error { return f.Err }
+func (e *Error) Unwrap() error { return e.Err }
 
 // Fail returns a [*Error]. format is that of fmt.Errorf.
 func Fail(status int, do, format string, args ...any) error {
 	return &Error{fmt.Errorf(format, args...), do, status}
 }
 
-// Explain returns an error of the package caller with what to do about it.
+// Explain returns an [*Error] that says what to do about err, if err is of the package caller and
+// that is known; otherwise err itself.
 func Explain(err error, tenant string) error {
 	switch {
 	case errors.Is(err, caller.ErrDenied) && !errors.Is(err, caller.ErrSignature):
